@@ -1,0 +1,114 @@
+// Builds the addon of npm `lmdb` for LMDB's v1 data format (the one that PowerDNS and every LMDB 0.9 program
+// reads), straight from the package's own sources. npm's prebuilt binaries write a newer format, and the
+// package's own build wants node-gyp and Python. Runs from the root's `postinstall`.
+'use strict';
+
+const { execFile } = require('node:child_process');
+const { promisify } = require('node:util');
+const fs = require('node:fs');
+const os = require('node:os');
+const path = require('node:path');
+
+const run = promisify(execFile);
+const cc = process.env.CC ?? 'gcc';
+const cxx = process.env.CXX ?? 'g++';
+const lmdbRoot = path.dirname(path.dirname(require.resolve('lmdb')));
+const target = path.join(lmdbRoot, 'build/Release/lmdb.node');
+const stamp = path.join(lmdbRoot, 'build/Release/built-for.txt');
+const FORMAT_SOURCES = 'dependencies/lmdb-data-v1/libraries/liblmdb';
+
+const SOURCES = [
+  'src/lmdb-js.cpp',
+  'src/writer.cpp',
+  'src/env.cpp',
+  'src/compression.cpp',
+  'src/ordered-binary.cpp',
+  'src/misc.cpp',
+  'src/txn.cpp',
+  'src/dbi.cpp',
+  'src/cursor.cpp',
+  'src/v8-functions.cpp',
+  'dependencies/lz4/lib/lz4.c',
+  `${FORMAT_SOURCES}/mdb.c`,
+  `${FORMAT_SOURCES}/midl.c`,
+];
+const DEFINES = [
+  'MDB_MAXKEYSIZE=0',
+  'NAPI_DISABLE_CPP_EXCEPTIONS',
+  'MDB_USE_ROBUST',
+  'NODE_GYP_MODULE_NAME=lmdb',
+  'BUILDING_NODE_EXTENSION',
+  '_FILE_OFFSET_BITS=64',
+  '_LARGEFILE_SOURCE',
+];
+const CXX_FLAGS = ['-std=gnu++17', '-fno-rtti', '-fno-exceptions', '-fno-strict-aliasing'];
+const COMMON_FLAGS = ['-O3', '-fPIC', '-pthread', '-fvisibility=hidden', '-w'];
+
+// The addon's sources ask for the version of V8's API by these three numbers; node-gyp would take them from
+// a header download. They only choose between code paths that are all plain Node-API.
+function writeNodeVersionHeader(folder) {
+  const [major, minor, patch] = process.versions.node.split('.');
+  fs.writeFileSync(
+    path.join(folder, 'node_version.h'),
+    `#define NODE_MAJOR_VERSION ${major}\n#define NODE_MINOR_VERSION ${minor}\n#define NODE_PATCH_VERSION ${patch}\n` +
+      `#define NODE_VERSION_AT_LEAST(a,b,c) (${major}*10000+${minor}*100+${patch} >= (a)*10000+(b)*100+(c))\n`,
+  );
+}
+
+async function requireCompilers() {
+  for (const compiler of [cc, cxx]) {
+    try {
+      await run(compiler, ['--version']);
+    } catch {
+      throw new Error(
+        `cannot build lmdb: no C/C++ compiler (${compiler} not found).\n` +
+          'Try: apt-get install gcc g++   (or set CC and CXX), then run npm ci again.',
+      );
+    }
+  }
+}
+
+async function main() {
+  const wanted = `lmdb ${require(path.join(lmdbRoot, 'package.json')).version} data-v1 ${process.arch}\n`;
+  if (fs.existsSync(target) && fs.existsSync(stamp) && fs.readFileSync(stamp, 'utf8') === wanted) return;
+
+  await requireCompilers();
+  const startedMs = Date.now();
+  const objects = fs.mkdtempSync(path.join(os.tmpdir(), 'build-lmdb-'));
+  try {
+    writeNodeVersionHeader(objects);
+    const includes = [
+      require('node-api-headers').include_dir,
+      path.dirname(require.resolve('node-addon-api', { paths: [lmdbRoot] })),
+      path.join(lmdbRoot, 'dependencies/lz4/lib'),
+      path.join(lmdbRoot, FORMAT_SOURCES),
+      objects,
+    ].map((folder) => `-I${folder}`);
+    const defines = DEFINES.map((define) => `-D${define}`);
+    const objectOf = (source) => path.join(objects, `${source.replace(/\W/g, '_')}.o`);
+    const queue = [...SOURCES];
+    const compileRest = async () => {
+      for (let source = queue.shift(); source !== undefined; source = queue.shift()) {
+        const isCxx = source.endsWith('.cpp');
+        const flags = [...(isCxx ? CXX_FLAGS : []), ...COMMON_FLAGS, ...defines, ...includes];
+        await run(isCxx ? cxx : cc, [...flags, '-c', path.join(lmdbRoot, source), '-o', objectOf(source)]);
+      }
+    };
+    await Promise.all(Array.from({ length: os.availableParallelism() }, compileRest));
+    fs.mkdirSync(path.dirname(target), { recursive: true });
+    const linked = path.join(objects, 'lmdb.node');
+    await run(cxx, ['-shared', '-pthread', '-fPIC', '-fvisibility=hidden', ...SOURCES.map(objectOf), '-o', linked]);
+    // Copy then rename: a process that has the old addon mapped keeps its file.
+    fs.copyFileSync(linked, `${target}.tmp`);
+    fs.renameSync(`${target}.tmp`, target);
+    fs.writeFileSync(stamp, wanted);
+    console.log(`lmdb built for the v1 data format in ${((Date.now() - startedMs) / 1000).toFixed(1)} s`);
+  } finally {
+    fs.rmSync(objects, { recursive: true, force: true });
+  }
+}
+
+main().catch((error) => {
+  console.error(error.stderr ? String(error.stderr).slice(0, 3000) : `Error: ${error.message}`);
+  process.exit(1);
+});
