@@ -1,0 +1,53 @@
+import { z } from 'zod';
+import { SyncError } from '../../protocol/errors.ts';
+import { bucketIdName } from '../../protocol/object-name.ts';
+import type { ObjectStore } from '../../protocol/storage/object-store.ts';
+import { readBounded } from './read-bounded.ts';
+
+const schema = z.object({ version: z.literal(1), id: z.string().min(8).max(128) });
+const MAX_BYTES = 4096;
+
+/** A bucket (or prefix) that nobody could give an id: agents without the right to create it, no compactor yet. */
+export const NO_BUCKET_ID = '';
+
+/**
+ * The random id of this bucket, created when it has none and this agent may. The vector and the uploaded marker
+ * are facts about one bucket: with another id they are void.
+ */
+export async function requireBucketId(
+  store: ObjectStore,
+  options: { mayCreate: boolean; randomBytes: (size: number) => Uint8Array; signal: AbortSignal },
+): Promise<string> {
+  for (let attempt = 0; attempt < 3; attempt += 1) {
+    const found = await store.get(bucketIdName(), { signal: options.signal });
+    if (found !== undefined) return parseBucketId(await readBounded(found.body, MAX_BYTES));
+    if (!options.mayCreate) return NO_BUCKET_ID;
+    const id = Buffer.from(options.randomBytes(16)).toString('hex');
+    const bytes = Buffer.from(`${JSON.stringify({ version: 1, id })}\n`);
+    const body = { sizeBytes: bytes.length, open: () => oneChunk(bytes) };
+    try {
+      if ((await store.create(bucketIdName(), body, options.signal)) === 'stored') return id;
+    } catch (error) {
+      if (error instanceof SyncError && error.code === 'STORAGE_DENIED') return NO_BUCKET_ID;
+      throw error;
+    }
+  }
+  throw new SyncError('STORAGE_FAILED', `cannot read ${bucketIdName()}: it appears and disappears`, {
+    retryable: true,
+  });
+}
+
+async function* oneChunk(bytes: Uint8Array): AsyncIterable<Uint8Array> {
+  yield bytes;
+}
+
+function parseBucketId(bytes: Uint8Array): string {
+  try {
+    return schema.parse(JSON.parse(Buffer.from(bytes).toString('utf8'))).id;
+  } catch (cause) {
+    throw new SyncError('MESSAGE_INVALID', `cannot read ${bucketIdName()}: it is not a bucket id`, {
+      hint: 'Restore the object, or delete it so that agents create a new one and send everything again.',
+      cause,
+    });
+  }
+}

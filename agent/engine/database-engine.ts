@@ -1,0 +1,353 @@
+import { errorText } from '../../protocol/errors.ts';
+import type { Detection } from '../lmdb/local-database.ts';
+import { NO_BUCKET_ID, requireBucketId } from './bucket-id.ts';
+import { ObjectMerger } from './object-merger.ts';
+import { Publisher } from './publisher.ts';
+import { finishedStreams, Receiver, type PassResult } from './receiver.ts';
+import type { Semaphore } from './semaphore.ts';
+import type { EngineDeps } from './types.ts';
+import { VectorTracker } from './vector-tracker.ts';
+import { Wakeup } from './wakeup.ts';
+
+/** More names than this waiting to be fetched one by one are better found by one listing. */
+const MAX_QUEUED_NAMES = 1000;
+/** With nothing else to persist, the time of the last complete pass is written this often. */
+const LAST_SYNC_PERSIST_MS = 60 * 60 * 1000;
+
+/**
+ * One database's engine: detect, publish, receive, merge, and the order between them.
+ *
+ * Start: the LMDB is opened and its first read transaction scanned for what is not uploaded (that transaction is
+ * the first pin, so nothing committed in between is missed); then a listing pass, own-instance objects first; when
+ * those are merged or quarantined, uploads begin. From then on three loops run beside each other: one sends what
+ * changes locally, one receives by notices and passes, one writes the bookkeeping. The LMDB work of all three is
+ * queued in the database's worker.
+ */
+export class DatabaseEngine {
+  readonly #deps: EngineDeps;
+  readonly #memory: Semaphore;
+  readonly #changed = new Wakeup();
+  readonly #noticed = new Wakeup();
+  readonly #sent = new Wakeup();
+  #names: string[] = [];
+  #passRequested = true;
+  #mayUpload = false;
+  #passTried = false;
+  #passedOnce = false;
+  #persisted: { vectorText: string; uploaded: number; lastSyncNs: bigint } | undefined;
+  #lastPassNs: bigint | undefined;
+  #acknowledgedCount = 0;
+  #tracker: VectorTracker | undefined;
+
+  constructor(deps: EngineDeps, shared: { memory: Semaphore }) {
+    this.#deps = deps;
+    this.#memory = shared.memory;
+  }
+
+  /** The version vector as of now, for the status page. */
+  get vectorSize(): number {
+    return this.#tracker?.vector.size ?? 0;
+  }
+
+  /** The data file may have changed. */
+  noteChange(): void {
+    this.#changed.notify();
+  }
+
+  /** These objects exist, says somebody; best effort, repetition and disorder are fine. */
+  noteNames(names: readonly string[]): void {
+    if (this.#names.length + names.length > MAX_QUEUED_NAMES) {
+      this.#names = [];
+      this.#passRequested = true;
+    } else {
+      this.#names.push(...names);
+    }
+    this.#noticed.notify();
+  }
+
+  /** A listing pass is wanted. */
+  noteListing(): void {
+    this.#passRequested = true;
+    this.#noticed.notify();
+  }
+
+  /**
+   * Runs until `signal` aborts (or, with only-once, until everything listed is merged and everything local is
+   * stored), then sends the last changes within the shutdown timeout and closes the LMDB. Rejects when the LMDB cannot
+   * be opened.
+   */
+  async run(signal: AbortSignal): Promise<void> {
+    const { db, settings, log, sleep } = this.#deps;
+    const opened = await db.open();
+    const tracker = new VectorTracker(opened.vector);
+    this.#tracker = tracker;
+    const publisher = new Publisher(this.#deps, { tracker, detection: opened });
+    const merger = new ObjectMerger(this.#deps, {
+      tracker,
+      memory: this.#memory,
+      // Every merge takes a diff first: what it found is to be sent.
+      onDetection: (detection) => {
+        publisher.noteDetection(detection);
+        this.#changed.notify();
+      },
+    });
+    const receiver = new Receiver(this.#deps, { tracker, merger, ownStream: publisher.ownStream });
+    this.#deps.observer.detected(opened);
+    if (opened.uploadedTxn === undefined) publisher.policy.requireFirst();
+    if (opened.vectorForgotten) {
+      log.warn(
+        {},
+        'the local LMDB holds changes older than what was merged before; merging the whole bucket again',
+      );
+    }
+
+    // Ends when the agent stops; what is being sent then still has until the hard limit.
+    const hardStop = new AbortController();
+    const finished = new AbortController();
+    const running = AbortSignal.any([signal, finished.signal]);
+    const parts: EngineParts = { publisher, receiver, merger, tracker, hard: hardStop.signal };
+    const loops = [
+      this.#publishLoop(parts, running),
+      this.#receiveLoop(parts, running, { bucketId: opened.bucketId, finished }),
+      this.#persistLoop(parts, running),
+    ];
+    try {
+      await Promise.all(loops);
+    } finally {
+      finished.abort();
+      const limit = new AbortController();
+      void sleep(settings.shutdownTimeoutMs, limit.signal).then(
+        () => hardStop.abort(new Error('shutdown timeout')),
+        () => undefined,
+      );
+      await Promise.allSettled(loops);
+      await this.#shutDown(parts);
+      limit.abort();
+      hardStop.abort(new Error('stopped'));
+    }
+  }
+
+  async #publishLoop(parts: EngineParts, signal: AbortSignal): Promise<void> {
+    const { settings, sleep, observer, log } = this.#deps;
+    let nextMs = 0;
+    while (!signal.aborted) {
+      if (nextMs > 0) await this.#changed.wait(signal, Math.min(nextMs, LONGEST_WAIT_MS), sleep);
+      if (signal.aborted) return;
+      try {
+        nextMs = await this.#publishStep(parts);
+        observer.databaseWorked();
+      } catch (error) {
+        if (signal.aborted) return;
+        observer.databaseFailed(error);
+        log.warn({ error: errorText(error) }, 'cannot read local changes now, trying again');
+        nextMs = settings.retryIntervalMs;
+      }
+    }
+  }
+
+  async #publishStep({ publisher, hard }: EngineParts): Promise<number> {
+    return publisher.step({
+      maySend: this.#mayUpload,
+      signal: hard,
+      onSent: () => {
+        this.#acknowledgedCount += 1;
+        this.#changed.notify();
+        this.#sent.notify();
+      },
+    });
+  }
+
+  async #receiveLoop(
+    parts: EngineParts,
+    signal: AbortSignal,
+    start: { bucketId: string | undefined; finished: AbortController },
+  ): Promise<void> {
+    const { settings, sleep, log } = this.#deps;
+    let bucketKnown = false;
+    let failures = 0;
+    while (!signal.aborted) {
+      try {
+        if (!bucketKnown) {
+          await this.#checkBucket(parts, start.bucketId, signal);
+          bucketKnown = true;
+        }
+        await this.#receiveRound(parts, signal);
+        failures = 0;
+      } catch (error) {
+        if (signal.aborted) return;
+        failures += 1;
+        this.#passRequested = true;
+        log.warn({ error: errorText(error) }, 'cannot read the storage, trying again');
+      }
+      if (settings.onlyOnce && this.#passedOnce && this.#isSettled(parts)) {
+        start.finished.abort();
+        return;
+      }
+      // While something failed, its retry must not wait for a notice, nor run hot on notices.
+      if (failures > 0) await sleep(retryDelay(settings.retryIntervalMs, failures), signal).catch(noop);
+      else if (settings.onlyOnce && this.#passedOnce) await this.#sent.wait(signal, 200, sleep);
+      else if (!this.#passRequested) {
+        await this.#noticed.wait(signal, settings.safetyListIntervalMs, sleep);
+        if (this.#sinceLastPassMs() >= settings.safetyListIntervalMs) this.#passRequested = true;
+      }
+    }
+  }
+
+  async #receiveRound(parts: EngineParts, signal: AbortSignal): Promise<void> {
+    const names = this.#names;
+    this.#names = [];
+    // Notices before the first pass say nothing that the pass does not find.
+    if (names.length > 0 && this.#passTried) {
+      if (await parts.receiver.receiveNames(names, signal)) this.#passRequested = true;
+    }
+    if (!this.#passRequested) return;
+    this.#passRequested = false;
+    const atStart = !this.#passedOnce;
+    this.#passTried = true;
+    const result = await parts.receiver.pass({
+      signal,
+      ...(atStart ? { onOwnMerged: () => this.#allowUploads() } : {}),
+    });
+    this.#afterPass(parts, result, atStart);
+    if (!result.complete) throw new Error('some objects could not be merged in this pass');
+  }
+
+  #afterPass({ publisher, tracker }: EngineParts, result: PassResult, atStart: boolean): void {
+    publisher.reviewListing(result, { atStart });
+    if (!result.complete) return;
+    tracker.prune(finishedStreams(result).filter((stream) => stream !== publisher.ownStream));
+    this.#lastPassNs = result.startedNs;
+    if (!this.#passedOnce) {
+      this.#passedOnce = true;
+      this.#deps.observer.started();
+    }
+    this.#allowUploads();
+    // A full snapshot may have become due.
+    this.#changed.notify();
+  }
+
+  #allowUploads(): void {
+    if (this.#mayUpload) return;
+    this.#mayUpload = true;
+    this.#changed.notify();
+  }
+
+  /** With another bucket (or an emptied one), what the vector and the marker say is not true of it. */
+  async #checkBucket(
+    { tracker, publisher }: EngineParts,
+    known: string | undefined,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { db, store, settings, randomBytes, log } = this.#deps;
+    const mayCreate = !settings.receiveOnly;
+    const bucketId = await requireBucketId(store, { mayCreate, randomBytes, signal });
+    if (known === bucketId) return;
+    if (known !== undefined && known !== NO_BUCKET_ID) {
+      log.warn({}, 'this is another bucket than the one synced with before: sending and merging everything');
+    }
+    // A bucket that only now got its id is the one that was synced with while it had none.
+    if (known !== NO_BUCKET_ID) {
+      tracker.forget();
+      publisher.policy.requireFirst();
+      await db.persist({ vector: tracker.vector, bucketId, resetMarker: true });
+    } else {
+      await db.persist({ vector: tracker.vector, bucketId });
+    }
+  }
+
+  #isSettled({ publisher }: EngineParts): boolean {
+    return this.#deps.settings.receiveOnly || publisher.idle;
+  }
+
+  async #persistLoop(parts: EngineParts, signal: AbortSignal): Promise<void> {
+    const { settings, sleep, log, observer } = this.#deps;
+    while (!signal.aborted) {
+      await sleep(settings.persistIntervalMs, signal).catch(noop);
+      if (signal.aborted) return;
+      try {
+        await this.#persist(parts);
+      } catch (error) {
+        observer.databaseFailed(error);
+        log.warn({ error: errorText(error) }, 'cannot write the sync state now, trying again');
+      }
+    }
+  }
+
+  /** Writes vector, marker and max_ts (always together) when they moved; the pass time with them, or hourly. */
+  async #persist({ tracker }: EngineParts, options: { atStop?: boolean } = {}): Promise<void> {
+    const vectorText = [...tracker.vector].map(([s, n]) => `${s}=${n}`).join(' ');
+    const uploaded = this.#acknowledgedCount;
+    const before = this.#persisted;
+    const lastSyncNs = this.#lastPassNs;
+    const moved = before?.vectorText !== vectorText || before.uploaded !== uploaded;
+    const sinceMs = Number((lastSyncNs ?? 0n) - (before?.lastSyncNs ?? 0n)) / 1e6;
+    const overdue = lastSyncNs !== undefined && sinceMs >= LAST_SYNC_PERSIST_MS;
+    if (!moved && !overdue && options.atStop !== true) return;
+    await this.#deps.db.persist({
+      vector: tracker.vector,
+      ...(lastSyncNs === undefined ? {} : { lastSyncNs }),
+      ...(options.atStop === true ? { entriesAtStop: true } : {}),
+    });
+    this.#persisted = { vectorText, uploaded, lastSyncNs: lastSyncNs ?? 0n };
+  }
+
+  #sinceLastPassMs(): number {
+    if (this.#lastPassNs === undefined) return Number.POSITIVE_INFINITY;
+    return Number(this.#deps.clock.nowNs() - this.#lastPassNs) / 1e6;
+  }
+
+  /** The running merge ends cleanly, the last changes go out (bounded), vector and marker are written. */
+  async #shutDown(parts: EngineParts): Promise<void> {
+    const { db, log, settings } = this.#deps;
+    const { publisher, merger, hard } = parts;
+    try {
+      await merger.settled();
+      if (this.#mayUpload && !settings.receiveOnly) await this.#flush(parts);
+    } catch (error) {
+      log.warn({ error: errorText(error) }, 'the last local changes are not stored; the next start sends them');
+    }
+    try {
+      if (!hard.aborted) await this.#persist(parts, { atStop: true });
+    } catch (error) {
+      log.warn({ error: errorText(error) }, 'cannot write the sync state; the next start repeats some work');
+    }
+    logUnsent(publisher.detection, this.#deps);
+    await db.close();
+  }
+
+  async #flush(parts: EngineParts): Promise<void> {
+    const { publisher, hard } = parts;
+    const { sleep } = this.#deps;
+    while (!hard.aborted) {
+      await publisher.settled();
+      const waitMs = await this.#publishStep(parts);
+      if (publisher.idle) return;
+      // Either an object is on its way, or the token bucket is empty.
+      if (Number.isFinite(waitMs)) await sleep(waitMs, hard);
+    }
+  }
+}
+
+type EngineParts = {
+  readonly publisher: Publisher;
+  readonly receiver: Receiver;
+  readonly merger: ObjectMerger;
+  readonly tracker: VectorTracker;
+  /** Aborts when even the shutdown's time is over. */
+  readonly hard: AbortSignal;
+};
+
+/** Timers of Node hold at most 2^31 - 1 ms. */
+const LONGEST_WAIT_MS = 24 * 60 * 60 * 1000;
+
+function noop(): void {}
+
+/** Half a second at first, doubling up to the configured interval. */
+function retryDelay(maxMs: number, failures: number): number {
+  return Math.min(maxMs, 250 * 2 ** Math.min(failures, 20));
+}
+
+function logUnsent(detection: Detection, { log, settings }: EngineDeps): void {
+  if (settings.receiveOnly || (detection.pendingKeys === 0 && !detection.pendingScan)) return;
+  log.warn({ pending: detection.pendingKeys }, 'stopping with unsent local changes; the next start sends them');
+}

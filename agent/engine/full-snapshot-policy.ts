@@ -1,0 +1,110 @@
+import type { Clock } from '../../protocol/time.ts';
+import type { EngineSettings } from './types.ts';
+
+export type FullSnapshotReason =
+  | 'first object'
+  | 'objects lost'
+  | 'many deltas'
+  | 'interval'
+  | 'upstream readers';
+
+/** Below this the bytes of deltas never make a full snapshot due: it would save nobody anything. */
+const MIN_DELTA_BYTES = 256 * 1024;
+
+/**
+ * Decides when the next object must be a full snapshot instead of a delta. With a healthy compactor the counts
+ * start again at every published base, so it rarely is.
+ */
+export class FullSnapshotPolicy {
+  readonly #settings: EngineSettings;
+  readonly #clock: Clock;
+  #first = false;
+  #lost = false;
+  #upstreamDue = false;
+  /** LMDB transaction of the last own full snapshot, -1 before the first. */
+  #fullTxn = -1;
+  #deltas = 0;
+  #deltaBytes = 0;
+  #fullBytes = 0;
+  #lastFullNs: bigint;
+
+  constructor(settings: EngineSettings, clock: Clock) {
+    this.#settings = settings;
+    this.#clock = clock;
+    this.#lastFullNs = clock.nowNs();
+  }
+
+  /** Nothing of this LMDB is in the bucket as far as we know. */
+  requireFirst(): void {
+    this.#first = true;
+  }
+
+  /** Something that we stored is nowhere in the bucket. */
+  requireAgain(): void {
+    this.#lost = true;
+  }
+
+  /** Upstream would read another object than our newest full snapshot as this instance's newest. */
+  requireForUpstream(): void {
+    this.#upstreamDue = true;
+  }
+
+  /** At start, the newest own object in the bucket is a full snapshot: upstream readers have a recent state. */
+  assumeUpstreamHas(dataTxnId: number): void {
+    this.#fullTxn = dataTxnId;
+  }
+
+  /** A published base contains everything of ours up to now but `deltas` objects. */
+  coveredByBase(deltas: number, baseBytes: number): void {
+    if (deltas >= this.#deltas) return;
+    this.#deltaBytes = Math.round((this.#deltaBytes * deltas) / this.#deltas);
+    this.#deltas = deltas;
+    this.#fullBytes = Math.max(this.#fullBytes, baseBytes);
+  }
+
+  deltaStored(sizeBytes: number): void {
+    this.#deltas += 1;
+    this.#deltaBytes += sizeBytes;
+  }
+
+  fullStored(sizeBytes: number, dataTxnId: number): void {
+    this.#first = false;
+    this.#lost = false;
+    this.#upstreamDue = false;
+    this.#deltas = 0;
+    this.#deltaBytes = 0;
+    this.#fullBytes = sizeBytes;
+    this.#fullTxn = dataTxnId;
+    this.#lastFullNs = this.#clock.nowNs();
+  }
+
+  /** Why a full snapshot must be next, if so. `dataTxnId`: the LMDB's last transaction that changed data. */
+  dueReason(dataTxnId: number): FullSnapshotReason | undefined {
+    if (this.#first) return 'first object';
+    if (this.#lost) return 'objects lost';
+    if (this.#deltas >= this.#settings.maxDeltas) return 'many deltas';
+    const bytesBound = Math.max(MIN_DELTA_BYTES, this.#fullBytes * this.#settings.maxDeltaFraction);
+    if (this.#fullBytes > 0 && this.#deltaBytes > bytesBound) return 'many deltas';
+    const sinceFullMs = Number(this.#clock.nowNs() - this.#lastFullNs) / 1e6;
+    const { forceSnapshotIntervalMs } = this.#settings;
+    if (forceSnapshotIntervalMs > 0 && sinceFullMs >= forceSnapshotIntervalMs) return 'interval';
+    if (!this.#settings.upstreamReaders) return undefined;
+    const behind = this.#upstreamDue || dataTxnId > this.#fullTxn;
+    const rested =
+      this.#fullTxn < 0 || sinceFullMs >= this.#settings.upstreamSnapshotMinIntervalMs;
+    return behind && rested ? 'upstream readers' : undefined;
+  }
+
+  /** Milliseconds until `dueReason` may change by time alone. */
+  nextCheckMs(dataTxnId: number): number {
+    const sinceFullMs = Number(this.#clock.nowNs() - this.#lastFullNs) / 1e6;
+    const waits = [Number.POSITIVE_INFINITY];
+    const { forceSnapshotIntervalMs, upstreamReaders, upstreamSnapshotMinIntervalMs } =
+      this.#settings;
+    if (forceSnapshotIntervalMs > 0) waits.push(forceSnapshotIntervalMs - sinceFullMs);
+    if (upstreamReaders && (this.#upstreamDue || dataTxnId > this.#fullTxn)) {
+      waits.push(upstreamSnapshotMinIntervalMs - sinceFullMs);
+    }
+    return Math.max(0, Math.min(...waits));
+  }
+}

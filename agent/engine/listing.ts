@@ -1,0 +1,72 @@
+import { COMPACTED_INSTANCE, manifestName, parseObjectName } from '../../protocol/object-name.ts';
+import type { ObjectName } from '../../protocol/object-name.ts';
+import type { ObjectStore } from '../../protocol/storage/object-store.ts';
+import type { ListedEvent } from './observer.ts';
+
+/** One LIST of a database's objects, parsed. */
+export type Listing = {
+  /** Snapshots and deltas, in name order; bases are found through the manifest only. */
+  readonly objects: readonly ListedObject[];
+  /** The manifest's etag in this very listing, undefined when there is none. */
+  readonly manifestEtag: string | undefined;
+  /** True when all names came in one answer, so that the listing shows one moment. */
+  readonly singlePage: boolean;
+  readonly count: number;
+  readonly bytes: number;
+};
+
+export type ListedObject = ObjectName & { readonly sizeBytes: number; readonly etag: string };
+
+/** S3 gives at most this many names in one answer. */
+const NAMES_PER_PAGE = 1000;
+
+/** Lists everything whose name belongs to `database`. One LIST request per 1,000 names. */
+export async function listDatabase(
+  store: ObjectStore,
+  database: string,
+  signal: AbortSignal,
+): Promise<Listing> {
+  const objects: ListedObject[] = [];
+  let manifestEtag: string | undefined;
+  let count = 0;
+  let bytes = 0;
+  for await (const info of store.list(`${database}__`, { signal })) {
+    count += 1;
+    bytes += info.sizeBytes;
+    if (info.name === manifestName(database)) {
+      manifestEtag = info.etag;
+      continue;
+    }
+    const parsed = parseObjectName(info.name);
+    if (parsed === undefined || parsed.database !== database) continue;
+    // The compactor's copy for upstream readers holds nothing that the base does not.
+    if (parsed.instance === COMPACTED_INSTANCE || parsed.kind === 'base') continue;
+    objects.push({ ...parsed, sizeBytes: info.sizeBytes, etag: info.etag });
+  }
+  return { objects, manifestEtag, singlePage: count < NAMES_PER_PAGE, count, bytes };
+}
+
+export function describeListing(listing: Listing): ListedEvent {
+  const newest = new Map<string, ObjectName>();
+  for (const object of listing.objects) {
+    const known = newest.get(object.instance);
+    if (known === undefined || known.timeNs < object.timeNs) newest.set(object.instance, object);
+  }
+  return { objects: listing.count, bytes: listing.bytes, newest };
+}
+
+/**
+ * The order of a pass: full snapshots first and the newest of each instance before its older ones (those are then
+ * covered), deltas after them by stream and number (so the vector has no gaps on the way); own instance first.
+ */
+export function passOrder(objects: readonly ListedObject[], instance: string): ListedObject[] {
+  const rank = (object: ListedObject) =>
+    (object.instance === instance ? 0 : 2) + (object.kind === 'snapshot' ? 0 : 1);
+  return [...objects].toSorted((a, b) => {
+    const byRank = rank(a) - rank(b);
+    if (byRank !== 0) return byRank;
+    if (a.kind === 'snapshot') return a.timeNs > b.timeNs ? -1 : a.timeNs < b.timeNs ? 1 : 0;
+    if (a.stream !== b.stream) return a.stream < b.stream ? -1 : 1;
+    return a.seq < b.seq ? -1 : a.seq > b.seq ? 1 : 0;
+  });
+}

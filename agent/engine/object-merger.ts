@@ -1,0 +1,221 @@
+import { errorText, isAbortError, SyncError } from '../../protocol/errors.ts';
+import type { ObjectName } from '../../protocol/object-name.ts';
+import { readSnapshotHead } from '../../protocol/snapshot-reader.ts';
+import type { SnapshotMeta } from '../../protocol/snapshot.ts';
+import type { Detection } from '../lmdb/local-database.ts';
+import { discardSpool, readSpool, writeSpool, type Spool } from '../spool.ts';
+import type { Semaphore } from './semaphore.ts';
+import type { EngineDeps } from './types.ts';
+import type { Absorbed, VectorTracker } from './vector-tracker.ts';
+
+/** An object whose bytes are here, whose Meta fits its name, and which is ready to be merged. */
+export type Fetched = {
+  readonly object: ObjectName;
+  readonly spool: Spool;
+  readonly sizeBytes: number;
+  readonly etag: string;
+  readonly absorbed: Absorbed;
+  /** Gives the memory back; must be called whatever became of the object. Idempotent. */
+  release(): Promise<void>;
+};
+
+export type FetchResult =
+  | { readonly kind: 'fetched'; readonly fetched: Fetched }
+  | { readonly kind: 'missing' }
+  | { readonly kind: 'quarantined' };
+
+/**
+ * Fetches objects and merges them into the local LMDB, one merge at a time, and moves the vector where that is
+ * sound. Damaged objects are quarantined here: found damaged twice with the same etag, they are left alone until
+ * the etag changes or the agent restarts, and never stop anything else.
+ */
+export class ObjectMerger {
+  readonly #deps: EngineDeps;
+  readonly #tracker: VectorTracker;
+  readonly #memory: Semaphore;
+  readonly #onDetection: (detection: Detection) => void;
+  /** Name of each quarantined object and the etag of the bytes that were bad. */
+  readonly #quarantined = new Map<string, string>();
+  #merging: Promise<unknown> = Promise.resolve();
+
+  constructor(
+    deps: EngineDeps,
+    parts: {
+      tracker: VectorTracker;
+      memory: Semaphore;
+      onDetection: (detection: Detection) => void;
+    },
+  ) {
+    this.#deps = deps;
+    this.#tracker = parts.tracker;
+    this.#memory = parts.memory;
+    this.#onDetection = parts.onDetection;
+  }
+
+  isQuarantined(name: string, etag: string | undefined): boolean {
+    const bad = this.#quarantined.get(name);
+    return bad !== undefined && (etag === undefined || etag === bad);
+  }
+
+  get quarantinedNames(): ReadonlySet<string> {
+    return new Set(this.#quarantined.keys());
+  }
+
+  /** Forgets quarantined objects that are gone or whose content has come in another way. */
+  releaseExcept(keep: (name: string) => boolean): void {
+    for (const name of [...this.#quarantined.keys()]) {
+      if (keep(name)) continue;
+      this.#quarantined.delete(name);
+      this.#deps.observer.released(name);
+    }
+  }
+
+  /** Gets the object's bytes into a spool. Rejects (retryable) when the storage fails. */
+  async fetch(object: ObjectName, signal: AbortSignal): Promise<FetchResult> {
+    const { store, settings, observer } = this.#deps;
+    const releaseMemory = await this.#memory.acquire(signal);
+    let spool: Spool | undefined;
+    try {
+      const got = await store.get(object.name, { signal });
+      if (got === undefined) {
+        releaseMemory();
+        return { kind: 'missing' };
+      }
+      spool = await writeSpool(got.body, {
+        memoryBytes: settings.spoolMemoryBytes,
+        folder: settings.spoolFolder,
+      });
+      const { sizeBytes, etag } = got;
+      observer.loaded(object.name, sizeBytes);
+      const held = spool;
+      let released = false;
+      const release = async () => {
+        if (released) return;
+        released = true;
+        releaseMemory();
+        await discardSpool(held);
+      };
+      try {
+        const absorbed = await this.#identify(object, held);
+        return { kind: 'fetched', fetched: { object, spool, sizeBytes, etag, absorbed, release } };
+      } catch (error) {
+        await release();
+        if (error instanceof SyncError && isBadObject(error)) {
+          return await this.#suspect(object, { etag, error, signal });
+        }
+        throw error;
+      }
+    } catch (error) {
+      releaseMemory();
+      if (!isAbortError(error) && spool === undefined) observer.loadFailed(object, error);
+      throw error;
+    }
+  }
+
+  /**
+   * Merges fetched objects' content. "quarantined": its bytes are bad, nothing of it was applied. Rejects when the
+   * LMDB cannot take it now (map full, ...); the vector has not moved then.
+   */
+  async merge(fetched: Fetched, signal: AbortSignal): Promise<'merged' | 'quarantined'> {
+    const turn = this.#merging.then(() => this.#mergeNow(fetched, signal));
+    this.#merging = turn.catch(() => undefined);
+    return turn;
+  }
+
+  /** Resolves when no merge is running. */
+  async settled(): Promise<void> {
+    await this.#merging;
+  }
+
+  async #mergeNow(fetched: Fetched, signal: AbortSignal): Promise<'merged' | 'quarantined'> {
+    signal.throwIfAborted();
+    const { db, observer, clock } = this.#deps;
+    const { object, spool, absorbed, sizeBytes } = fetched;
+    const startedNs = clock.nowNs();
+    try {
+      const vector = this.#tracker.preview([absorbed]);
+      const result = await db.merge({ name: object.name, spool, vector });
+      this.#tracker.absorb([absorbed]);
+      observer.databaseWorked();
+      this.#onDetection(result.detection);
+      observer.merged({
+        object,
+        result,
+        sizeBytes,
+        totalMs: Number(clock.nowNs() - startedNs) / 1e6,
+      });
+      return 'merged';
+    } catch (error) {
+      if (error instanceof SyncError && isBadObject(error)) {
+        // Fetched once more before it counts as damaged: the bytes may have been hurt on the way. Its memory
+        // is given back first, or two of these could wait for each other's place for ever.
+        await fetched.release();
+        const again = await this.#suspect(object, { etag: fetched.etag, error, signal });
+        if (again.kind !== 'fetched') return 'quarantined';
+        try {
+          return await this.#mergeNow(again.fetched, signal);
+        } finally {
+          await again.fetched.release();
+        }
+      }
+      observer.databaseFailed(error);
+      throw error;
+    }
+  }
+
+  readonly #suspects = new Map<string, string>();
+
+  /** First time: fetch again. Second time with the same etag: quarantine. */
+  async #suspect(
+    object: ObjectName,
+    { etag, error, signal }: { etag: string; error: SyncError; signal: AbortSignal },
+  ): Promise<FetchResult> {
+    const damaged = error.code === 'SNAPSHOT_CORRUPT';
+    if (damaged && this.#suspects.get(object.name) !== etag) {
+      this.#suspects.set(object.name, etag);
+      this.#deps.log.debug(
+        { snapshot: object.name, error: errorText(error) },
+        'object looks damaged, fetching it once more',
+      );
+      return this.fetch(object, signal);
+    }
+    this.#suspects.delete(object.name);
+    this.#quarantined.set(object.name, etag);
+    this.#deps.observer.quarantined(object, error);
+    return { kind: 'quarantined' };
+  }
+
+  /** Reads the Meta, checks it against the name, and says how the vector may move. */
+  async #identify(object: ObjectName, spool: Spool): Promise<Absorbed> {
+    const { meta } = await readSnapshotHead(readSpool(spool));
+    const { stream, seq } = object;
+    if (!object.ours) return { stream, seq, vector: new Map([[stream, seq]]) };
+    requireSameIdentity(object, meta);
+    if (object.kind === 'delta') return { stream, seq };
+    const vector = new Map(meta.vector ?? []);
+    // A full state contains its own stream up to itself, whatever else it may have been told.
+    if ((vector.get(stream) ?? 0n) < seq) vector.set(stream, seq);
+    return { stream, seq, vector };
+  }
+}
+
+/** Errors that say "these bytes", not "this moment". */
+function isBadObject(error: SyncError): boolean {
+  return (
+    error.code === 'SNAPSHOT_CORRUPT' ||
+    error.code === 'SNAPSHOT_INCOMPATIBLE' ||
+    error.code === 'SNAPSHOT_REJECTED'
+  );
+}
+
+/** A copied or renamed object must not move the vector of a stream that it does not belong to. */
+function requireSameIdentity(object: ObjectName, meta: SnapshotMeta): void {
+  const wanted = `${object.database}/${object.stream}/${object.seq}`;
+  const found = `${meta.databaseName}/${meta.instance}.${meta.run ?? ''}/${meta.seq ?? ''}`;
+  if (wanted === found) return;
+  throw new SyncError(
+    'SNAPSHOT_REJECTED',
+    `cannot use ${object.name}: its content says ${found}, its name ${wanted}`,
+    { hint: 'Remove the object: it was renamed or copied by hand.' },
+  );
+}

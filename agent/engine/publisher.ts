@@ -1,0 +1,265 @@
+import { errorText } from '../../protocol/errors.ts';
+import {
+  formatObjectName,
+  instanceOfStream,
+  isTimeOrdered,
+  streamOf,
+  type ObjectKind,
+  type StreamId,
+} from '../../protocol/object-name.ts';
+import type { VersionVector } from '../../protocol/version-vector.ts';
+import type { Detection, EncodedObject } from '../lmdb/local-database.ts';
+import { discardSpool, spoolBody } from '../spool.ts';
+import { backoff } from '../backoff.ts';
+import { FullSnapshotPolicy } from './full-snapshot-policy.ts';
+import type { ListedObject } from './listing.ts';
+import type { PassResult } from './receiver.ts';
+import { TokenBucket } from './token-bucket.ts';
+import type { EngineDeps } from './types.ts';
+import type { VectorTracker } from './vector-tracker.ts';
+
+type NextObject = {
+  readonly encoded: EncodedObject;
+  readonly seq: bigint;
+  readonly timeNs: bigint;
+};
+
+/**
+ * Sends local changes: one stream per run, its objects numbered 1, 2, 3, … and stored strictly in order. The next
+ * PUT starts when the one before is acknowledged; an unanswered PUT is repeated with the same name and bytes until it
+ * succeeds or the run ends.
+ */
+export class Publisher {
+  readonly #deps: EngineDeps;
+  readonly #tracker: VectorTracker;
+  readonly #policy: FullSnapshotPolicy;
+  readonly #tokens: TokenBucket;
+  readonly ownStream: StreamId;
+  #acknowledged = 0n;
+  /** No name of ours may be at or below this time: upstream readers take the newest name per instance. */
+  #floorNs = 0n;
+  #lastFullNs = 0n;
+  #sending: Promise<void> | undefined;
+  #detection: Detection;
+  /** Vectors of own full snapshots by name, as far as this run has seen them. */
+  readonly #fullVectors = new Map<string, VersionVector>();
+
+  constructor(deps: EngineDeps, parts: { tracker: VectorTracker; detection: Detection }) {
+    this.#deps = deps;
+    this.#tracker = parts.tracker;
+    this.#detection = parts.detection;
+    const { settings, clock } = deps;
+    this.ownStream = streamOf(settings.instance, settings.run);
+    this.#policy = new FullSnapshotPolicy(settings, clock);
+    this.#tokens = new TokenBucket({
+      intervalMs: settings.uploadMinIntervalMs,
+      burst: settings.uploadBurst,
+      clock,
+    });
+  }
+
+  get policy(): FullSnapshotPolicy {
+    return this.#policy;
+  }
+
+  get detection(): Detection {
+    return this.#detection;
+  }
+
+  /** True when everything that the last detection saw is in stored objects. */
+  get idle(): boolean {
+    const { pendingKeys, pendingScan, hasData, dataTxnId } = this.#detection;
+    if (this.#sending !== undefined) return false;
+    if (pendingKeys > 0 || pendingScan) return false;
+    return !hasData || this.#policy.dueReason(dataTxnId) === undefined;
+  }
+
+  /** Any detection that happened elsewhere (every merge takes one). */
+  noteDetection(detection: Detection): void {
+    this.#detection = detection;
+    this.#deps.observer.detected(detection);
+  }
+
+  /**
+   * Detects what changed and, if nothing of ours is on its way, starts to send it. Returns the milliseconds after
+   * which to call again without a new hint. `onSent` is called when the object is acknowledged.
+   */
+  async step(options: {
+    maySend: boolean;
+    signal: AbortSignal;
+    onSent: () => void;
+  }): Promise<number> {
+    const { db, settings } = this.#deps;
+    const waitMs = this.#tokens.waitMs();
+    const blocked = !options.maySend || settings.receiveOnly || this.#sending !== undefined;
+    if (blocked || waitMs > 0) {
+      // Detected all the same: the pin moves on, so that the file does not grow because of us.
+      this.noteDetection(await db.detect());
+      return blocked || this.idle ? Number.POSITIVE_INFINITY : waitMs;
+    }
+    const next = await this.#encodeNext();
+    if (typeof next === 'number') return next;
+    this.#tokens.take();
+    this.#sending = this.#send(next, options.signal).then(
+      () => {
+        this.#sending = undefined;
+        options.onSent();
+      },
+      (error: unknown) => {
+        this.#sending = undefined;
+        // Only the end of the run ends the repeating; what was not stored is found by the next start's scan.
+        if (!options.signal.aborted) {
+          this.#deps.log.error({ error: errorText(error) }, 'sending ended unexpectedly');
+        }
+      },
+    );
+    return Number.POSITIVE_INFINITY;
+  }
+
+  /** Resolves when nothing is on its way. */
+  async settled(): Promise<void> {
+    await this.#sending;
+  }
+
+  /** Learns from a listing: the names that upstream readers see, and whether what we stored is still there. */
+  reviewListing(result: PassResult, options: { atStart: boolean }): void {
+    const { settings, observer, log } = this.#deps;
+    const own = result.listing.objects.filter((object) => object.instance === settings.instance);
+    const newest = own.reduce<ListedObject | undefined>(
+      (best, object) => (best === undefined || object.timeNs > best.timeNs ? object : best),
+      undefined,
+    );
+    if (newest !== undefined && newest.timeNs > this.#floorNs) this.#floorNs = newest.timeNs;
+    if (options.atStart) {
+      if (newest?.kind === 'snapshot') this.#policy.assumeUpstreamHas(this.#detection.dataTxnId);
+      else this.#policy.requireForUpstream();
+    } else if (newest !== undefined && newest.stream !== this.ownStream) {
+      // Another agent of our name, or a late PUT of an earlier run.
+      if (newest.timeNs > this.#lastFullNs) this.#policy.requireForUpstream();
+      if (newest.timeNs > result.startedNs - 60_000_000_000n) observer.twinSeen(newest.stream);
+    }
+    if (this.#ownObjectLost(own, result)) {
+      log.warn({}, 'objects that this instance stored are gone from the storage, sending everything again');
+      this.#policy.requireAgain();
+    }
+    const based = result.manifest?.vector.get(this.ownStream);
+    if (based !== undefined) this.#policy.coveredByBase(Number(this.#acknowledged - based), 0);
+  }
+
+  /** Remembers what an own full snapshot, met or stored, covers. */
+  noteFullSnapshot(name: string, vector: VersionVector): void {
+    this.#fullVectors.set(name, vector);
+  }
+
+  /**
+   * "Own stored objects that are found nowhere": not listed, in no listed own full snapshot, not in the manifest. A
+   * listing that began before an acknowledgement proves nothing about that object: the vector from before counts.
+   */
+  #ownObjectLost(own: readonly ListedObject[], result: PassResult): boolean {
+    const states: VersionVector[] = result.manifest === undefined ? [] : [result.manifest.vector];
+    for (const object of own) {
+      if (object.kind !== 'snapshot') continue;
+      states.push(this.#fullVectors.get(object.name) ?? new Map([[object.stream, object.seq]]));
+    }
+    const listed = new Set(own.map((object) => `${object.stream}/${object.seq}`));
+    for (const [stream, seq] of result.vectorBefore) {
+      if (instanceOfStream(stream) !== this.#deps.settings.instance) continue;
+      let covered = 0n;
+      for (const state of states) {
+        const reached = state.get(stream) ?? 0n;
+        if (reached > covered) covered = reached;
+      }
+      // An upstream run of this instance numbers by time, and its newest object is the whole of it.
+      const first = isTimeOrdered(stream) ? seq : covered + 1n;
+      for (let number = seq; number > covered && number >= first; number -= 1n) {
+        if (!listed.has(`${stream}/${number}`)) return true;
+      }
+    }
+    return false;
+  }
+
+  /** The next object, encoded; or, where there is nothing to send, the milliseconds after which to look again. */
+  async #encodeNext(): Promise<NextObject | number> {
+    const { db, clock, log } = this.#deps;
+    const seq = this.#acknowledged + 1n;
+    const nowNs = clock.nowNs();
+    const timeNs = nowNs > this.#floorNs ? nowNs : this.#floorNs + 1n;
+    let encoded: EncodedObject | undefined;
+    // What is due by now is known before this detection; what it makes due comes with the next step.
+    const reason = this.#policy.dueReason(this.#detection.dataTxnId);
+    if (reason === undefined) {
+      encoded = await db.encodeDelta({ seq, timeNs });
+    } else {
+      log.debug({ reason }, 'full snapshot due');
+      await db.persist({ vector: this.#tracker.vector });
+      encoded = await db.encodeSnapshot({ seq, timeNs });
+    }
+    if (encoded === undefined) {
+      this.noteDetection(await db.detect());
+      // A full snapshot was due of an LMDB without data: the first change is a hint.
+      if (reason !== undefined) return Number.POSITIVE_INFINITY;
+      return this.#policy.nextCheckMs(this.#detection.dataTxnId);
+    }
+    this.noteDetection(encoded.detection);
+    this.#floorNs = timeNs;
+    return { encoded, seq, timeNs };
+  }
+
+  async #send(
+    { encoded, seq, timeNs }: NextObject,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { db, store, settings, clock, sleep, random, observer } = this.#deps;
+    const kind: ObjectKind = encoded.kind;
+    const name = formatObjectName({
+      database: settings.database,
+      instance: settings.instance,
+      run: settings.run,
+      timeNs,
+      seq,
+      kind,
+    });
+    observer.generated(name, encoded);
+    const body = spoolBody(encoded.spool);
+    const delays = backoff({ minMs: 100, maxMs: settings.retryIntervalMs, random });
+    const startedNs = clock.nowNs();
+    let attempts = 1;
+    let attemptNs = startedNs;
+    try {
+      for (;;) {
+        try {
+          attemptNs = clock.nowNs();
+          // "exists" is our own earlier attempt whose answer was lost: the name holds this run's random id.
+          await store.create(name, body, signal);
+          break;
+        } catch (error) {
+          signal.throwIfAborted();
+          observer.storeFailed(name, error);
+          attempts += 1;
+          await sleep(delays.next(), signal);
+        }
+      }
+    } finally {
+      await discardSpool(encoded.spool);
+    }
+    await db.acknowledge(encoded.token);
+    this.#acknowledged = seq;
+    this.#tracker.acknowledgeOwn(this.ownStream, seq);
+    if (kind === 'snapshot') {
+      this.#policy.fullStored(body.sizeBytes, encoded.dataTxnId);
+      this.#lastFullNs = timeNs;
+      if (encoded.vector !== undefined) this.noteFullSnapshot(name, encoded.vector);
+    } else {
+      this.#policy.deltaStored(body.sizeBytes);
+    }
+    const nowNs = clock.nowNs();
+    observer.stored({
+      name,
+      encoded,
+      sizeBytes: body.sizeBytes,
+      storeMs: Number(nowNs - attemptNs) / 1e6,
+      totalMs: Number(nowNs - startedNs) / 1e6,
+      attempts,
+    });
+  }
+}

@@ -1,0 +1,277 @@
+import { errorText, isAbortError } from '../../protocol/errors.ts';
+import { parseManifest, type Manifest } from '../../protocol/manifest.ts';
+import {
+  manifestName,
+  parseObjectName,
+  type ObjectName,
+  type StreamId,
+} from '../../protocol/object-name.ts';
+import { isCoveredBy, type VersionVector } from '../../protocol/version-vector.ts';
+import { describeListing, listDatabase, passOrder, type Listing } from './listing.ts';
+import type { FetchResult, ObjectMerger } from './object-merger.ts';
+import { readBounded } from './read-bounded.ts';
+import type { EngineDeps } from './types.ts';
+import type { VectorTracker } from './vector-tracker.ts';
+
+/** A manifest names a base, its deltas and one number per stream; a megabyte is thousands of streams. */
+const MANIFEST_MAX_BYTES = 8 * 1024 * 1024;
+/** A pass that always finds objects gone is chasing somebody who deletes as fast; the next pass goes on. */
+const MAX_RESTARTS = 5;
+
+export type PassResult = {
+  /** Every listed object is merged, covered or quarantined. */
+  readonly complete: boolean;
+  readonly listing: Listing;
+  readonly manifest: Manifest | undefined;
+  /** Wall clock just before the LIST. */
+  readonly startedNs: bigint;
+  /** The vector just before the LIST. */
+  readonly vectorBefore: VersionVector;
+};
+
+class PassRestart extends Error {}
+
+/**
+ * Brings what others stored into the local LMDB: single objects by notice, everything by listing passes.
+ *
+ * Nothing is believed but the vector: what it covers is skipped, all else is fetched and merged.
+ */
+export class Receiver {
+  readonly #deps: EngineDeps;
+  readonly #tracker: VectorTracker;
+  readonly #merger: ObjectMerger;
+  readonly #ownStream: StreamId;
+  #manifest: { etag: string; manifest: Manifest } | undefined;
+
+  constructor(
+    deps: EngineDeps,
+    parts: { tracker: VectorTracker; merger: ObjectMerger; ownStream: StreamId },
+  ) {
+    this.#deps = deps;
+    this.#tracker = parts.tracker;
+    this.#merger = parts.merger;
+    this.#ownStream = parts.ownStream;
+  }
+
+  /**
+   * Merges the named objects, best effort. Returns true when a listing pass is needed: a number below one of
+   * them is missing, or one could not be fetched.
+   */
+  async receiveNames(names: readonly string[], signal: AbortSignal): Promise<boolean> {
+    let passNeeded = false;
+    for (const name of names) {
+      const object = parseObjectName(name);
+      if (object === undefined || object.database !== this.#deps.settings.database) continue;
+      if (object.kind === 'base' || !this.#isWanted(object)) continue;
+      if (object.kind === 'delta' && this.#tracker.hasGapBelow(object)) passNeeded = true;
+      try {
+        const got = await this.#merger.fetch(object, signal);
+        if (got.kind === 'missing') passNeeded = true;
+        if (got.kind !== 'fetched') continue;
+        try {
+          await this.#merger.merge(got.fetched, signal);
+        } finally {
+          await got.fetched.release();
+        }
+      } catch (error) {
+        if (isAbortError(error) || signal.aborted) throw error;
+        this.#deps.log.warn(
+          { snapshot: name, error: errorText(error) },
+          'cannot merge an object now, trying again',
+        );
+        passNeeded = true;
+      }
+    }
+    return passNeeded;
+  }
+
+  /**
+   * A listing pass: LIST first, then the manifest, then whatever of both is not covered. `onOwnMerged` is called as
+   * soon as no object of our own instance is left to merge. Rejects when the storage cannot be listed.
+   */
+  async pass(options: { signal: AbortSignal; onOwnMerged?: () => void }): Promise<PassResult> {
+    for (let restart = 0; ; restart += 1) {
+      try {
+        return await this.#passOnce(options);
+      } catch (error) {
+        if (!(error instanceof PassRestart) || restart >= MAX_RESTARTS) throw error;
+        this.#deps.log.debug({}, 'an object went away while it was to be read, listing again');
+        this.#manifest = undefined;
+      }
+    }
+  }
+
+  #isWanted(object: ObjectName): boolean {
+    return object.stream !== this.#ownStream && !this.#tracker.has(object);
+  }
+
+  async #passOnce(options: { signal: AbortSignal; onOwnMerged?: () => void }): Promise<PassResult> {
+    const { settings, store, clock, observer } = this.#deps;
+    const { signal } = options;
+    const startedNs = clock.nowNs();
+    const vectorBefore = this.#tracker.vector;
+    let listing: Listing;
+    let manifest: Manifest | undefined;
+    try {
+      listing = await listDatabase(store, settings.database, signal);
+      // After the listing: what it no longer shows because it was folded is in this manifest.
+      manifest = await this.#readManifest(listing, signal);
+    } catch (error) {
+      if (!signal.aborted) observer.listFailed(error);
+      throw error;
+    }
+    observer.listed(describeListing(listing));
+
+    let complete = true;
+    if (manifest !== undefined) complete = await this.#mergeBase(manifest, signal);
+    if (!(await this.#mergeListed(listing, options))) complete = false;
+
+    const etags = new Map(listing.objects.map((object) => [object.name, object.etag]));
+    this.#merger.releaseExcept((name) => {
+      const object = parseObjectName(name);
+      if (object === undefined) return false;
+      if (object.kind === 'base') return true;
+      return etags.has(name) && !this.#tracker.has(object);
+    });
+    return { complete, listing, manifest, startedNs, vectorBefore };
+  }
+
+  /**
+   * The manifest as of (or after) the listing. Where the listing was a single answer and shows the etag that was
+   * read before, nothing can have been folded in between and the GET is saved.
+   */
+  async #readManifest(listing: Listing, signal: AbortSignal): Promise<Manifest | undefined> {
+    const { store, settings } = this.#deps;
+    if (listing.singlePage) {
+      if (listing.manifestEtag === undefined) return undefined;
+      if (this.#manifest?.etag === listing.manifestEtag) return this.#manifest.manifest;
+    }
+    const got = await store.get(manifestName(settings.database), { signal });
+    if (got === undefined) return undefined;
+    const manifest = parseManifest(await readBounded(got.body, MANIFEST_MAX_BYTES));
+    this.#manifest = { etag: got.etag, manifest };
+    return manifest;
+  }
+
+  /** Merges the published state unless the vector covers it; false when it cannot be read now. */
+  async #mergeBase(manifest: Manifest, signal: AbortSignal): Promise<boolean> {
+    if (isCoveredBy(manifest.vector, this.#tracker.vector)) return true;
+    const names = [manifest.base, ...manifest.level1];
+    for (const [index, name] of names.entries()) {
+      const parsed = parseObjectName(name);
+      if (parsed === undefined) {
+        this.#deps.log.error({ name }, 'the manifest names an object that cannot be');
+        return false;
+      }
+      if (this.#merger.isQuarantined(name, undefined)) return false;
+      // Only with the last part is the state whole; before that the vector must not move.
+      const last = index === names.length - 1;
+      const got = await this.#fetchListed(parsed, signal);
+      if (got === undefined) return false;
+      if (got.kind === 'missing') throw new PassRestart('base');
+      if (got.kind === 'quarantined') return false;
+      const { fetched } = got;
+      const vector: VersionVector = last ? manifest.vector : new Map();
+      const absorbed = { stream: parsed.stream, seq: parsed.seq, vector };
+      try {
+        const merged = await this.#merger.merge({ ...fetched, absorbed }, signal);
+        if (merged === 'quarantined') return false;
+      } catch (error) {
+        this.#rethrowIfStopping(error, signal);
+        return false;
+      } finally {
+        await fetched.release();
+      }
+    }
+    return true;
+  }
+
+  async #mergeListed(
+    listing: Listing,
+    options: { signal: AbortSignal; onOwnMerged?: () => void },
+  ): Promise<boolean> {
+    const { settings } = this.#deps;
+    const { signal } = options;
+    const queue = passOrder(
+      listing.objects.filter((object) => this.#isWanted(object)),
+      settings.instance,
+    );
+    const readAhead: { object: ObjectName; result: Promise<FetchResult | undefined> }[] = [];
+    let next = 0;
+    let complete = true;
+    let ownMerged = false;
+    const reportOwn = (object: ObjectName | undefined) => {
+      if (ownMerged || object?.instance === settings.instance) return;
+      ownMerged = true;
+      options.onOwnMerged?.();
+    };
+    try {
+      for (;;) {
+        while (readAhead.length < settings.downloadConcurrency && next < queue.length) {
+          const object = queue[next];
+          next += 1;
+          if (object === undefined || !this.#isWanted(object)) continue;
+          if (this.#merger.isQuarantined(object.name, object.etag)) continue;
+          // A full snapshot may cover what follows: fetching ahead of it could fetch for nothing.
+          readAhead.push({ object, result: this.#fetchListed(object, signal) });
+          if (object.kind === 'snapshot') break;
+        }
+        const head = readAhead.shift();
+        reportOwn(head?.object);
+        if (head === undefined) return complete;
+        if (!(await this.#mergeFetched(await head.result, signal))) complete = false;
+      }
+    } finally {
+      await Promise.all(readAhead.map(async ({ result }) => releaseResult(await result)));
+    }
+  }
+
+  async #mergeFetched(got: FetchResult | undefined, signal: AbortSignal): Promise<boolean> {
+    if (got === undefined) return false;
+    // Counted as merged it would be lost: somebody folded it, the base has it.
+    if (got.kind === 'missing') throw new PassRestart('object');
+    if (got.kind === 'quarantined') return true;
+    try {
+      if (this.#isWanted(got.fetched.object)) await this.#merger.merge(got.fetched, signal);
+      return true;
+    } catch (error) {
+      this.#rethrowIfStopping(error, signal);
+      return false;
+    } finally {
+      await got.fetched.release();
+    }
+  }
+
+  /** undefined: the storage failed on this one; the pass goes on and is incomplete. */
+  async #fetchListed(object: ObjectName, signal: AbortSignal): Promise<FetchResult | undefined> {
+    try {
+      return await this.#merger.fetch(object, signal);
+    } catch (error) {
+      if (!signal.aborted) {
+        this.#deps.log.warn({ snapshot: object.name, error: errorText(error) }, 'cannot fetch');
+      }
+      return undefined;
+    }
+  }
+
+  #rethrowIfStopping(error: unknown, signal: AbortSignal): void {
+    if (signal.aborted) throw error;
+    this.#deps.log.warn({ error: errorText(error) }, 'cannot merge now, trying again');
+  }
+}
+
+/**
+ * Streams of the vector that a complete pass shows to be over: nothing of them is in the bucket and the manifest no
+ * longer names them. One that the manifest still names must stay, or the base would be read again in every pass; one
+ * that was not in the vector before the LIST may have begun after it.
+ */
+export function finishedStreams(result: PassResult): StreamId[] {
+  const alive = new Set<StreamId>(result.listing.objects.map((object) => object.stream));
+  return [...result.vectorBefore.keys()].filter(
+    (stream) => !alive.has(stream) && result.manifest?.vector.has(stream) !== true,
+  );
+}
+
+async function releaseResult(result: FetchResult | undefined): Promise<void> {
+  if (result?.kind === 'fetched') await result.fetched.release();
+}

@@ -1,0 +1,56 @@
+import type { Clock } from '../../protocol/time.ts';
+import type { ObjectStore } from '../../protocol/storage/object-store.ts';
+import type { LocalDatabase } from '../lmdb/local-database.ts';
+import type { Logger } from '../log.ts';
+import type { SyncObserver } from './observer.ts';
+
+/** Resolves after `ms`; rejects with the signal's reason when it aborts. Injected, so that tests own time. */
+export type Sleep = (ms: number, signal: AbortSignal) => Promise<void>;
+
+/** What one database's engine needs to know; all durations in milliseconds. */
+export type EngineSettings = {
+  readonly database: string;
+  readonly instance: string;
+  /** Random id of this start of the agent; with `instance` it names the stream that this run writes. */
+  readonly run: string;
+  readonly receiveOnly: boolean;
+  readonly onlyOnce: boolean;
+  /** Upstream instances read this bucket: every change also goes out as a full snapshot, at a bounded rate. */
+  readonly upstreamReaders: boolean;
+  readonly upstreamSnapshotMinIntervalMs: number;
+  /** 0 = never only because time passed. */
+  readonly forceSnapshotIntervalMs: number;
+  /** A full snapshot is due when this many deltas came after the last full state of ours. */
+  readonly maxDeltas: number;
+  /** ... or when their bytes exceed this fraction of that state's size. */
+  readonly maxDeltaFraction: number;
+  readonly retryIntervalMs: number;
+  /** Average distance between two stored objects; 0 = unbounded (file system). */
+  readonly uploadMinIntervalMs: number;
+  readonly uploadBurst: number;
+  readonly lmdbPollIntervalMs: number;
+  readonly safetyListIntervalMs: number;
+  /** The vector and the uploaded marker are written at the latest this long after an upload. */
+  readonly persistIntervalMs: number;
+  readonly shutdownTimeoutMs: number;
+  readonly maxClockSkewMs: number;
+  /** A downloaded or encoded object up to this size stays in memory. */
+  readonly spoolMemoryBytes: number;
+  readonly spoolFolder: string;
+  /** How many objects one database fetches at a time. */
+  readonly downloadConcurrency: number;
+};
+
+export type EngineDeps = {
+  readonly settings: EngineSettings;
+  readonly db: LocalDatabase;
+  readonly store: ObjectStore;
+  readonly clock: Clock;
+  readonly sleep: Sleep;
+  /** Fills with random bytes; for the bucket's id. */
+  readonly randomBytes: (size: number) => Uint8Array;
+  /** In [0, 1); for jitter. */
+  readonly random: () => number;
+  readonly log: Logger;
+  readonly observer: SyncObserver;
+};

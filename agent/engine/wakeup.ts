@@ -1,0 +1,31 @@
+import type { Sleep } from './types.ts';
+
+/**
+ * Lets one loop wait for "there is something to do" from anywhere. Notices given while nobody waits are kept
+ * (as one), so none is lost between looking and waiting.
+ */
+export class Wakeup {
+  #pending = false;
+  #wake: (() => void) | undefined;
+
+  notify(): void {
+    this.#pending = true;
+    this.#wake?.();
+  }
+
+  /** Resolves at the next (or an already given) notice, after `timeoutMs`, or when `signal` aborts; never rejects. */
+  async wait(signal: AbortSignal, timeoutMs: number, sleep: Sleep): Promise<void> {
+    if (!this.#pending && !signal.aborted) {
+      const timer = new AbortController();
+      const noticed = new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+      const slept = sleep(timeoutMs, AbortSignal.any([signal, timer.signal])).catch(() => undefined);
+      await Promise.race([noticed, slept]);
+      this.#wake = undefined;
+      timer.abort();
+      await slept;
+    }
+    this.#pending = false;
+  }
+}

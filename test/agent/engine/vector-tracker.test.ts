@@ -1,0 +1,72 @@
+import fc from 'fast-check';
+import { VectorTracker } from '../../../agent/engine/vector-tracker.ts';
+import { streamOf } from '../../../protocol/object-name.ts';
+
+const a = streamOf('a', 'run1');
+const b = streamOf('b', 'run2');
+
+test('a delta above a gap does not move the vector until the gap is closed', () => {
+  const tracker = new VectorTracker(new Map());
+  tracker.absorb([{ stream: a, seq: 1n }]);
+  tracker.absorb([{ stream: a, seq: 3n }]);
+  expect(tracker.vector.get(a)).toBe(1n);
+  expect(tracker.hasGapBelow({ stream: a, seq: 4n })).toBe(true);
+  tracker.absorb([{ stream: a, seq: 2n }]);
+  expect(tracker.vector.get(a)).toBe(3n);
+});
+
+test('an object merged above a gap is not wanted again', () => {
+  const tracker = new VectorTracker(new Map());
+  tracker.absorb([{ stream: a, seq: 5n }]);
+  expect(tracker.has({ stream: a, seq: 5n })).toBe(true);
+  expect(tracker.has({ stream: a, seq: 4n })).toBe(false);
+  expect(tracker.vector.has(a)).toBe(false);
+});
+
+test('a full state joins its vector and closes gaps of other streams', () => {
+  const tracker = new VectorTracker(new Map());
+  tracker.absorb([{ stream: b, seq: 3n }]);
+  tracker.absorb([
+    {
+      stream: a,
+      seq: 7n,
+      vector: new Map([
+        [a, 7n],
+        [b, 2n],
+      ]),
+    },
+  ]);
+  expect([...tracker.vector]).toEqual([
+    [a, 7n],
+    [b, 3n],
+  ]);
+});
+
+test('a preview changes nothing', () => {
+  const tracker = new VectorTracker(new Map([[a, 1n]]));
+  expect(tracker.preview([{ stream: a, seq: 2n }]).get(a)).toBe(2n);
+  expect(tracker.vector.get(a)).toBe(1n);
+  expect(tracker.has({ stream: a, seq: 2n })).toBe(false);
+});
+
+test('after forgetting, everything is wanted again', () => {
+  const tracker = new VectorTracker(new Map([[a, 4n]]));
+  tracker.absorb([{ stream: a, seq: 6n }]);
+  tracker.forget();
+  expect(tracker.has({ stream: a, seq: 1n })).toBe(false);
+  expect(tracker.has({ stream: a, seq: 6n })).toBe(false);
+});
+
+test('deltas in any order, repeated, end at the same vector: the longest run from 1', () => {
+  const seqs = fc.array(fc.integer({ min: 1, max: 12 }), { maxLength: 30 });
+  fc.assert(
+    fc.property(seqs, (numbers) => {
+      const tracker = new VectorTracker(new Map());
+      for (const number of numbers) tracker.absorb([{ stream: a, seq: BigInt(number) }]);
+      let reached = 0n;
+      while (numbers.includes(Number(reached + 1n))) reached += 1n;
+      expect(tracker.vector.get(a) ?? 0n).toBe(reached);
+      for (const number of numbers) expect(tracker.has({ stream: a, seq: BigInt(number) })).toBe(true);
+    }),
+  );
+});
