@@ -56,7 +56,7 @@ describe('formats', () => {
     const parsed = JSON.parse(lines[0] ?? '') as Record<string, unknown>;
     expect(Object.keys(parsed)).toEqual(['again', 'db', 'level', 'msg', 'time', 'txnID']);
     expect(parsed).toMatchObject({ level: 'warning', msg: 'text', txnID: '9', again: true });
-    expect(parsed['time']).toMatch(/^2026-01-0[123]T\d\d:04:00(Z|[+-]\d\d:\d\d)$/);
+    expect(parsed['time']).toMatch(/^2026-01-0[123]T\d\d:\d\d:00(Z|[+-]\d\d:\d\d)$/);
   });
 
   test.each([
