@@ -1,4 +1,4 @@
-// One fast transform for all; two projects, so that `npm test` needs nothing but npm and a compiler.
+// One fast transform for all. `npm test` runs the first two projects, which need nothing but npm and a compiler.
 const common = {
   testEnvironment: 'node',
   transform: {
@@ -16,8 +16,20 @@ module.exports = {
       ...common,
       displayName: 'unit',
       testMatch: ['<rootDir>/test/**/*.test.ts'],
-      testPathIgnorePatterns: ['/node_modules/', '<rootDir>/test/e2e/'],
+      testPathIgnorePatterns: ['/node_modules/', '<rootDir>/test/(e2e|integration)/'],
     },
-    { ...common, displayName: 'e2e', testMatch: ['<rootDir>/test/e2e/**/*.test.ts'] },
+    {
+      // Real processes of the bundle, which is made anew before the first one.
+      ...common,
+      displayName: 'integration',
+      testMatch: ['<rootDir>/test/integration/**/*.test.ts'],
+      globalSetup: '<rootDir>/test/support/bundle-setup.cjs',
+    },
+    {
+      ...common,
+      displayName: 'e2e',
+      testMatch: ['<rootDir>/test/e2e/**/*.test.ts'],
+      globalSetup: '<rootDir>/test/support/bundle-setup.cjs',
+    },
   ],
 };
