@@ -1,0 +1,103 @@
+import { conditionChecks, type Check, type DatabaseHealth } from './health.ts';
+import type { StatusSource } from './status.ts';
+
+/** Upstream refreshes its runtime figures this often; reading them takes a moment. */
+const RUNTIME_REFRESH_MS = 15_000;
+
+export type HealthzDeps = {
+  readonly status: StatusSource;
+  readonly health: readonly DatabaseHealth[];
+  readonly hostname: string;
+  /** Whether `startup_<db>` is reported. */
+  readonly reportStartup: boolean;
+  readonly now: () => number;
+};
+
+export type HealthzAnswer = { readonly statusCode: 200 | 503; readonly body: string };
+
+/**
+ * The answers of `/healthz`: 503 while any check fails, 200 with warnings or without.
+ *
+ * Source: wojas/go-healthz; reference section 7.2.
+ */
+export class Healthz {
+  readonly #deps: HealthzDeps;
+  #runtime: Runtime | undefined;
+  #runtimeMs = 0;
+
+  constructor(deps: HealthzDeps) {
+    this.#deps = deps;
+  }
+
+  answer(): HealthzAnswer {
+    const { status, health, now } = this.#deps;
+    const nowMs = now();
+    const checks = [
+      ...health.flatMap((database) => database.checks()),
+      ...status.databases().flatMap((database) => conditionChecks(database, nowMs)),
+    ];
+    const failures = messages(checks, 'error');
+    const warnings = messages(checks, 'warning');
+    const ok = Object.keys(failures).length === 0;
+    const hasWarnings = Object.keys(warnings).length > 0;
+    const body = {
+      ok,
+      has_warnings: hasWarnings,
+      status: ok ? (hasWarnings ? 'Warning' : 'OK') : 'Unavailable',
+      time: new Date(nowMs).toISOString(),
+      since: new Date(status.startedMs).toISOString(),
+      runtime: this.#readRuntime(nowMs),
+      failures,
+      warnings,
+      metadata: this.#metadata(),
+    };
+    return { statusCode: ok ? 200 : 503, body: `${JSON.stringify(body)}\n` };
+  }
+
+  #metadata(): Record<string, string | boolean> {
+    const { status, health, hostname, reportStartup } = this.#deps;
+    const metadata: Record<string, string | boolean> = { hostname, version: status.version };
+    for (const database of reportStartup ? health : []) {
+      metadata[`startup_${database.database}`] = database.isStarted;
+    }
+    return metadata;
+  }
+
+  #readRuntime(nowMs: number): Runtime {
+    if (this.#runtime === undefined || nowMs - this.#runtimeMs >= RUNTIME_REFRESH_MS) {
+      this.#runtime = readRuntime();
+      this.#runtimeMs = nowMs;
+    }
+    return this.#runtime;
+  }
+}
+
+/** Upstream's keys. What Go counts and Node does not know is the nearest thing, or 0. */
+type Runtime = {
+  readonly arch: string;
+  readonly os: string;
+  readonly version: string;
+  readonly goroutines_count: number;
+  readonly heap_objects_count: number;
+  readonly alloc_bytes: number;
+  readonly total_alloc_bytes: number;
+};
+
+function readRuntime(): Runtime {
+  const memory = process.memoryUsage();
+  return {
+    arch: process.arch === 'x64' ? 'amd64' : process.arch,
+    os: process.platform,
+    version: `node ${process.version}`,
+    goroutines_count: process.getActiveResourcesInfo().length,
+    heap_objects_count: 0,
+    alloc_bytes: memory.heapUsed,
+    total_alloc_bytes: memory.rss,
+  };
+}
+
+function messages(checks: readonly Check[], level: Check['level']): Record<string, string> {
+  return Object.fromEntries(
+    checks.filter((check) => check.level === level).map(({ name, message }) => [name, message]),
+  );
+}

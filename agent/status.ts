@@ -1,0 +1,110 @@
+/** One DBI as the status page and the metrics show it. */
+export type DbiStatus = {
+  readonly name: string;
+  /** Persistent LMDB flags. */
+  readonly flags: number;
+  readonly entries: number;
+  readonly depth: number;
+  readonly branchPages: number;
+  readonly leafPages: number;
+  readonly overflowPages: number;
+};
+
+/** The LMDB environment at its last look; a look needs no write lock and never happens on the main thread. */
+export type EnvironmentStatus = {
+  readonly pageSize: number;
+  readonly mapSizeBytes: number;
+  readonly fileSizeBytes: number;
+  /** Number of the last page that was ever used. */
+  readonly lastPage: number;
+  readonly lastTxnId: number;
+  readonly readers: number;
+  readonly maxReaders: number;
+  readonly dbis: readonly DbiStatus[];
+};
+
+/** How far the merging of one other instance's objects has come. */
+export type InstanceStatus = {
+  readonly instance: string;
+  /** Name time of its newest object that was seen, milliseconds since the epoch. */
+  readonly newestMs: number;
+  /** Name time of its newest object that was merged; undefined: none by this process. */
+  readonly mergedMs: number | undefined;
+  /** How long the newest object seen has been waiting to be merged; 0: nothing waits. */
+  readonly lagMs: number;
+};
+
+export type MergeStatus = {
+  readonly atMs: number;
+  readonly object: string;
+  readonly entries: number;
+  readonly changed: number;
+  readonly transactions: number;
+  /** The longest time the write lock was held. */
+  readonly lockHeldMs: number;
+  readonly totalMs: number;
+};
+
+export type UploadStatus = {
+  readonly atMs: number;
+  readonly object: string;
+  readonly kind: 'snapshot' | 'delta';
+  readonly entries: number;
+  readonly sizeBytes: number;
+  readonly totalMs: number;
+};
+
+export type QuarantinedObject = { readonly name: string; readonly error: string };
+
+/** Something that happened several times and matters for a while. */
+export type Occurrences = { readonly total: number; readonly lastMs: number | undefined };
+
+/** Everything about one database that is shown or measured. A snapshot: reading it costs nothing. */
+export type DatabaseStatus = {
+  readonly name: string;
+  readonly path: string;
+  /** Undefined until the environment was looked at for the first time. */
+  readonly environment: EnvironmentStatus | undefined;
+  /** The last error of the LMDB, until work succeeds again. */
+  readonly error: string | undefined;
+  readonly mapFull: boolean;
+  readonly started: boolean;
+  readonly pendingKeys: number;
+  readonly pendingBytes: number;
+  /** More is pending than is remembered by key: the next object is made by a scan. */
+  readonly pendingScan: boolean;
+  readonly vectorSize: number;
+  readonly instances: readonly InstanceStatus[];
+  readonly lastMerge: MergeStatus | undefined;
+  readonly lastUpload: UploadStatus | undefined;
+  readonly quarantined: readonly QuarantinedObject[];
+  /** Local writes that lost against what they replaced, and were put back. */
+  readonly regressions: Occurrences;
+  /** Entries with a time further in the future than `max_clock_skew`. */
+  readonly futureEntries: Occurrences;
+  /** Local values without a valid header, which cannot be sent. */
+  readonly invalidValues: number;
+  /** Streams of other living agents with this instance's name. */
+  readonly twins: readonly string[];
+};
+
+/** What the status server and the metrics read; every call answers at once from memory. */
+export interface StatusSource {
+  readonly instance: string;
+  readonly version: string;
+  /** When the agent started, milliseconds since the epoch. */
+  readonly startedMs: number;
+  databases(): readonly DatabaseStatus[];
+  /** Storage requests since the start by kind (`list`, `load`, `store`, `delete`, …). */
+  requests(): ReadonlyMap<string, number>;
+}
+
+/** Bytes in use: all pages of all DBIs, as upstream counts. */
+export function usedBytes(environment: EnvironmentStatus): number {
+  return environment.dbis.reduce((sum, dbi) => sum + dbiUsedBytes(dbi, environment.pageSize), 0);
+}
+
+/** Bytes in use by one DBI. */
+export function dbiUsedBytes(dbi: DbiStatus, pageSize: number): number {
+  return pageSize * (dbi.branchPages + dbi.leafPages + dbi.overflowPages);
+}
