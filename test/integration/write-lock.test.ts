@@ -1,0 +1,45 @@
+import { once } from 'node:events';
+import { contents, eventually, Fleet } from './hosts.ts';
+
+jest.setTimeout(60_000);
+const HOLD_MS = 10_000;
+
+let fleet: Fleet;
+beforeEach(async () => {
+  fleet = await Fleet.open();
+});
+afterEach(() => fleet.close());
+
+test('while another process holds the write lock, /healthz answers and downloads go on', async () => {
+  const a = fleet.application('a');
+  const b = fleet.application('b');
+  const agents = [await fleet.startAgent('a'), await fleet.startAgent('b')] as const;
+  await Promise.all(agents.map((agent) => agent.ready()));
+  a.write([{ key: 'before', value: '1' }]);
+  await eventually(() => b.read('before') !== undefined, { what: 'the first write in b', agents });
+
+  const holder = await fleet.startChild('lock-holder.ts', fleet.lmdbFile('b'), String(HOLD_MS));
+  const hold = { over: false };
+  holder.stdout?.once('data', () => (hold.over = true));
+  const released = once(holder, 'close');
+  const loadsBefore = (await agents[1].traffic()).loads;
+  a.write([{ key: 'during', value: '2' }]);
+
+  let answers = 0;
+  let loadsDuring = loadsBefore;
+  while (!hold.over) {
+    await agents[1].health();
+    const { loads } = await agents[1].traffic();
+    if (!hold.over) {
+      answers++;
+      loadsDuring = loads;
+    }
+  }
+  await released;
+  expect(loadsDuring).toBeGreaterThan(loadsBefore);
+  // An agent that waits for the lock on its main thread gives one answer, at the end.
+  expect(answers).toBeGreaterThan(20);
+
+  await eventually(() => b.read('during')?.value === '2', { what: 'the merge after it', agents });
+  expect(contents(b)).toEqual(contents(a));
+});
