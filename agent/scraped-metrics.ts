@@ -1,0 +1,212 @@
+import { Gauge, type Registry } from 'prom-client';
+import type { SmapsReader } from './smaps.ts';
+import {
+  dbiUsedBytes,
+  usedBytes,
+  type DatabaseStatus,
+  type DbiStatus,
+  type StatusSource,
+} from './status.ts';
+
+/** A gauge per database: its value is computed at every scrape. */
+type DatabaseGauge = readonly [
+  name: string,
+  help: string,
+  value: (status: DatabaseStatus) => number | undefined,
+];
+
+const DATABASE_GAUGES: readonly DatabaseGauge[] = [
+  ['lmdb_mapsize_bytes', 'Map size', (status) => status.environment?.mapSizeBytes],
+  ['lmdb_filesize_bytes', 'Size of the data file', (status) => status.environment?.fileSizeBytes],
+  ['lmdb_env_readers_current', 'Readers', (status) => status.environment?.readers],
+  ['lmdb_env_readers_max', 'Most readers', (status) => status.environment?.maxReaders],
+  ['lmdb_env_last_tnx_id', 'Last transaction id', (status) => status.environment?.lastTxnId],
+  [
+    'lmdb_total_usage_bytes',
+    'Bytes used by all DBIs',
+    (status) => status.environment && usedBytes(status.environment),
+  ],
+  [
+    'lmdb_total_usage_fraction',
+    'Used part of the map',
+    ({ environment }) =>
+      environment &&
+      (environment.mapSizeBytes > 0 ? usedBytes(environment) / environment.mapSizeBytes : 0),
+  ],
+  [
+    'lightningstream_pending_keys',
+    'Local changes not yet sent, keys',
+    (status) => status.pendingKeys,
+  ],
+  [
+    'lightningstream_pending_bytes',
+    'Local changes not yet sent, bytes',
+    (status) => status.pendingBytes,
+  ],
+  [
+    'lightningstream_pending_scan',
+    '1 while more is pending than is remembered by key',
+    (status) => Number(status.pendingScan),
+  ],
+  [
+    'lightningstream_version_vector_size',
+    'Streams in the version vector',
+    (status) => status.vectorSize,
+  ],
+  [
+    'lightningstream_quarantined_objects',
+    'Damaged objects left out',
+    (status) => status.quarantined.length,
+  ],
+  [
+    'lightningstream_invalid_values',
+    'Local values without a valid header',
+    (status) => status.invalidValues,
+  ],
+  ['lightningstream_map_full', '1 while the LMDB map is full', (status) => Number(status.mapFull)],
+  ['lightningstream_started', '1 after the start is finished', (status) => Number(status.started)],
+  [
+    'lightningstream_last_merge_unix_seconds',
+    'Time of the last merge',
+    ({ lastMerge }) => lastMerge && lastMerge.atMs / 1000,
+  ],
+  [
+    'lightningstream_last_merge_lock_seconds',
+    'Longest time the last merge held the write lock',
+    ({ lastMerge }) => lastMerge && lastMerge.lockHeldMs / 1000,
+  ],
+  [
+    'lightningstream_last_upload_unix_seconds',
+    'Time of the last stored object',
+    ({ lastUpload }) => lastUpload && lastUpload.atMs / 1000,
+  ],
+];
+
+type DbiGauge = readonly [
+  name: string,
+  help: string,
+  value: (dbi: DbiStatus, pageSize: number) => number,
+];
+
+const DBI_GAUGES: readonly DbiGauge[] = [
+  ['lmdb_db_usage_bytes', 'Bytes used by the DBI', dbiUsedBytes],
+  ['lmdb_stat_entries', 'Entries', (dbi) => dbi.entries],
+  ['lmdb_stat_depth', 'Depth of the tree', (dbi) => dbi.depth],
+];
+
+/**
+ * Registers what is read at scrape time. Databases, DBIs and instances that are gone disappear from the answer,
+ * since every gauge is emptied first.
+ */
+export function createScrapedMetrics(
+  registry: Registry,
+  source: StatusSource,
+  smaps: SmapsReader | undefined,
+): void {
+  for (const [name, help, value] of DATABASE_GAUGES) {
+    registry.registerMetric(
+      new Gauge({
+        name,
+        help,
+        labelNames: ['lmdb'],
+        registers: [],
+        collect() {
+          this.reset();
+          for (const status of source.databases()) {
+            const now = value(status);
+            if (now !== undefined) {
+              this.set({ lmdb: status.name }, now);
+            }
+          }
+        },
+      }),
+    );
+  }
+  for (const [name, help, value] of DBI_GAUGES) {
+    registry.registerMetric(
+      new Gauge({
+        name,
+        help,
+        labelNames: ['lmdb', 'db'],
+        registers: [],
+        collect() {
+          this.reset();
+          for (const { lmdb, dbi, pageSize } of allDbis(source)) {
+            this.set({ lmdb, db: dbi.name }, value(dbi, pageSize));
+          }
+        },
+      }),
+    );
+  }
+  createPagesMetric(registry, source);
+  createLagMetric(registry, source);
+  if (smaps !== undefined) {
+    createSmapsMetric(registry, source, smaps);
+  }
+}
+
+function* allDbis(source: StatusSource) {
+  for (const { name, environment } of source.databases()) {
+    for (const dbi of environment?.dbis ?? []) {
+      yield { lmdb: name, dbi, pageSize: environment?.pageSize ?? 0 };
+    }
+  }
+}
+
+function createPagesMetric(registry: Registry, source: StatusSource): void {
+  registry.registerMetric(
+    new Gauge({
+      name: 'lmdb_stat_pages',
+      help: 'Pages by type',
+      labelNames: ['lmdb', 'db', 'pagetype'],
+      registers: [],
+      collect() {
+        this.reset();
+        for (const { lmdb, dbi } of allDbis(source)) {
+          this.set({ lmdb, db: dbi.name, pagetype: 'branch' }, dbi.branchPages);
+          this.set({ lmdb, db: dbi.name, pagetype: 'leaf' }, dbi.leafPages);
+          this.set({ lmdb, db: dbi.name, pagetype: 'overflow' }, dbi.overflowPages);
+        }
+      },
+    }),
+  );
+}
+
+function createLagMetric(registry: Registry, source: StatusSource): void {
+  registry.registerMetric(
+    new Gauge({
+      name: 'lightningstream_instance_lag_seconds',
+      help: 'How long the newest object seen of an instance has been waiting to be merged',
+      labelNames: ['lmdb', 'syncer_instance'],
+      registers: [],
+      collect() {
+        this.reset();
+        for (const status of source.databases()) {
+          for (const { instance, lagMs } of status.instances) {
+            this.set({ lmdb: status.name, syncer_instance: instance }, lagMs / 1000);
+          }
+        }
+      },
+    }),
+  );
+}
+
+function createSmapsMetric(registry: Registry, source: StatusSource, smaps: SmapsReader): void {
+  registry.registerMetric(
+    new Gauge({
+      name: 'lmdb_smaps_bytes',
+      help: 'Memory map of the data file (Linux)',
+      labelNames: ['lmdb', 'database_path', 'smap'],
+      registers: [],
+      async collect() {
+        this.reset();
+        const maps = await smaps(source.databases().map(({ path }) => path));
+        for (const { name, path } of source.databases()) {
+          for (const [smap, bytes] of maps.get(path) ?? []) {
+            this.set({ lmdb: name, database_path: path, smap }, bytes);
+          }
+        }
+      },
+    }),
+  );
+}
