@@ -48,7 +48,7 @@ export const GUNZIP_CHUNK_BYTES = 256 * 1024;
 
 /**
  * Objects up to this many compressed bytes are decompressed in one call without the thread pool, if the result
- * is at most {@link INLINE_DECOMPRESSED_BYTES}: a delta of one entry then takes 40 µs instead of 250 µs.
+ * is at most {@link INLINE_DECOMPRESSED_BYTES}: a delta of one entry then takes 16 µs instead of 140 µs (Node 20).
  */
 export const INLINE_COMPRESSED_BYTES = 32 * 1024;
 

@@ -67,7 +67,6 @@ const RUN = new RegExp(`^G([a-z0-9]{1,${MAX_RUN_LENGTH}})$`);
 const SEQUENCE = /^S([1-9][0-9]{0,19})$/;
 const MAX_SEQUENCE = 0xffff_ffff_ffff_ffffn;
 // A separator or a control character in a name is an attempt to reach another folder, or an accident.
-// oxlint-disable-next-line no-control-regex
 const FORBIDDEN = /[/\\\u0000-\u001f\u007f]/;
 
 /**

@@ -301,15 +301,18 @@ export type SnapshotHead = SnapshotVersions & { readonly meta: SnapshotMeta };
  * The head of an object, from only as many compressed bytes as it takes; the input may be cut off behind it (a ranged GET).
  * The head ends where the first DBI begins.
  *
- * Errors: as {@link readSnapshot}; SNAPSHOT_CORRUPT too where the bytes end before the head does.
+ * Errors: as {@link readSnapshot}; SNAPSHOT_CORRUPT too where the bytes end before a Meta or a DBI.
  */
 export async function readSnapshotHead(chunks: AsyncIterable<Uint8Array>): Promise<SnapshotHead> {
   let head: SnapshotHead | undefined;
+  let atEnd = false;
   const found = new Error('head complete');
   const reader = new SnapshotReader(
     {
       onMeta(meta, versions) {
         head = { meta, ...versions };
+        // What follows is not looked at: it may be cut off.
+        throw found;
       },
       onDbi: () => {},
       onEntry: () => {},
@@ -318,25 +321,21 @@ export async function readSnapshotHead(chunks: AsyncIterable<Uint8Array>): Promi
     // Nothing is held: the head is given out at the tag and length of the first DBI.
     { heldDbiBytes: -1 },
   );
-  const push = (chunk: Uint8Array): void => {
-    reader.push(chunk);
-    if (head !== undefined) {
-      throw found;
-    }
-  };
   try {
-    await gunzip(chunks, push, {
+    await gunzip(chunks, (chunk) => reader.push(chunk), {
       limits: { decompressedBytes: MAX_HEAD_BYTES },
       mayBeCutOff: true,
     });
+    atEnd = true;
     reader.end();
   } catch (error) {
-    if (head === undefined) {
+    if (error !== found) {
       throw error;
     }
   }
-  if (head === undefined) {
-    throw corrupt('the snapshot has no head');
+  // Without a DBI and without a Meta it is not known whether the head is complete or its bytes are cut off.
+  if (head === undefined || (atEnd && head.meta === EMPTY_META)) {
+    throw corrupt('the bytes end before the head of the snapshot does');
   }
   return head;
 }

@@ -59,7 +59,7 @@ export type DbiHeader = {
 
 /**
  * Borrowed view of one entry: valid only during the call. One object, reused for every entry.
- * The time is split, because comparing two uint32 costs 2 ns and a bigint 74 ns (Node 20).
+ * The time is split: comparing bigints costs 74 ns, bytes one by one 20 ns, two uint32 less (Node 20).
  */
 export interface EntryView {
   buffer: Uint8Array;

@@ -57,7 +57,6 @@ const MAX_NUMBER = 0xffff_ffff_ffff_ffffn;
 export const streamIdSchema = z
   .string()
   .max(1024)
-  // oxlint-disable-next-line no-control-regex
   .regex(/^[^./\\\u0000-\u001f\u007f]*\.(?:X|[a-z0-9]{1,32})$/)
   .transform((text) => text as StreamId);
 

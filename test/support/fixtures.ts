@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { gunzipSync } from 'node:zlib';
+import { SyncError } from '../../protocol/errors.ts';
 import { SnapshotReader, readSnapshot, type SnapshotSink } from '../../protocol/snapshot-reader.ts';
 import {
   entryTimestampNs,
@@ -119,4 +120,17 @@ export function parseBytes(bytes: Uint8Array, chunkBytes = bytes.length): Collec
 /** Decompressed bytes of a fixture's snapshot. */
 export function fixtureMessage(...parts: string[]): Buffer {
   return gunzipSync(fixtureBytes(...parts));
+}
+
+/** The code of the SyncError that the work ends with, or "done"; anything else thrown is a bug and goes on. */
+export async function errorCodeOf(work: () => unknown): Promise<string> {
+  try {
+    await work();
+    return 'done';
+  } catch (error) {
+    if (error instanceof SyncError) {
+      return error.code;
+    }
+    throw error;
+  }
 }
