@@ -1,0 +1,62 @@
+import { formatDbiFlags } from './config/value-types.ts';
+import { dbiUsedBytes, usedBytes, type DatabaseStatus, type StatusSource } from './status.ts';
+
+/** The status as plain JSON: what `/status.json` gives and the page shows. Times are milliseconds since the epoch. */
+export function statusJson(source: StatusSource, nowMs: number) {
+  return {
+    instance: source.instance,
+    version: source.version,
+    time: nowMs,
+    uptime_seconds: Math.max(0, Math.round((nowMs - source.startedMs) / 1000)),
+    requests: Object.fromEntries(source.requests()),
+    databases: source.databases().map(databaseJson),
+  };
+}
+
+export type StatusJson = ReturnType<typeof statusJson>;
+
+function databaseJson(status: DatabaseStatus) {
+  const { environment } = status;
+  return {
+    name: status.name,
+    path: status.path,
+    error: status.error ?? null,
+    map_full: status.mapFull,
+    started: status.started,
+    map_size: environment?.mapSizeBytes ?? null,
+    file_size: environment?.fileSizeBytes ?? null,
+    used: environment === undefined ? null : usedBytes(environment),
+    last_txn_id: environment?.lastTxnId ?? null,
+    readers: environment?.readers ?? null,
+    max_readers: environment?.maxReaders ?? null,
+    dbis: (environment?.dbis ?? []).map((dbi) => ({
+      name: dbi.name,
+      used: dbiUsedBytes(dbi, environment?.pageSize ?? 0),
+      entries: dbi.entries,
+      depth: dbi.depth,
+      branch_pages: dbi.branchPages,
+      leaf_pages: dbi.leafPages,
+      overflow_pages: dbi.overflowPages,
+      flags: formatDbiFlags(dbi.flags),
+    })),
+    pending: {
+      keys: status.pendingKeys,
+      bytes: status.pendingBytes,
+      scan: status.pendingScan,
+    },
+    vector_size: status.vectorSize,
+    instances: status.instances.map(({ instance, newestMs, mergedMs, lagMs }) => ({
+      instance,
+      newest: newestMs,
+      merged: mergedMs ?? null,
+      lag_ms: lagMs,
+    })),
+    last_merge: status.lastMerge ?? null,
+    last_upload: status.lastUpload ?? null,
+    quarantined: status.quarantined,
+    regressions: status.regressions.total,
+    future_entries: status.futureEntries.total,
+    invalid_values: status.invalidValues,
+    shared_name: status.twins,
+  };
+}

@@ -1,0 +1,150 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { errorText, SyncError } from '../protocol/errors.ts';
+import type { ObjectStore } from '../protocol/storage/object-store.ts';
+import { parseListenAddress } from './config/value-types.ts';
+import type { Healthz } from './healthz.ts';
+import type { Logger } from './log.ts';
+import type { Metrics } from './metrics.ts';
+import { statusJson } from './status-json.ts';
+import { statusPage } from './status-page.ts';
+import type { StatusSource } from './status.ts';
+
+/** Upstream's limit for `/storage`, a listing of everything. */
+const STORAGE_TIMEOUT_MS = 10_000;
+/** Longer than any scrape or page takes; a client that sends nothing does not hold a connection for ever. */
+const REQUEST_TIMEOUT_MS = 30_000;
+const MAX_CONNECTIONS = 200;
+
+export type StatusServerDeps = {
+  /** `host:port`, `:port` for all addresses. */
+  readonly address: string;
+  readonly status: StatusSource;
+  readonly healthz: Healthz;
+  readonly metrics: Metrics;
+  readonly store: ObjectStore;
+  readonly log: Logger;
+  readonly now: () => number;
+};
+
+type Answer = { readonly statusCode: number; readonly type: string; readonly body: string };
+
+/**
+ * The HTTP server: `/`, `/status.json`, `/healthz`, `/metrics`, `/storage`.
+ *
+ * All but `/storage` answer from memory. Plain HTTP without authentication, as upstream's: bind it where only
+ * operators reach it. Source: PowerDNS/lightningstream `status/httpd.go`; reference section 7.
+ */
+export class StatusServer implements AsyncDisposable {
+  readonly #deps: StatusServerDeps;
+  readonly #server: Server;
+
+  constructor(deps: StatusServerDeps) {
+    this.#deps = deps;
+    this.#server = createServer((request, response) => {
+      void this.#handle(request, response);
+    });
+    this.#server.requestTimeout = REQUEST_TIMEOUT_MS;
+    this.#server.maxConnections = MAX_CONNECTIONS;
+  }
+
+  /** Resolves with the port once it listens. Errors: CONFIG_INVALID where the address cannot be used. */
+  listen(): Promise<number> {
+    const { address } = this.#deps;
+    const parsed = parseListenAddress(address);
+    return new Promise((resolve, reject) => {
+      const fail = (cause: unknown) => {
+        reject(
+          new SyncError('CONFIG_INVALID', `cannot listen on ${address}: ${errorText(cause)}`, {
+            hint: 'Set http.address to an address of this host and a free port.',
+            cause,
+          }),
+        );
+      };
+      if (parsed === undefined) {
+        fail(new Error('not host:port'));
+        return;
+      }
+      this.#server.once('error', fail);
+      this.#server.listen({ port: parsed.port, host: parsed.host }, () => {
+        this.#server.off('error', fail);
+        this.#server.on('error', (error) => {
+          this.#deps.log.error({ error: errorText(error) }, 'HTTP server error');
+        });
+        resolve((this.#server.address() as AddressInfo).port);
+      });
+    });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await new Promise<void>((resolve) => {
+      this.#server.close(() => resolve());
+      this.#server.closeAllConnections();
+    });
+  }
+
+  async #handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    let answer: Answer;
+    try {
+      answer = await this.#answer(request, response);
+    } catch (error) {
+      answer = text(500, errorText(error));
+    }
+    response.writeHead(answer.statusCode, {
+      'content-type': answer.type,
+      'content-length': Buffer.byteLength(answer.body),
+      'cache-control': 'no-store',
+      'x-content-type-options': 'nosniff',
+      ...(answer.statusCode === 405 ? { allow: 'GET, HEAD' } : {}),
+    });
+    response.end(request.method === 'HEAD' ? undefined : answer.body);
+  }
+
+  async #answer(request: IncomingMessage, response: ServerResponse): Promise<Answer> {
+    const { status, healthz, metrics, now } = this.#deps;
+    const path = (request.url ?? '/').split('?', 1)[0];
+    if (request.method !== 'GET' && request.method !== 'HEAD') {
+      return text(405, 'only GET and HEAD are answered here');
+    }
+    switch (path) {
+      case '/':
+        return { statusCode: 200, type: 'text/html; charset=utf-8', body: statusPage() };
+      case '/status.json':
+        return json(200, `${JSON.stringify(statusJson(status, now()))}\n`);
+      case '/healthz': {
+        const { statusCode, body } = healthz.answer();
+        return json(statusCode, body);
+      }
+      case '/metrics':
+        return { statusCode: 200, type: metrics.contentType, body: await metrics.text() };
+      case '/storage':
+        return this.#storage(response);
+      default:
+        return text(404, 'not found; there are /, /status.json, /healthz, /metrics and /storage');
+    }
+  }
+
+  /** Everything in the storage, whichever database or instance it belongs to. */
+  async #storage(response: ServerResponse): Promise<Answer> {
+    const gone = new AbortController();
+    response.once('close', () => gone.abort());
+    const signal = AbortSignal.any([gone.signal, AbortSignal.timeout(STORAGE_TIMEOUT_MS)]);
+    const lines = ['Name\tSize'];
+    try {
+      for await (const { name, sizeBytes } of this.#deps.store.list('', { signal })) {
+        lines.push(`${name}\t${sizeBytes}`);
+      }
+    } catch (error) {
+      return text(500, `cannot list the storage: ${errorText(error)}`);
+    }
+    return text(200, lines.join('\n'));
+  }
+}
+
+function text(statusCode: number, body: string): Answer {
+  return { statusCode, type: 'text/plain; charset=utf-8', body: `${body}\n` };
+}
+
+function json(statusCode: number, body: string): Answer {
+  return { statusCode, type: 'application/json; charset=utf-8', body };
+}
