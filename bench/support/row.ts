@@ -3,10 +3,12 @@ export type Row = {
   /** What was measured, with its size: "page diff, 1 change in 1,000,000". Unique in a run. */
   readonly name: string;
   readonly value: number;
-  /** Of value and target alike: "ms", "MB", "bytes", "%". */
+  /** Of value, target and peer alike: "ms", "MB", "bytes", "%". */
   readonly unit: string;
   /** The upper bound that the project set itself; no target: the row is for information. */
   readonly target?: number | undefined;
+  /** The same measured with upstream's binary, in the same run with the same work. */
+  readonly peer?: number | undefined;
 };
 
 /** What every `*.bench.ts` exports as `run`. */

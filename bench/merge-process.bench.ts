@@ -1,0 +1,111 @@
+import { once } from 'node:events';
+import type { Application } from '../agent/demo/application.ts';
+import { waitUntil } from '../agent/demo/wait.ts';
+import { BenchHosts, recordKey } from './support/bench-host.ts';
+import { lockTime } from './support/lock-time.ts';
+import { ProcessMeter } from './support/process-meter.ts';
+import type { BenchOptions, Row } from './support/row.ts';
+import { medianOf } from './support/statistics.ts';
+
+const RUNS = 3;
+const TIMEOUT_MS = 120_000;
+const SETTLE_MS = 100;
+/** Upstream's CPU time, measured with 1,000,000 records on a 2-core machine; a peer in this run replaces it. */
+const UPSTREAM_CPU_MS = 480;
+const MAX_LOCK_HOLD_MS = 250;
+
+/** An agent that starts and merges one full snapshot: with one difference, and with everything new. */
+export async function run(options: BenchOptions): Promise<Row[]> {
+  const hosts = await BenchHosts.open(options.records);
+  try {
+    const bucket = await oneSnapshot(hosts);
+    const { peer: program } = options;
+    const both = async (content: 'filled' | 'empty') => ({
+      ours: await medianOf(RUNS, () => mergeOnce(hosts, { bucket, content })),
+      peer:
+        program === undefined
+          ? undefined
+          : await medianOf(RUNS, () => mergeOnce(hosts, { bucket, content, peer: program })),
+    });
+    const size = `${options.records.toLocaleString('en')} records`;
+    return [
+      ...report(`merge of a full snapshot, 1 difference, ${size}`, await both('filled'), {
+        cpuTargetMs: (peerMs) => 1.2 * (peerMs ?? UPSTREAM_CPU_MS),
+        lockTargetMs: 1,
+      }),
+      ...report(`merge of a full snapshot, everything new, ${size}`, await both('empty'), {
+        cpuTargetMs: () => undefined,
+        lockTargetMs: MAX_LOCK_HOLD_MS,
+      }),
+    ];
+  } finally {
+    await hosts.close();
+  }
+}
+
+type Cost = {
+  readonly wallMs: number;
+  readonly cpuMs: number;
+  readonly lockMs: number;
+  readonly memoryMb: number;
+};
+
+function report(
+  name: string,
+  { ours, peer }: { ours: Cost; peer: Cost | undefined },
+  targets: { cpuTargetMs(peerMs: number | undefined): number | undefined; lockTargetMs: number },
+): Row[] {
+  const row = (what: string, key: keyof Cost, unit: string, target?: number): Row => ({
+    name: `${name}: ${what}`,
+    value: ours[key],
+    unit,
+    target,
+    peer: peer?.[key],
+  });
+  return [
+    row('CPU, process start included', 'cpuMs', 'ms', targets.cpuTargetMs(peer?.cpuMs)),
+    row('longest write lock', 'lockMs', 'ms', targets.lockTargetMs),
+    row('until visible, process start included', 'wallMs', 'ms'),
+    row('memory', 'memoryMb', 'MB', 150),
+  ];
+}
+
+/** A bucket that holds one full snapshot of the filled LMDB with one record changed. */
+async function oneSnapshot(hosts: BenchHosts): Promise<string> {
+  const bucket = hosts.freshBucket();
+  const writer = await hosts.application('writer', 'filled');
+  writer.write([{ key: recordKey(4321), value: 'the difference' }]);
+  const agent = await hosts.start('writer', { bucket, verb: ['sync', '--only-once'] });
+  await once(agent.child, 'exit');
+  await hosts.clear();
+  return bucket;
+}
+
+async function mergeOnce(
+  hosts: BenchHosts,
+  options: { bucket: string; content: 'filled' | 'empty'; peer?: string | undefined },
+): Promise<Cost> {
+  const reader = await hosts.application('reader', options.content);
+  const start = performance.now();
+  // Receive-only, so that nothing is stored and every run finds the same bucket.
+  const { bucket, peer } = options;
+  const agent = await hosts.start('reader', { bucket, peer, verb: ['receive'] });
+  using meter = new ProcessMeter(agent.pid);
+  await waitUntil(() => hasAll(reader, hosts.records), {
+    timeoutMs: TIMEOUT_MS,
+    what: 'the merge',
+  });
+  const wallMs = performance.now() - start;
+  // The listing pass ends a moment after its last transaction.
+  await agent.ready(TIMEOUT_MS);
+  await new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
+  meter.sample();
+  const { cpuMs, peakMemoryMb } = meter;
+  const { merges, heldMs } = await lockTime(agent);
+  await hosts.clear();
+  return { wallMs, cpuMs, lockMs: heldMs / Math.max(1, merges), memoryMb: peakMemoryMb };
+}
+
+function hasAll(reader: Application, records: number): boolean {
+  return reader.count() === records && reader.read(recordKey(4321))?.value === 'the difference';
+}
