@@ -18,7 +18,8 @@ export type StoreHooks = {
 
 export type ObserveOptions = StoreHooks & {
   readonly kind: RequestReport['kind'];
-  readonly errorType: (error: unknown) => string;
+  /** The kind of failure; undefined: an answer that only looks like one. */
+  readonly errorType: (error: unknown) => string | undefined;
 };
 
 /** Runs one request and reports it, whatever its outcome. */
@@ -37,7 +38,9 @@ export async function observeRequest<T>(
     onRequest({ kind, durationMs: monotonicMs() - startMs });
     return result;
   } catch (error) {
-    onRequest({ kind, durationMs: monotonicMs() - startMs, error: errorType(error) });
+    const type = errorType(error);
+    const durationMs = monotonicMs() - startMs;
+    onRequest(type === undefined ? { kind, durationMs } : { kind, durationMs, error: type });
     throw error;
   }
 }

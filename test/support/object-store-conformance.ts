@@ -325,9 +325,9 @@ export function objectStoreConformance(subject: ConformanceSubject): void {
     await readAll(await store.get('a', { signal }));
     await listAll(store, '');
     await store.delete('a', signal);
-    const kinds = reports.map(({ kind }) => kind).filter((kind) => kind !== 'create-bucket');
-    expect(kinds).toEqual(['store', 'load', 'list', 'delete']);
-    expect(reports.every(({ durationMs }) => durationMs >= 0)).toBe(true);
-    expect(reports.some(({ error }) => error !== undefined)).toBe(false);
+    const usual = reports.filter(({ kind }) => kind !== 'create-bucket');
+    expect(usual.map(({ kind }) => kind)).toEqual(['store', 'load', 'list', 'delete']);
+    expect(usual.every(({ durationMs }) => durationMs >= 0)).toBe(true);
+    expect(usual.some(({ error }) => error !== undefined)).toBe(false);
   });
 }

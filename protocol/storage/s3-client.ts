@@ -1,0 +1,93 @@
+import type * as sdkModule from '@aws-sdk/client-s3';
+import type { S3Client, S3ClientConfig } from '@aws-sdk/client-s3';
+import { NodeHttpHandler } from '@smithy/node-http-handler';
+
+import { SyncError } from '../errors.ts';
+import { S3_REQUEST_ATTEMPTS, S3_STALL_TIMEOUT_MS } from './limits.ts';
+import { configuredCredentials } from './s3-credentials.ts';
+import type { S3StoreOptions } from './s3-options.ts';
+import { agentOptions, openHttpsAgent } from './tls.ts';
+
+/** The SDK, loaded only where S3 is used: it costs 0.2 s at start and tens of megabytes. */
+export type S3Sdk = typeof sdkModule;
+
+export type OpenedClient = {
+  readonly sdk: S3Sdk;
+  readonly client: S3Client;
+  /** Host of the endpoint, for messages. */
+  readonly host: string;
+  readonly close: () => void;
+};
+
+const AWS_ENDPOINT = 'https://s3.amazonaws.com';
+const DEFAULT_REGION = 'us-east-1';
+
+/** Loads the SDK and makes the client; no request yet. Rejects with CONFIG_INVALID. */
+export async function openS3Client(options: S3StoreOptions): Promise<OpenedClient> {
+  if (options.bucket === '') {
+    throw new SyncError('CONFIG_INVALID', 'storage.options has no bucket', {
+      hint: 'Set bucket to the name of the S3 bucket.',
+    });
+  }
+  const endpoint = parseEndpoint(options.endpointUrl ?? '');
+  const credentials = configuredCredentials(options);
+  const { region = '' } = options;
+  const https = await openHttpsAgent(options);
+  const sdk = await import('@aws-sdk/client-s3');
+  const config: S3ClientConfig = {
+    maxAttempts: S3_REQUEST_ATTEMPTS,
+    // Checksums beyond what S3 itself requires are refused or mangled by many S3-compatible servers.
+    requestChecksumCalculation: 'WHEN_REQUIRED',
+    responseChecksumValidation: 'WHEN_REQUIRED',
+    followRegionRedirects: true,
+    forcePathStyle: options.forcePathStyle ?? endpoint !== undefined,
+    requestHandler: new NodeHttpHandler({
+      connectionTimeout: options.dialTimeoutMs ?? 10_000,
+      socketTimeout: options.stallTimeoutMs ?? S3_STALL_TIMEOUT_MS,
+      httpAgent: agentOptions(options),
+      httpsAgent: https.agent,
+    }),
+    ...(endpoint === undefined ? {} : { endpoint: endpoint.href }),
+    ...(credentials === undefined ? {} : { credentials }),
+    ...(region === '' ? { region: environmentRegion } : { region }),
+  };
+  const client = new sdk.S3Client(config);
+  return {
+    sdk,
+    client,
+    host: endpoint?.host ?? 'AWS S3',
+    close() {
+      client.destroy();
+      https.close();
+    },
+  };
+}
+
+async function environmentRegion(): Promise<string> {
+  const { AWS_REGION = '', AWS_DEFAULT_REGION = '' } = process.env;
+  return AWS_REGION || AWS_DEFAULT_REGION || DEFAULT_REGION;
+}
+
+/** Undefined for AWS itself, whose regional endpoints the SDK knows. */
+function parseEndpoint(text: string): URL | undefined {
+  if (text === '' || text.replace(/\/$/, '') === AWS_ENDPOINT) {
+    return undefined;
+  }
+  let url: URL | undefined;
+  try {
+    url = new URL(text);
+  } catch {
+    // Reported below, without the text: it may hold a password.
+  }
+  if (url === undefined || !['http:', 'https:'].includes(url.protocol)) {
+    throw new SyncError('CONFIG_INVALID', 'endpoint_url is no URL with http:// or https://', {
+      hint: 'Write it as https://HOST or http://HOST:PORT.',
+    });
+  }
+  if (url.username !== '' || url.password !== '') {
+    throw new SyncError('CONFIG_INVALID', 'endpoint_url must not hold a user name or password', {
+      hint: 'Set access_key and secret_key instead.',
+    });
+  }
+  return url;
+}

@@ -1,0 +1,150 @@
+import { appendFile, readFile } from 'node:fs/promises';
+import type { Agent as HttpAgent } from 'node:http';
+import type { AgentOptions } from 'node:https';
+import { Agent as HttpsAgent } from 'node:https';
+import type { Duplex } from 'node:stream';
+import { rootCertificates, TLSSocket } from 'node:tls';
+
+import { errorText, SyncError } from '../errors.ts';
+import type { ConnectionOptions, TlsOptions } from './s3-options.ts';
+
+const SECOND = 1000;
+
+/** What both kinds of agents take; the SDK makes the plain one from it. */
+export function agentOptions(
+  options: ConnectionOptions,
+): NonNullable<ConstructorParameters<typeof HttpAgent>[0]> {
+  const { maxIdleConns = 100 } = options;
+  return {
+    keepAlive: true,
+    keepAliveMsecs: options.dialKeepAliveMs ?? 10 * SECOND,
+    // While a connection is idle; a request in flight has its own limit.
+    timeout: options.idleConnTimeoutMs ?? 90 * SECOND,
+    maxFreeSockets: maxIdleConns === 0 ? Infinity : maxIdleConns,
+  };
+}
+
+/** Certificates and keys, as Node's TLS takes them. */
+type Material = { ca?: string[]; cert?: string; key?: string };
+
+/**
+ * Makes the agent for https connections. Rejects with CONFIG_INVALID where a file cannot be read or half of the
+ * client's certificate is missing. `close` ends connections and stops watching files.
+ */
+export async function openHttpsAgent(
+  options: ConnectionOptions,
+): Promise<{ agent: HttpsAgent; close: () => void }> {
+  const tls = options.tls ?? {};
+  const agent = new StorageAgent(
+    {
+      ...agentOptions(options),
+      ...(await loadMaterial(tls)),
+      rejectUnauthorized: tls.insecureSkipVerify !== true,
+    },
+    options.tlsHandshakeTimeoutMs ?? 10 * SECOND,
+  );
+  const { insecureKeyLogFile = '' } = tls;
+  if (insecureKeyLogFile !== '') {
+    await logKeys(agent, insecureKeyLogFile);
+  }
+  const watcher = tls.watchCerts === true ? watchMaterial(agent, tls) : undefined;
+  return {
+    agent,
+    close() {
+      clearInterval(watcher);
+      agent.destroy();
+    },
+  };
+}
+
+/** An agent that bounds the TLS handshake; Node and the SDK bound only the connection below it. */
+class StorageAgent extends HttpsAgent {
+  readonly #handshakeTimeoutMs: number;
+
+  constructor(options: AgentOptions, handshakeTimeoutMs: number) {
+    super(options);
+    this.#handshakeTimeoutMs = handshakeTimeoutMs;
+  }
+
+  override createConnection(
+    ...args: Parameters<HttpsAgent['createConnection']>
+  ): Duplex | null | undefined {
+    const socket = super.createConnection(...args);
+    if (socket instanceof TLSSocket) {
+      const timer = setTimeout(() => {
+        const text = `no TLS handshake within ${this.#handshakeTimeoutMs} ms`;
+        socket.destroy(Object.assign(new Error(text), { code: 'ETIMEDOUT' }));
+      }, this.#handshakeTimeoutMs);
+      for (const event of ['secureConnect', 'close']) {
+        socket.once(event, () => clearTimeout(timer));
+      }
+    }
+    return socket;
+  }
+}
+
+async function loadMaterial(tls: TlsOptions): Promise<Material> {
+  const [ca, cert, key] = await Promise.all([
+    textOrFile('ca', tls.ca, tls.caFile),
+    textOrFile('cert', tls.cert, tls.certFile),
+    textOrFile('key', tls.key, tls.keyFile),
+  ]);
+  if ((cert === undefined) !== (key === undefined)) {
+    throw new SyncError('CONFIG_INVALID', 'storage.options.tls has one of cert and key', {
+      hint: 'Set both (cert or cert_file, key or key_file), or neither.',
+    });
+  }
+  return {
+    ...(ca === undefined
+      ? {}
+      : { ca: tls.addSystemCaPool === true ? [...rootCertificates, ca] : [ca] }),
+    ...(cert === undefined || key === undefined ? {} : { cert, key }),
+  };
+}
+
+async function textOrFile(name: string, text = '', path = ''): Promise<string | undefined> {
+  if (path === '') {
+    return text === '' ? undefined : text;
+  }
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    throw new SyncError(
+      'CONFIG_INVALID',
+      `cannot read storage.options.tls.${name}_file: ${errorText(error)}`,
+      { hint: 'Give the path of a PEM file that the user of this agent can read.', cause: error },
+    );
+  }
+}
+
+/** New connections use what the files hold; the agent keeps connections of other material apart by itself. */
+function watchMaterial(agent: HttpsAgent, tls: TlsOptions): NodeJS.Timeout {
+  const timer = setInterval(
+    () => {
+      loadMaterial(tls).then(
+        (material) => Object.assign(agent.options, material),
+        // In the middle of a rotation: what was loaded before stays in use until the files are whole again.
+        () => undefined,
+      );
+    },
+    tls.watchCertsPollIntervalMs ?? 5 * SECOND,
+  );
+  timer.unref();
+  return timer;
+}
+
+async function logKeys(agent: HttpsAgent, path: string): Promise<void> {
+  try {
+    await appendFile(path, '', { mode: 0o600 });
+  } catch (error) {
+    throw new SyncError(
+      'CONFIG_INVALID',
+      `cannot write storage.options.tls.insecure_key_log_file: ${errorText(error)}`,
+      { hint: 'Give the path of a file that the user of this agent can write.', cause: error },
+    );
+  }
+  agent.on('keylog', (line: Buffer) => {
+    // A debugging aid: a line that cannot be written must not end the connection.
+    appendFile(path, line).catch(() => undefined);
+  });
+}
