@@ -80,8 +80,12 @@ function terminalLine(record: LogRecord, text: string, options: LogFormatOptions
     .map(([key, value]) => ` ${colour(key)}=${quoteValue(value)}`)
     .join('');
   const level = colour(record.level.toUpperCase().slice(0, 4));
-  // A control character in a text from outside must not reach the terminal.
-  const line = text.replaceAll(/\p{Cc}+/gu, ' ').padEnd(TEXT_WIDTH);
+  // A control character in a text from outside must not reach the terminal; a new line cannot look like an entry.
+  const line = text
+    .split('\n')
+    .map((part) => part.replaceAll(/\p{Cc}+/gu, ' '))
+    .join('\n    ')
+    .padEnd(TEXT_WIDTH);
   return `${level}${terminalTime(record, options)} ${line} ${fields}`.trimEnd();
 }
 

@@ -99,7 +99,9 @@ export const S3_FIELDS = {
     default: 15 * SECOND,
     help: 'How often these files are read; at least 1s.',
   }),
-  region: text('region', { default: 'us-east-1', help: 'The region.' }),
+  region: text('region', {
+    help: 'The region. Not given: that of the AWS SDK (environment, profile), else `us-east-1`.',
+  }),
   bucket: text('bucket', { help: 'The bucket.', required: true }),
   storageClass: text('storage_class', { help: 'Storage class of stored objects.' }),
   createBucket: flag('create_bucket', {
