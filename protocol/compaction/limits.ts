@@ -1,0 +1,79 @@
+/** Bounds and defaults of the compactor, with unit and reason. */
+
+/** Compressed bytes up to which an object is fetched whole, several at once. Nearly every delta is below. */
+export const SMALL_OBJECT_BYTES = 1024 * 1024;
+
+/** Small objects fetched at once: hides the round trip of a delta (20 ms) and holds at most 16 MiB. */
+export const SMALL_OBJECT_CONCURRENCY = 16;
+
+/** Bytes of keys and values that the sorter holds before it writes a sorted run to the scratch store. */
+export const SORTER_BYTES = 24 * 1024 * 1024;
+
+/** Entries that the sorter holds at most: 28 bytes of index each. */
+export const SORTER_ENTRIES = 400_000;
+
+/**
+ * A DBI message up to this size is held whole by a cursor, a larger one is streamed. Small, because a fold
+ * has a cursor per sorted input open at once.
+ */
+export const CURSOR_HELD_BYTES = 64 * 1024;
+
+/** Decompressed bytes per step of a cursor; every open cursor holds about twice as many. */
+export const CURSOR_CHUNK_BYTES = 128 * 1024;
+
+/**
+ * Sorted inputs merged at once. More are first merged in groups into scratch runs, so that the memory of a fold
+ * does not grow with the number of instances: a cursor costs about 0.5 MiB, most of it zlib's and ours.
+ */
+export const MERGE_FAN_IN = 24;
+
+/** Compressed bytes of full snapshots taken into one fold at most: they lie in the scratch store meanwhile. */
+export const SPOOL_BYTES_MAX = 4 * 1024 ** 3;
+
+/** Objects taken into one fold at most; the next run goes on from there. */
+export const FOLD_OBJECTS_MAX = 100_000;
+
+/** Objects listed at most; beyond, the run knows that it has not seen all and drops no tombstone. */
+export const LISTED_OBJECTS_MAX = 500_000;
+
+/** Objects of one run that storage may fail to deliver before the run gives up: storage itself is in trouble. */
+export const FAILED_LOADS_MAX = 20;
+
+/** Restarts of one fold because an input turned out not to fit the others. */
+export const FOLD_ATTEMPTS_MAX = 10;
+
+/** Deletes under way at once. */
+export const DELETE_CONCURRENCY = 16;
+
+/** Level-1 deltas beside a base before the base is written anew: every new host reads them all. */
+export const LEVEL1_COUNT_MAX = 8;
+
+/** A base up to this many bytes is always written anew: that costs less than keeping levels. */
+export const SMALL_BASE_BYTES = 1024 * 1024;
+
+/** A base is written anew when what lies above it has more than this part of its bytes. */
+export const BASE_DUE_RATIO = 0.25;
+
+/** A base with tombstones, or with anything above it, is written anew at least so often: 24 hours in milliseconds. */
+export const BASE_MAX_AGE_MS = 24 * 60 * 60 * 1000;
+
+/** A level-1 delta is folded into the next one unless it is larger than this many times what is new. */
+export const LEVEL1_GROWTH = 2;
+
+/** Compressed bytes folded per second, cautiously: decides whether a base still fits into the time left. */
+export const FOLD_BYTES_PER_SECOND = 3_000_000;
+
+/** Part of the time for reading what is new; the rest is for folding, publishing and deleting. */
+export const GATHER_TIME_SHARE = 0.4;
+
+/** gzip level of what the compactor writes: it is read by every new host, so worth more than speed. */
+export const GZIP_LEVEL = 4;
+
+/** Default of how long an object stays after a published state covers it. Source: upstream's `must_keep_interval`. */
+export const MUST_KEEP_MS = 10 * 60 * 1000;
+
+/** Default age at which tombstones are dropped. Source: upstream's `sweeper.retention_days`, 370. */
+export const TOMBSTONE_RETENTION_MS = 370 * 24 * 60 * 60 * 1000;
+
+/** Replaced bases and level-1 deltas remembered in the manifest until they are deleted. */
+export const RETIRED_MAX = 1000;

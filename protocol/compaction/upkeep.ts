@@ -1,0 +1,90 @@
+import { z } from 'zod';
+import { parseJsonMessage } from '../json-message.ts';
+import { MAX_MANIFEST_BYTES } from '../limits.ts';
+import { encodeManifest, type Manifest, parseManifest } from '../manifest.ts';
+import type { StreamId } from '../object-name.ts';
+import {
+  EMPTY_VECTOR,
+  decimalSchema,
+  encodeVectorJson,
+  streamIdSchema,
+  vectorSchema,
+  type VersionVector,
+} from '../version-vector.ts';
+import { RETIRED_MAX } from './limits.ts';
+
+/** What the compactor remembers beside the published state. Agents ignore it. */
+export type Upkeep = {
+  /** Objects that this vector covers may be deleted from `must_keep` after {@link settledAtNs} on. */
+  readonly settled: VersionVector;
+  /** When a manifest with that vector, or a higher one, was published. */
+  readonly settledAtNs: bigint;
+  /** Bases and level-1 deltas that a manifest named until that time. */
+  readonly retired: ReadonlyMap<string, bigint>;
+  /** Streams of the manifest's vector without an object in the bucket, and since when. */
+  readonly goneSinceNs: ReadonlyMap<StreamId, bigint>;
+};
+
+/** A manifest as the compactor writes and reads it. */
+export type PublishedState = { readonly manifest: Manifest; readonly upkeep: Upkeep };
+
+const NO_UPKEEP: Upkeep = {
+  settled: EMPTY_VECTOR,
+  settledAtNs: 0n,
+  retired: new Map(),
+  goneSinceNs: new Map(),
+};
+
+const times = z.record(z.string(), decimalSchema);
+const upkeepSchema = z.object({
+  upkeep: z
+    .object({
+      settled: vectorSchema,
+      settledAtNs: decimalSchema,
+      retired: times,
+      goneSinceNs: times,
+    })
+    .optional(),
+});
+
+/** The bytes of a manifest with the compactor's own notes in it. */
+export function encodeState(state: PublishedState): Uint8Array {
+  const { settled, settledAtNs, retired, goneSinceNs } = state.upkeep;
+  const json: unknown = JSON.parse(Buffer.from(encodeManifest(state.manifest)).toString('utf8'));
+  const upkeep = {
+    settled: encodeVectorJson(settled),
+    settledAtNs: settledAtNs.toString(),
+    retired: encodeTimes([...retired].slice(-RETIRED_MAX)),
+    goneSinceNs: encodeTimes(goneSinceNs),
+  };
+  return Buffer.from(`${JSON.stringify({ ...(json as object), upkeep })}\n`, 'utf8');
+}
+
+/** The inverse. A manifest without notes (an operator wrote it) is one whose state was published just now. Errors: MESSAGE_INVALID. */
+export function parseState(bytes: Uint8Array): PublishedState {
+  const manifest = parseManifest(bytes);
+  const { upkeep } = parseJsonMessage(bytes, {
+    what: 'manifest',
+    maxBytes: MAX_MANIFEST_BYTES,
+    schema: upkeepSchema,
+  });
+  if (upkeep === undefined) {
+    return { manifest, upkeep: NO_UPKEEP };
+  }
+  const { settled, settledAtNs, retired, goneSinceNs } = upkeep;
+  const gone = new Map<StreamId, bigint>();
+  for (const [stream, sinceNs] of Object.entries(goneSinceNs)) {
+    const parsed = streamIdSchema.safeParse(stream);
+    if (parsed.success) {
+      gone.set(parsed.data, sinceNs);
+    }
+  }
+  return {
+    manifest,
+    upkeep: { settled, settledAtNs, retired: new Map(Object.entries(retired)), goneSinceNs: gone },
+  };
+}
+
+function encodeTimes(times: Iterable<readonly [string, bigint]>): Record<string, string> {
+  return Object.fromEntries([...times].map(([name, timeNs]) => [name, timeNs.toString()]));
+}

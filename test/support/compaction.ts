@@ -1,0 +1,295 @@
+import { gunzipSync, gzipSync } from 'node:zlib';
+import { compact } from '../../protocol/compaction/compact.ts';
+import type { ScratchFile, Scratch } from '../../protocol/compaction/scratch.ts';
+import { DEFAULT_POLICY, type CompactionPolicy } from '../../protocol/compaction/policy.ts';
+import type { CompactionReport } from '../../protocol/compaction/report.ts';
+import type { CompactOptions } from '../../protocol/compaction/run-context.ts';
+import { parseManifest } from '../../protocol/manifest.ts';
+import {
+  COMPACTED_INSTANCE,
+  formatObjectName,
+  manifestName,
+  parseObjectName,
+  streamOf,
+  type ObjectName,
+} from '../../protocol/object-name.ts';
+import { mergeRegisters, type Register } from '../../protocol/register.ts';
+import { SnapshotReader } from '../../protocol/snapshot-reader.ts';
+import {
+  EMPTY_META,
+  entryOf,
+  entryView,
+  type Entry,
+  type SnapshotMeta,
+} from '../../protocol/snapshot.ts';
+import { SnapshotWriter } from '../../protocol/snapshot-writer.ts';
+import { bytesBody } from '../../protocol/storage/bodies.ts';
+import type { MemoryObjectStore } from '../../protocol/storage/memory.ts';
+import type { ObjectStore } from '../../protocol/storage/object-store.ts';
+import { covers, joinVectors, type VersionVector } from '../../protocol/version-vector.ts';
+
+export const SIGNAL = new AbortController().signal;
+
+/** What an object holds: DBI name to entries, with flags where they are not 0. */
+export type TestDbi = {
+  readonly name: string;
+  readonly flags?: number;
+  readonly transform?: string;
+  readonly entries: readonly Entry[];
+};
+
+/** State of a database: DBI name, and hex of the key, to the register. */
+export type State = Map<string, Map<string, Register>>;
+
+export function entry(key: string, value: string | undefined, time: bigint): Entry {
+  return {
+    key: Buffer.from(key, 'latin1'),
+    value: Buffer.from(value ?? '', 'latin1'),
+    timestampNs: time,
+    deleted: value === undefined,
+  };
+}
+
+/** The compressed bytes of a snapshot, entries in the order given. */
+export function encodeSnapshot(meta: Partial<SnapshotMeta>, dbis: readonly TestDbi[]): Buffer {
+  const chunks: Uint8Array[] = [];
+  const writer = new SnapshotWriter((chunk) => chunks.push(chunk));
+  writer.begin({ ...EMPTY_META, ...meta });
+  for (const { name, flags = 0, transform = '', entries } of dbis) {
+    writer.beginDbi({ name, flags, transform });
+    for (const one of entries) writer.entry(entryView(one));
+    writer.endDbi();
+  }
+  writer.end();
+  return gzipSync(Buffer.concat(chunks), { level: 1 });
+}
+
+/** Merges a snapshot's entries into a state, the plain way; returns its Meta. */
+export function mergeBytes(state: State, compressed: Uint8Array): SnapshotMeta {
+  let meta: SnapshotMeta = EMPTY_META;
+  let dbi: Map<string, Register> = new Map();
+  const reader = new SnapshotReader({
+    onMeta(given) {
+      meta = given;
+    },
+    onDbi(header) {
+      dbi = state.get(header.name) ?? new Map();
+      state.set(header.name, dbi);
+    },
+    onEntry(view) {
+      const { key, value, timestampNs, deleted } = entryOf(view);
+      const hex = Buffer.from(key).toString('hex');
+      const incoming = { timestampNs, deleted, value: deleted ? new Uint8Array(0) : value };
+      const local = dbi.get(hex);
+      dbi.set(hex, local === undefined ? incoming : mergeRegisters(local, incoming));
+    },
+    onDbiEnd() {},
+  });
+  reader.push(gunzipSync(compressed));
+  reader.end();
+  return meta;
+}
+
+/** All bytes of an object; undefined if there is none. */
+export async function readObject(store: ObjectStore, name: string): Promise<Buffer | undefined> {
+  const fetched = await store.get(name, { signal: SIGNAL });
+  if (fetched === undefined) return undefined;
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of fetched.body) chunks.push(chunk);
+  return Buffer.concat(chunks);
+}
+
+/** What a host without any data gets from the bucket, by the rules for agents: the invariant of every compaction. */
+export async function freshState(store: ObjectStore, database = 'main'): Promise<State> {
+  const state: State = new Map();
+  let vector: VersionVector = new Map();
+  const listed: ObjectName[] = [];
+  for await (const { name } of store.list(`${database}__`, { signal: SIGNAL })) {
+    const parsed = parseObjectName(name);
+    if (parsed !== undefined && parsed.instance !== COMPACTED_INSTANCE) listed.push(parsed);
+  }
+  const manifestBytes = await readObject(store, manifestName(database));
+  if (manifestBytes !== undefined) {
+    const manifest = parseManifest(manifestBytes);
+    for (const name of [manifest.base, ...manifest.level1]) {
+      const bytes = await readObject(store, name);
+      if (bytes === undefined) throw new Error(`${name} is named by the manifest and missing`);
+      const meta = mergeBytes(state, bytes);
+      vector = joinVectors(vector, meta.vector ?? new Map());
+    }
+    vector = joinVectors(vector, manifest.vector);
+  }
+  const newestFirst = listed.toSorted((a, b) => (a.timeNs > b.timeNs ? -1 : 1));
+  for (const kind of ['snapshot', 'delta']) {
+    for (const object of newestFirst) {
+      if (object.kind !== kind || covers(vector, object)) continue;
+      const bytes = await readObject(store, object.name);
+      if (bytes === undefined) throw new Error(`${object.name} is gone`);
+      try {
+        const meta = mergeBytes(state, bytes);
+        if (kind === 'snapshot') {
+          vector = joinVectors(vector, meta.vector ?? new Map());
+          vector = joinVectors(vector, new Map([[object.stream, object.seq]]));
+        }
+      } catch {
+        // Damaged: quarantined by every reader.
+      }
+    }
+  }
+  return state;
+}
+
+/** A state as plain data, for comparison: deletions included, DBIs without entries left out. */
+export function plain(state: State): Record<string, Record<string, string>> {
+  const dbis = [...state].toSorted(([a], [b]) => (a < b ? -1 : 1));
+  const result: Record<string, Record<string, string>> = {};
+  for (const [name, dbi] of dbis) {
+    if (dbi.size === 0) continue;
+    const entries = [...dbi].toSorted(([a], [b]) => (a < b ? -1 : 1));
+    result[name] = Object.fromEntries(
+      entries.map(([key, { timestampNs, value, deleted }]) => [
+        key,
+        `${timestampNs} ${deleted ? 'deleted' : Buffer.from(value).toString('hex')}`,
+      ]),
+    );
+  }
+  return result;
+}
+
+/** One run of an agent that stores objects, numbered and timed as agents do. */
+export class TestWriter {
+  readonly instance: string;
+  readonly run: string;
+  seq = 0n;
+  #timeNs: bigint;
+  readonly #store: ObjectStore;
+
+  constructor(
+    store: ObjectStore,
+    options: { readonly instance: string; readonly run: string; readonly timeNs?: bigint },
+  ) {
+    this.#store = store;
+    this.instance = options.instance;
+    this.run = options.run;
+    this.#timeNs = options.timeNs ?? 1_700_000_000_000_000_000n;
+  }
+
+  get stream() {
+    return streamOf(this.instance, this.run);
+  }
+
+  delta(dbis: readonly TestDbi[]): Promise<string> {
+    return this.#put('delta', dbis, undefined);
+  }
+
+  /** A full snapshot whose vector is `others` and this stream at its own number. */
+  snapshot(dbis: readonly TestDbi[], others: VersionVector = new Map()): Promise<string> {
+    return this.#put('snapshot', dbis, others);
+  }
+
+  async #put(
+    kind: 'delta' | 'snapshot',
+    dbis: readonly TestDbi[],
+    others: VersionVector | undefined,
+  ): Promise<string> {
+    this.seq += 1n;
+    this.#timeNs += 1_000_000n;
+    const { instance, run, seq } = this;
+    const name = formatObjectName({
+      database: 'main',
+      instance,
+      timeNs: this.#timeNs,
+      run,
+      seq,
+      kind,
+    });
+    const vector =
+      others === undefined ? undefined : joinVectors(others, new Map([[this.stream, seq]]));
+    const bytes = encodeSnapshot({ instance, run, seq, vector, databaseName: 'main' }, dbis);
+    await this.#store.create(name, bytesBody(bytes), SIGNAL);
+    return name;
+  }
+}
+
+/** Scratch space in memory. */
+export class MemoryScratch implements Scratch {
+  live = 0;
+
+  async create(): Promise<ScratchFile> {
+    const chunks: Uint8Array[] = [];
+    let removed = false;
+    this.live += 1;
+    const free = (): void => {
+      this.live -= removed ? 0 : 1;
+      removed = true;
+    };
+    return {
+      get sizeBytes() {
+        return chunks.reduce((sum, chunk) => sum + chunk.length, 0);
+      },
+      async write(chunk) {
+        chunks.push(Uint8Array.from(chunk));
+      },
+      async finish() {},
+      async *open() {
+        yield* chunks;
+      },
+      async remove() {
+        free();
+      },
+    };
+  }
+}
+
+let randomState = 1;
+
+/** Reproducible bytes, different at every call. */
+export function testRandom(bytes: number): Uint8Array {
+  return Uint8Array.from({ length: bytes }, () => {
+    randomState = (Math.imul(randomState, 1_103_515_245) + 12_345) & 0x7fff_ffff;
+    return randomState >> 16;
+  });
+}
+
+/** Compactions of a test bucket, with a clock that the test moves. */
+export class TestCompactor {
+  nowNs = 1_800_000_000_000_000_000n;
+  readonly store: ObjectStore;
+  policy: CompactionPolicy;
+
+  constructor(store: ObjectStore | MemoryObjectStore, policy: Partial<CompactionPolicy> = {}) {
+    this.store = store;
+    this.policy = { ...DEFAULT_POLICY, mustKeepMs: 0, ...policy };
+  }
+
+  advanceMs(ms: number): void {
+    this.nowNs += BigInt(ms) * 1_000_000n;
+  }
+
+  options(overrides: Partial<CompactOptions> = {}): CompactOptions {
+    return {
+      store: this.store,
+      database: 'main',
+      scratch: new MemoryScratch(),
+      policy: this.policy,
+      signal: SIGNAL,
+      nowNs: () => this.nowNs,
+      monotonicMs: () => 0,
+      random: testRandom,
+      writer: 'test',
+      ...overrides,
+    };
+  }
+
+  run(overrides: Partial<CompactOptions> = {}): Promise<CompactionReport> {
+    this.advanceMs(1);
+    return compact(this.options(overrides));
+  }
+}
+
+/** Names in the bucket, ascending. */
+export async function names(store: ObjectStore): Promise<string[]> {
+  const all: string[] = [];
+  for await (const { name } of store.list('', { signal: SIGNAL })) all.push(name);
+  return all;
+}
