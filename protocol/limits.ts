@@ -78,6 +78,3 @@ export const MAX_LEVEL1_DELTAS = 10_000;
 
 /** Bytes of a notice at most. Source: SQS's limit on messages is far above; ours have about 250 bytes. */
 export const MAX_NOTICE_BYTES = 8 * 1024;
-
-/** Bytes of the bucket id object at most. */
-export const MAX_BUCKET_ID_BYTES = 1024;

@@ -1,5 +1,4 @@
 import fc from 'fast-check';
-import { encodeBucketId, parseBucketId } from '../../protocol/bucket-id.ts';
 import { isFullState, positionOf, requireMatchingMeta } from '../../protocol/delta.ts';
 import { encodeManifest, parseManifest, type Manifest } from '../../protocol/manifest.ts';
 import { encodeNotice, parseNotice, type Notice } from '../../protocol/notice.ts';
@@ -71,17 +70,6 @@ test.each([
   JSON.stringify({ ...notice, name: 'x'.repeat(9000) }),
 ])('what is no notice is refused: %s', async (text) => {
   expect(await errorCodeOf(() => parseNotice(text))).toBe('MESSAGE_INVALID');
-});
-
-test('a bucket id is read as it was written, anything else refused', async () => {
-  expect(parseBucketId(encodeBucketId('abcdefghijkl'))).toBe('abcdefghijkl');
-  for (const bytes of [
-    json({ version: 1, id: '' }),
-    json({ version: 2, id: 'abcdefghijkl' }),
-    Buffer.alloc(2000),
-  ]) {
-    expect(await errorCodeOf(() => parseBucketId(bytes))).toBe('MESSAGE_INVALID');
-  }
 });
 
 describe('an object under a name', () => {
