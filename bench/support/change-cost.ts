@@ -1,0 +1,75 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { AgentProcess } from '../../agent/demo/agent-process.ts';
+import { waitUntil } from '../../agent/demo/wait.ts';
+import { recordKey, recordValue, type BenchHosts, type StartOptions } from './bench-host.ts';
+import { lockTime, meanHeldMs } from './lock-time.ts';
+import { cpuTimeMs } from './process-meter.ts';
+import { quantile } from './statistics.ts';
+
+const SETTLE_MS = 1500;
+const ARRIVAL_TIMEOUT_MS = 30_000;
+
+/** What one changed record costs, from its commit in A until B shows it. */
+export type ChangeCost = {
+  readonly p50Ms: number;
+  readonly p99Ms: number;
+  readonly bytesUp: number;
+  readonly bytesDown: number;
+  readonly cpuMs: number;
+  readonly lockMs: number;
+};
+
+/** Writes single changes in A, one after the other, and waits for each in B. Both start with equal, filled LMDBs. */
+export async function measureChanges(
+  hosts: BenchHosts,
+  { changes, start }: { readonly changes: number; readonly start: StartOptions },
+): Promise<ChangeCost> {
+  const bucket = hosts.freshBucket();
+  const a = await hosts.application('a', 'filled');
+  const b = await hosts.application('b', 'filled');
+  const agents = [
+    await hosts.start('a', { bucket, ...start }),
+    await hosts.start('b', { bucket, ...start }),
+  ] as const;
+  await Promise.all(agents.map((agent) => agent.ready(120_000)));
+  // The first full snapshots of both are merged by the other one; wait for that to be over.
+  await sleep(SETTLE_MS);
+
+  const latencies: number[] = [];
+  const change = async (i: number): Promise<void> => {
+    const write = { key: recordKey(i * 37), value: recordValue(i, 1) };
+    a.write([write]);
+    latencies.push(
+      await waitUntil(() => b.read(write.key)?.value === write.value, {
+        timeoutMs: ARRIVAL_TIMEOUT_MS,
+        what: `change ${i} in b`,
+      }),
+    );
+    // Not in step with any poll.
+    await sleep(20 + (i % 7) * 5);
+  };
+  await change(0);
+  latencies.length = 0;
+
+  const before = await sample(agents);
+  for (let i = 1; i <= changes; i++) {
+    await change(i);
+  }
+  const after = await sample(agents);
+  await hosts.clear();
+  return {
+    p50Ms: quantile(latencies, 0.5),
+    p99Ms: quantile(latencies, 0.99),
+    bytesUp: (after.bytesUp - before.bytesUp) / changes,
+    bytesDown: (after.bytesDown - before.bytesDown) / changes,
+    cpuMs: (after.cpuMs - before.cpuMs) / changes,
+    lockMs: meanHeldMs(before.lock, after.lock),
+  };
+}
+
+async function sample([a, b]: readonly [AgentProcess, AgentProcess]) {
+  // The CPU first: answering the questions below is no cost of a change.
+  const cpuMs = (cpuTimeMs(a.pid) ?? 0) + (cpuTimeMs(b.pid) ?? 0);
+  const [up, down, lock] = await Promise.all([a.traffic(), b.traffic(), lockTime(b)]);
+  return { cpuMs, bytesUp: up.bytesUp, bytesDown: down.bytesDown, lock };
+}
