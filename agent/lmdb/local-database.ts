@@ -1,0 +1,158 @@
+import type { VersionVector } from '../../protocol/version-vector.ts';
+import type { Spool } from '../spool.ts';
+
+/** How one LMDB is opened and treated. Can be sent to another thread. */
+export type DatabaseOptions = {
+  readonly name: string;
+  readonly path: string;
+  readonly noSubdir: boolean;
+  readonly create: boolean;
+  readonly dirMask: number;
+  readonly fileMask: number;
+  /** Used only when the file is created; 0 = 1 GiB. An existing file keeps the size it has. */
+  readonly mapSizeBytes: number;
+  readonly maxDbs: number;
+  readonly instance: string;
+  readonly hostname: string;
+  readonly run: string;
+  /** Merged headers get one empty extension block (a test aid of upstream's). */
+  readonly headerPadding: boolean;
+  readonly maxLockHoldMs: number;
+  readonly maxClockSkewMs: number;
+  readonly spoolFolder: string;
+  readonly spoolMemoryBytes: number;
+  /** Pending keys are remembered up to this many bytes; beyond it the next object is made by a scan. */
+  readonly pendingBytesMax: number;
+};
+
+/** What the last look at the LMDB found. */
+export type Detection = {
+  /** The LMDB's last transaction. */
+  readonly txnId: number;
+  /** The last transaction that changed a DBI whose name does not begin with `_sync`. */
+  readonly dataTxnId: number;
+  readonly pendingKeys: number;
+  readonly pendingBytes: number;
+  /** More was pending than is remembered by key. */
+  readonly pendingScan: boolean;
+  /** Local changes that this look found. */
+  readonly newChanges: number;
+  /** Local changes that lost against what they replaced and were put back, in this look. */
+  readonly regressions: number;
+  /** Local changes with a time above now + max_clock_skew, in this look. */
+  readonly futureEntries: number;
+  readonly maxTsNs: bigint;
+  /** Local values without a valid header, as far as known; they are never sent. */
+  readonly invalidValues: number;
+  /** There is an entry in a DBI whose name does not begin with `_sync`. */
+  readonly hasData: boolean;
+};
+
+export type OpenResult = Detection & {
+  readonly vector: VersionVector;
+  /** The transaction up to which local changes are in stored objects; undefined: nothing is. */
+  readonly uploadedTxn: number | undefined;
+  readonly lastSyncNs: bigint | undefined;
+  readonly bucketId: string | undefined;
+  /** A change below what was merged before, or a vanished key, was found: the vector was emptied. */
+  readonly vectorForgotten: boolean;
+  readonly entries: number;
+};
+
+export type EncodedObject = {
+  readonly spool: Spool;
+  /** Names this object in {@link LocalDatabase.acknowledge}. */
+  readonly token: number;
+  readonly kind: 'snapshot' | 'delta';
+  readonly txnId: number;
+  readonly dataTxnId: number;
+  readonly entries: number;
+  readonly uncompressedBytes: number;
+  /** Of a full snapshot: what its Meta says it covers. */
+  readonly vector: VersionVector | undefined;
+  readonly encodeMs: number;
+  readonly detection: Detection;
+};
+
+export type EncodeOptions = { readonly seq: bigint; readonly timeNs: bigint };
+
+export type MergeRequest = {
+  readonly name: string;
+  readonly spool: Spool;
+  /** Stored in the same transaction as the last write of this merge. */
+  readonly vector: VersionVector;
+};
+
+export type MergeResult = {
+  readonly entries: number;
+  /** Entries that were written. */
+  readonly changed: number;
+  /** Write transactions; 0: nothing differed, and the vector waits for the next one. */
+  readonly transactions: number;
+  readonly lockHeldMaxMs: number;
+  readonly lockWaitMs: number;
+  readonly createdDbis: readonly string[];
+  /** Private DBIs (`_sync…`) that the object had and that were left out. */
+  readonly skippedDbis: readonly string[];
+  readonly futureEntries: number;
+  readonly detection: Detection;
+};
+
+export type PersistOptions = {
+  readonly vector: VersionVector;
+  readonly lastSyncNs?: bigint | undefined;
+  readonly bucketId?: string | undefined;
+  /** Removes the uploaded marker: nothing of this LMDB is in the bucket any more. Everything is pending. */
+  readonly resetMarker?: boolean | undefined;
+  /** Remembers the number of entries, to notice at the next start if some vanished meanwhile. */
+  readonly entriesAtStop?: boolean | undefined;
+};
+
+export type DatabaseStats = {
+  readonly pageSize: number;
+  readonly mapSizeBytes: number;
+  readonly fileSizeBytes: number;
+  readonly lastPage: number;
+  readonly lastTxnId: number;
+  readonly readers: number;
+  readonly maxReaders: number;
+  readonly dbis: readonly {
+    readonly name: string;
+    readonly flags: number;
+    readonly entries: number;
+    readonly depth: number;
+    readonly branchPages: number;
+    readonly leafPages: number;
+    readonly overflowPages: number;
+  }[];
+};
+
+/**
+ * One local LMDB as the engine sees it. Calls are carried out one after the other; all but {@link open} may be
+ * repeated after a rejection, which leaves pin, pending keys, marker and vector as they were.
+ *
+ * Rejects with SyncErrors: MAP_FULL and TRANSACTION_FAILED (retryable), ENVIRONMENT_UNREADABLE, ADDON_FORMAT_WRONG,
+ * and from {@link merge} SNAPSHOT_CORRUPT, SNAPSHOT_INCOMPATIBLE, SNAPSHOT_REJECTED.
+ */
+export interface LocalDatabase {
+  /** Opens the LMDB. Its first read transaction is the first pin, and is scanned for what is not uploaded. */
+  open(): Promise<OpenResult>;
+  /** Finds what changed since the last look, puts local regressions back, and moves the pin. */
+  detect(): Promise<Detection>;
+  /**
+   * Detects, takes all pending keys and encodes their current values into a delta; undefined: nothing to send.
+   * Only one object may be unacknowledged.
+   */
+  encodeDelta(options: EncodeOptions): Promise<EncodedObject | undefined>;
+  /** The whole state of one read transaction; it includes all that is pending. undefined: there is no data. */
+  encodeSnapshot(options: EncodeOptions): Promise<EncodedObject | undefined>;
+  /** The object of this token is stored: the uploaded marker moves, in memory until the next merge or persist. */
+  acknowledge(token: number): Promise<void>;
+  /** Checks the whole object, then merges it. A damaged one changes nothing. */
+  merge(request: MergeRequest): Promise<MergeResult>;
+  /** Writes vector, marker and max_ts (always together), and what else is given, if anything differs. */
+  persist(options: PersistOptions): Promise<void>;
+  /** Sizes and page counts, without the write lock. */
+  stats(): Promise<DatabaseStats>;
+  close(): Promise<void>;
+}
