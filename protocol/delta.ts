@@ -1,5 +1,5 @@
 import { SyncError } from './errors.ts';
-import { isTimeOrdered, streamOf, type ObjectName } from './object-name.ts';
+import { streamOf, type ObjectName } from './object-name.ts';
 import type { SnapshotMeta } from './snapshot.ts';
 import type { StreamPosition } from './version-vector.ts';
 
@@ -26,7 +26,7 @@ export function positionOf(name: ObjectName): StreamPosition {
  * Errors: SNAPSHOT_REJECTED.
  */
 export function requireMatchingMeta(name: ObjectName, meta: SnapshotMeta): void {
-  if (!name.ours || isTimeOrdered(name.stream)) {
+  if (!name.ours) {
     return;
   }
   const { instance, run = '', seq = 0n } = meta;

@@ -39,25 +39,25 @@ export async function gunzip(
   options: GunzipOptions = {},
 ): Promise<void> {
   const source = chunks[Symbol.asyncIterator]();
-  const first: Uint8Array[] = [];
-  let bytes = 0;
-  let ended = false;
-  while (!ended && bytes <= INLINE_COMPRESSED_BYTES) {
-    options.signal?.throwIfAborted();
-    const next = await source.next();
-    ended = next.done === true;
-    if (next.done !== true) {
-      first.push(next.value);
-      bytes += next.value.length;
-    }
-  }
-  const inline = ended ? gunzipInline(Buffer.concat(first), options) : undefined;
-  if (inline !== undefined) {
-    push(inline);
-    return;
-  }
   try {
-    await gunzipStream(rejoin(first, ended ? undefined : source), push, options);
+    const first: Uint8Array[] = [];
+    let bytes = 0;
+    let ended = false;
+    while (!ended && bytes <= INLINE_COMPRESSED_BYTES) {
+      options.signal?.throwIfAborted();
+      const next = await source.next();
+      ended = next.done === true;
+      if (next.done !== true) {
+        first.push(next.value);
+        bytes += next.value.length;
+      }
+    }
+    const inline = ended ? gunzipInline(Buffer.concat(first), options) : undefined;
+    if (inline !== undefined) {
+      push(inline);
+    } else {
+      await gunzipStream(rejoin(first, ended ? undefined : source), push, options);
+    }
   } finally {
     await source.return?.();
   }

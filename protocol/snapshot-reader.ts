@@ -52,6 +52,8 @@ const FIELD_META = 2;
 const FIELD_DATABASES = 3;
 const FIELD_COMPAT_VERSION = 4;
 const MAX_UINT32 = 0xffff_ffff;
+/** What a kept message costs beyond its bytes: millions of tiny ones must not add up unseen. */
+const EARLY_OVERHEAD_BYTES = 256;
 
 /** The field has not arrived far enough. */
 const MORE = -1;
@@ -216,7 +218,7 @@ export class SnapshotReader {
       return next;
     }
     // Without the format version it is not known whether an empty value means deleted.
-    this.#earlyBytes += length;
+    this.#earlyBytes += length + EARLY_OVERHEAD_BYTES;
     if (this.#earlyBytes > this.#heldDbiBytes) {
       this.#requireVersions();
     }
