@@ -10,11 +10,14 @@ export type ObjectInfo = {
 /** An object's bytes, readable more than once: an unanswered PUT is repeated with the same bytes. */
 export interface ObjectBody {
   readonly sizeBytes: number;
-  /** A fresh stream from the start. */
+  /** A fresh stream from the start, of exactly `sizeBytes` bytes: any other length is an error and stores nothing. */
   open(): AsyncIterable<Uint8Array>;
 }
 
-export type ListOptions = { readonly signal: AbortSignal; readonly startAfter?: string | undefined };
+export type ListOptions = {
+  readonly signal: AbortSignal;
+  readonly startAfter?: string | undefined;
+};
 
 export type GetOptions = {
   readonly signal: AbortSignal;
@@ -23,9 +26,13 @@ export type GetOptions = {
 };
 
 export type FetchedObject = {
+  /** Of the whole object, also where only its first bytes were asked for. */
   readonly sizeBytes: number;
   readonly etag: string;
-  /** Fails, never ends early, when cut off. */
+  /**
+   * Readable once; chunks belong to the reader. Fails, never ends early, when cut off. Reading must begin soon, or the
+   * connection stays open until it stalls or the operation's time limit ends it.
+   */
   readonly body: AsyncIterable<Uint8Array>;
 };
 
@@ -55,7 +62,11 @@ export interface ObjectStore {
   /** Stores, replacing an object of that name. */
   put(name: string, body: ObjectBody, signal: AbortSignal): Promise<void>;
   /** Replaces the object if it is still at `etag`; returns its new etag, undefined when another writer won. */
-  putIfUnchanged(name: string, bytes: Uint8Array, options: PutIfOptions): Promise<string | undefined>;
+  putIfUnchanged(
+    name: string,
+    bytes: Uint8Array,
+    options: PutIfOptions,
+  ): Promise<string | undefined>;
   /** Idempotent: a name that is already gone is no error. */
   delete(name: string, signal: AbortSignal): Promise<void>;
   /** Ends connections and background work. */

@@ -242,7 +242,10 @@ function denied(what: string, hint: string, retryable: boolean): Verdict {
 // The SDK wraps errors that are no `Error` of its own realm (under jest) and keeps only their text.
 function codeInText(text: string): string {
   const code = /\b(E[A-Z]{4,}|ERR_[A-Z_]+)\b/.exec(text)?.[1];
-  return code ?? (/certificate/i.test(text) ? 'CERT_REFUSED' : '');
+  if (code !== undefined) {
+    return code;
+  }
+  return /certificate/i.test(text) ? 'CERT_REFUSED' : /hang up/.test(text) ? 'ECONNRESET' : '';
 }
 
 function fieldsOf(value: unknown): Readonly<Record<string, unknown>> {
