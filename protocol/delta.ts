@@ -29,12 +29,13 @@ export function requireMatchingMeta(name: ObjectName, meta: SnapshotMeta): void 
   if (!name.ours) {
     return;
   }
-  const { instance, run = '', seq = 0n } = meta;
-  const same = streamOf(instance, run) === name.stream && seq === name.seq;
+  const { databaseName, instance, run = '', seq = 0n } = meta;
+  const sameDatabase = databaseName === name.database;
+  const same = sameDatabase && streamOf(instance, run) === name.stream && seq === name.seq;
   if (!same || (name.kind === 'delta') !== (meta.vector === undefined)) {
     throw new SyncError(
       'SNAPSHOT_REJECTED',
-      `${name.name} says inside that it is number ${seq} of ${instance}.${run}`,
+      `${name.name} says inside that it is number ${seq} of ${instance}.${run}, database "${databaseName}"`,
       { hint: 'Remove the object, or give it back the name under which it was written.' },
     );
   }

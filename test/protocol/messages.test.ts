@@ -80,7 +80,7 @@ describe('an object under a name', () => {
   if (delta === undefined || full === undefined || upstreams === undefined) {
     throw new Error('the names of this test do not parse');
   }
-  const meta = { ...EMPTY_META, instance: 'i', run: 'r', seq: 7n };
+  const meta = { ...EMPTY_META, databaseName: 'd', instance: 'i', run: 'r', seq: 7n };
   const state = { ...meta, vector: new Map() };
 
   test('has its place in a stream, and is a full state or not', () => {
@@ -103,6 +103,7 @@ describe('an object under a name', () => {
   test.each([
     ['another number', delta, { ...meta, seq: 8n }],
     ['another run', delta, { ...meta, run: 's' }],
+    ['another database', delta, { ...meta, databaseName: 'e' }],
     ['another instance', delta, { ...meta, instance: 'j' }],
     ['nothing about itself', delta, EMPTY_META],
     ['a vector in a delta', delta, state],
