@@ -136,7 +136,7 @@ function record(number: number, timestampNs: bigint): EntryView {
 
 function metaOf(seq: bigint, full: boolean): SnapshotMeta {
   const vector = full ? new Map([[streamOf('a', 'run'), seq]]) : undefined;
-  return { ...EMPTY_META, instance: 'a', run: 'run', seq, vector };
+  return { ...EMPTY_META, databaseName: 'main', instance: 'a', run: 'run', seq, vector };
 }
 
 function nameOf(seq: bigint, kind: 'snapshot' | 'delta'): string {

@@ -28,7 +28,7 @@ async function main(): Promise<void> {
   const store = await openFilesystemStore({ rootPath: bucket });
   const folder = await ScratchFolder.open(scratch);
   const start = performance.now();
-  const { outcome, level, foldedObjects, entries } = await compact({
+  const { outcome, level, foldedObjects, entries, unreadable } = await compact({
     store,
     database: 'main',
     scratch: folder,
@@ -39,6 +39,9 @@ async function main(): Promise<void> {
     random: randomBytes,
     writer: 'bench',
   });
+  if (unreadable.length > 0) {
+    throw new Error(`unreadable: ${JSON.stringify(unreadable)}`);
+  }
   const wallMs = performance.now() - start;
   await folder.close();
   const highKb = /^VmHWM:\s+(\d+) kB/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1];
