@@ -9,7 +9,7 @@ export type S3Action = {
   readonly bucket: string;
   /** Host of the endpoint, or AWS's. */
   readonly host: string;
-  /** Key files are read again, so refused keys may be right later. */
+  /** Not static keys: files and the SDK's chain are asked again, so that refused keys may be right later. */
   readonly keysMayChange: boolean;
 };
 

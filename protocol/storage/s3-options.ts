@@ -51,7 +51,7 @@ export type S3StoreOptions = StoreHooks &
   ConnectionOptions &
   CredentialOptions & {
     readonly bucket: string;
-    /** Not given: the SDK's (environment, profile), else us-east-1. */
+    /** us-east-1 unless given, as upstream. */
     readonly region?: string | undefined;
     readonly storageClass?: string | undefined;
     readonly createBucket?: boolean | undefined;

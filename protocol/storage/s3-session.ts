@@ -78,12 +78,12 @@ export class S3Session {
   }
 
   mapped(error: unknown, operation: Operation): SyncError {
-    const { bucket, accessKeyFile = '' } = this.options;
+    const { bucket, accessKey = '', accessKeyFile = '' } = this.options;
     return s3Error(error, {
       ...operation,
       bucket,
       host: this.opened.host,
-      keysMayChange: accessKeyFile !== '',
+      keysMayChange: accessKeyFile !== '' || accessKey === '',
     });
   }
 }

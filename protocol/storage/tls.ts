@@ -72,7 +72,7 @@ class StorageAgent extends HttpsAgent {
     const socket = super.createConnection(...args);
     if (socket instanceof TLSSocket) {
       const timer = setTimeout(() => {
-        const text = `no TLS handshake within ${this.#handshakeTimeoutMs} ms`;
+        const text = `ETIMEDOUT: no TLS handshake within ${this.#handshakeTimeoutMs} ms`;
         socket.destroy(Object.assign(new Error(text), { code: 'ETIMEDOUT' }));
       }, this.#handshakeTimeoutMs);
       for (const event of ['secureConnect', 'close']) {
