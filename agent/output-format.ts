@@ -1,5 +1,3 @@
-import { formatGoDuration } from '../protocol/time.ts';
-
 /** A size with base 1024 and one decimal; a unit is used from strictly more than one of it: `1024 B`, `1.5 KB`. */
 export function formatBytes(bytes: number): string {
   const units = ['B', 'KB', 'MB', 'GB', 'TB', 'PB', 'EB'];
@@ -55,9 +53,10 @@ function leadingTime(bytes: Uint8Array, nowNs: bigint): bigint | undefined {
   return time >= EARLIEST_TIME_NS && time <= nowNs + MONTH_NS ? time : undefined;
 }
 
-/** RFC 3339 in UTC with as many decimals as the time has: `2023-11-14T22:13:20Z`. */
+/** RFC 3339 in UTC, to the second: `2023-11-14T22:13:20Z`. */
 export function formatRfc3339Ns(timeNs: bigint): string {
-  return `${dateAndTime(timeNs).join('T')}Z`;
+  const [date, time] = dateAndTime(timeNs);
+  return `${date}T${time.slice(0, 8)}Z`;
 }
 
 /** A time as Go prints it: `2023-11-14 22:13:20 +0000 UTC`. */
@@ -67,7 +66,14 @@ export function formatGoTime(timeNs: bigint): string {
 
 /** How long ago, to the second: `26513h50m47s`. */
 export function formatAge(timeNs: bigint, nowNs: bigint): string {
-  return formatGoDuration(Math.round(Number(nowNs - timeNs) / 1e9) * 1000);
+  const ageNs = nowNs - timeNs;
+  const sign = ageNs < 0n ? '-' : '';
+  // Whole seconds as bigints: the age of a time in the year 2554 does not fit in a double's nanoseconds.
+  const seconds = ((ageNs < 0n ? -ageNs : ageNs) + 500_000_000n) / 1_000_000_000n;
+  const hours = seconds / 3600n;
+  const minutes = (seconds / 60n) % 60n;
+  const parts = hours > 0n ? `${hours}h${minutes}m` : minutes > 0n ? `${minutes}m` : '';
+  return `${sign}${parts}${seconds % 60n}s`;
 }
 
 /** A 64-bit timestamp can lie in the year 2554; a Date holds that. */

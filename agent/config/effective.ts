@@ -79,7 +79,7 @@ function formatLeaf(field: Leaf<unknown>, value: unknown): string {
 
 /** Text that YAML would not read back as the same text is quoted. */
 function quote(text: string): string {
-  return /^[a-zA-Z][a-zA-Z0-9._/-]*$/.test(text) &&
+  return /^[a-zA-Z/][a-zA-Z0-9._/-]*$/.test(text) &&
     !/^(y|n|yes|no|on|off|true|false|null)$/i.test(text)
     ? text
     : JSON.stringify(text);

@@ -1,0 +1,97 @@
+import { SyncError } from '../../protocol/errors.ts';
+import type { Config, DatabaseConfig } from '../config.ts';
+import type { CommandContext } from './context.ts';
+
+export type SyncFlags = {
+  readonly onlyOnce: boolean;
+  readonly waitForMarkerFile: string;
+  readonly onlyDb: readonly string[];
+};
+
+/** Upstream caps the lowest process id at this. */
+const MAX_MINIMUM_PID = 200;
+
+/** `sync` and `receive`: runs the agent until it is told to stop, or once. */
+export async function runSync(
+  context: CommandContext,
+  flags: SyncFlags & { readonly receiveOnly: boolean },
+): Promise<void> {
+  const { config, deps, log, signal } = context;
+  for (const [name, database] of config.lmdbs) {
+    if (flags.onlyDb.length === 0 || flags.onlyDb.includes(name)) {
+      requireRunnable(name, database);
+    }
+  }
+  requirePid(deps.pid, context.flags.minimumPid);
+  for (const warning of ignoredParts(config, flags)) {
+    log.warn({}, warning);
+  }
+  await deps.runAgent(config, {
+    receiveOnly: flags.receiveOnly,
+    onlyOnce: flags.onlyOnce || config.onlyOnce,
+    waitForMarkerFile: flags.waitForMarkerFile === '' ? undefined : flags.waitForMarkerFile,
+    onlyDatabases: flags.onlyDb,
+    signal,
+    version: deps.version,
+  });
+}
+
+/** Refuses what this version would do wrong if it went on. Errors: CONFIG_INVALID. */
+function requireRunnable(name: string, database: DatabaseConfig): void {
+  if (name === '' || name.includes('__') || name.includes('.') || name.includes('/')) {
+    throw new SyncError(
+      'CONFIG_INVALID',
+      `database name "${name}" cannot be part of object names: it must not contain "__", "." or "/"`,
+      { hint: 'Rename it under `lmdbs:`, the same on all instances.' },
+    );
+  }
+  if (database.dupsortHack) {
+    throw new SyncError(
+      'CONFIG_INVALID',
+      `lmdbs.${name}.dupsort_hack is not available in this version`,
+      { hint: 'Sync databases with the native schema only (PowerDNS 4.8 or newer).' },
+    );
+  }
+  if (!database.schemaTracksChanges) {
+    throw new SyncError(
+      'CONFIG_INVALID',
+      `lmdbs.${name}.schema_tracks_changes is false: databases without the native schema (shadow mode) cannot be synced by this version`,
+      {
+        hint: 'Set schema_tracks_changes: true if the application keeps the headers (PowerDNS 4.8 or newer with lmdb-lightning-stream=yes).',
+      },
+    );
+  }
+}
+
+/** A low process id may equal that of the application in its own container: LMDB's reader table would mix them up. */
+function requirePid(pid: number, minimumPid: number): void {
+  const lowest = Math.min(minimumPid, MAX_MINIMUM_PID);
+  if (pid < lowest) {
+    throw new SyncError(
+      'CONFIG_INVALID',
+      `process id ${pid} is below --minimum-pid ${lowest}, and this version cannot raise it`,
+      { hint: 'Let the containers share the process id name space, and leave out --minimum-pid.' },
+    );
+  }
+}
+
+/** What is switched on but does nothing here; going on is safe. Throws where it is not. */
+function* ignoredParts(
+  config: Config,
+  flags: { readonly receiveOnly: boolean },
+): Generator<string> {
+  const { options, cleanup } = config.storage;
+  if (!(options instanceof SyncError) && options.type === 's3' && options.useUpdateMarker) {
+    throw new SyncError(
+      'CONFIG_INVALID',
+      'storage.options.use_update_marker is not available in this version',
+      { hint: 'Set it to false here and on all other instances of this bucket.' },
+    );
+  }
+  if (config.sweeper.enabled) {
+    yield 'sweeper.enabled is ignored: this version does not remove old tombstones, the LMDB keeps them';
+  }
+  if (cleanup.enabled && !flags.receiveOnly) {
+    yield 'storage.cleanup.enabled is ignored: this version does not remove old objects from the storage';
+  }
+}
