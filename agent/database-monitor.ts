@@ -37,6 +37,9 @@ const MAX_INSTANCES = 10_000;
 /** Damaged objects that are kept by name for the status; more only count in the metric of the engine. */
 const MAX_QUARANTINED = 1000;
 
+/** What goes on and on is logged anew only after it has stopped for this long; the metric counts all of it. */
+const QUIET_MS = 60_000;
+
 type Seen = {
   readonly newest: ObjectName;
   readonly sinceMs: number;
@@ -115,12 +118,14 @@ export class DatabaseMonitor implements SyncObserver {
     const { metrics, log, name } = this.#deps;
     this.#detection = detection;
     if (detection.regressions > 0) {
-      this.#regressions = this.#more(this.#regressions, detection.regressions);
       metrics.regressions.inc({ lmdb: name }, detection.regressions);
-      log.warn(
-        { entries: detection.regressions },
-        'local changes were older than what they replaced and were put back: the clock of this host is behind',
-      );
+      if (this.#isNews(this.#regressions)) {
+        log.warn(
+          { entries: detection.regressions },
+          'local changes were older than what they replaced and were put back: the clock of this host is behind',
+        );
+      }
+      this.#regressions = this.#more(this.#regressions, detection.regressions);
     }
     this.#countFuture(detection.futureEntries);
   }
@@ -331,10 +336,16 @@ export class DatabaseMonitor implements SyncObserver {
   #countFuture(entries: number): void {
     if (entries > 0) {
       const { metrics, log, name } = this.#deps;
-      this.#futureEntries = this.#more(this.#futureEntries, entries);
       metrics.futureEntries.inc({ lmdb: name }, entries);
-      log.warn({ entries }, 'entries have a time in the future: check the clocks of all hosts');
+      if (this.#isNews(this.#futureEntries)) {
+        log.warn({ entries }, 'entries have a time in the future: check the clocks of all hosts');
+      }
+      this.#futureEntries = this.#more(this.#futureEntries, entries);
     }
+  }
+
+  #isNews({ lastMs }: Occurrences): boolean {
+    return lastMs === undefined || this.#deps.now() - lastMs >= QUIET_MS;
   }
 
   #more(occurrences: Occurrences, count: number): Occurrences {

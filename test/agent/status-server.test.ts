@@ -1,0 +1,155 @@
+import { request } from 'node:http';
+import { createLogger } from '../../agent/log.ts';
+import { Healthz } from '../../agent/healthz.ts';
+import { Metrics } from '../../agent/metrics.ts';
+import { StatusServer } from '../../agent/status-server.ts';
+import { MemoryObjectStore } from '../../protocol/storage/memory.ts';
+import { bytesBody } from '../../protocol/storage/bodies.ts';
+import type { ObjectStore } from '../../protocol/storage/object-store.ts';
+import { SyncError } from '../../protocol/errors.ts';
+import { databaseStatus, EVIL_NAME, NOW_MS, statusSource } from '../support/status.ts';
+
+const log = createLogger(
+  { level: 'fatal', format: 'json', timestamp: 'full' },
+  { stream: { write: () => true } },
+);
+
+async function serve(store: ObjectStore = new MemoryObjectStore(), address = '127.0.0.1:0') {
+  const status = statusSource(
+    databaseStatus({
+      instances: [{ instance: EVIL_NAME, newestMs: 0, mergedMs: undefined, lagMs: 9 }],
+    }),
+  );
+  const now = () => NOW_MS;
+  const server = new StatusServer({
+    address,
+    status,
+    healthz: new Healthz({ status, health: [], hostname: 'h', reportStartup: true, now }),
+    metrics: new Metrics({ status, storageType: 'memory', processMetrics: false }),
+    store,
+    log,
+    now,
+  });
+  const port = await server.listen();
+  return { server, port };
+}
+
+type Reply = { status: number; headers: Record<string, unknown>; text: string };
+
+function fetchPath(port: number, path: string, method = 'GET'): Promise<Reply> {
+  return new Promise((resolve, reject) => {
+    const sent = request({ port, host: '127.0.0.1', path, method }, (response) => {
+      let text = '';
+      response.setEncoding('utf8').on('data', (chunk: string) => (text += chunk));
+      response.on('end', () => {
+        resolve({ status: response.statusCode ?? 0, headers: response.headers, text });
+      });
+    });
+    sent.on('error', reject).end();
+  });
+}
+
+async function get(path: string, method = 'GET', store?: ObjectStore): Promise<Reply> {
+  const { server, port } = await serve(store);
+  try {
+    return await fetchPath(port, path, method);
+  } finally {
+    await server[Symbol.asyncDispose]();
+  }
+}
+
+test.each([
+  ['/', 200, /^text\/html/],
+  ['/?x=1', 200, /^text\/html/],
+  ['/status.json', 200, /^application\/json/],
+  ['/healthz', 200, /^application\/json/],
+  ['/metrics', 200, /^text\/plain; version=0\.0\.4/],
+  ['/storage', 200, /^text\/plain/],
+  ['/nope', 404, /^text\/plain/],
+  ['/debug/pprof/', 404, /^text\/plain/],
+  ['/../etc/passwd', 404, /^text\/plain/],
+])('%s answers %i', async (path, status, type) => {
+  const reply = await get(path);
+  expect(reply.status).toBe(status);
+  expect(reply.headers['content-type']).toMatch(type);
+});
+
+test.each(['POST', 'PUT', 'DELETE', 'OPTIONS'])('%s is refused', async (method) => {
+  const reply = await get('/healthz', method);
+  expect(reply.status).toBe(405);
+  expect(reply.headers['allow']).toBe('GET, HEAD');
+});
+
+test('HEAD has the headers only', async () => {
+  const reply = await get('/healthz', 'HEAD');
+  expect(reply.status).toBe(200);
+  expect(reply.text).toBe('');
+  expect(Number(reply.headers['content-length'])).toBeGreaterThan(100);
+});
+
+test('the status has everything of the page and the metrics', async () => {
+  const status = JSON.parse((await get('/status.json')).text) as Record<string, unknown>;
+  expect(status).toMatchObject({
+    instance: 'a',
+    version: '1.2.3',
+    uptime_seconds: 60,
+    requests: { list: 4 },
+    databases: [
+      {
+        name: 'main',
+        used: 65_536,
+        map_size: 1_048_576,
+        last_txn_id: 42,
+        readers: 2,
+        max_readers: 126,
+        pending: { keys: 3, bytes: 120, scan: false },
+        last_merge: { lockHeldMs: 0.5 },
+        dbis: [{ name: 'records_v5', used: 65_536, entries: 1000, flags: '' }],
+      },
+    ],
+  });
+});
+
+test('names from others are never part of the HTML', async () => {
+  const { text } = await get('/');
+  expect(text).not.toContain(EVIL_NAME);
+  // The script builds elements and sets their text; nothing else may put data into the page.
+  expect(text).not.toMatch(/innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(/);
+  expect(text).not.toMatch(/(src|href)="https?:/);
+});
+
+test('/storage lists everything, whichever database it belongs to', async () => {
+  const store = new MemoryObjectStore();
+  const { signal } = new AbortController();
+  await store.put('shard__b__x', bytesBody(Buffer.from('123')), signal);
+  await store.put('main__a__x', bytesBody(Buffer.from('1')), signal);
+  expect((await get('/storage', 'GET', store)).text).toBe(
+    'Name\tSize\nmain__a__x\t1\nshard__b__x\t3\n',
+  );
+});
+
+test('/storage says why it cannot list', async () => {
+  const store = new MemoryObjectStore();
+  store.list = () => {
+    throw new SyncError('STORAGE_DENIED', 'no such bucket');
+  };
+  const reply = await get('/storage', 'GET', store);
+  expect(reply.status).toBe(500);
+  expect(reply.text).toBe('cannot list the storage: no such bucket\n');
+});
+
+test('an address without a host is all addresses', async () => {
+  const { server, port } = await serve(new MemoryObjectStore(), ':0');
+  expect((await fetchPath(port, '/healthz')).status).toBe(200);
+  await server[Symbol.asyncDispose]();
+});
+
+test('a port in use is an error that says what to do', async () => {
+  const { server, port } = await serve();
+  await expect(serve(new MemoryObjectStore(), `127.0.0.1:${port}`)).rejects.toMatchObject({
+    code: 'CONFIG_INVALID',
+    message: expect.stringContaining(`cannot listen on 127.0.0.1:${port}`) as string,
+    hint: expect.stringContaining('free port') as string,
+  });
+  await server[Symbol.asyncDispose]();
+});
