@@ -1,4 +1,5 @@
 import { request } from 'node:http';
+import { Script } from 'node:vm';
 import { createLogger } from '../../agent/log.ts';
 import { Healthz } from '../../agent/healthz.ts';
 import { Metrics } from '../../agent/metrics.ts';
@@ -152,4 +153,12 @@ test('a port in use is an error that says what to do', async () => {
     hint: expect.stringContaining('free port') as string,
   });
   await server[Symbol.asyncDispose]();
+});
+
+test('the script of the page is a script', async () => {
+  const { text } = await get('/');
+  const script = /<script>([\s\S]*)<\/script>/.exec(text)?.[1] ?? '';
+  // Compiled, not run: a browser would be needed for more.
+  expect(() => new Script(script)).not.toThrow();
+  expect(script).toContain("fetch('status.json'");
 });
