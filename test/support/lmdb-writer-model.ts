@@ -172,12 +172,19 @@ export class ModelWriter {
   readonly #env: RootDatabase<Buffer, Buffer>;
   readonly #random: Random;
   #atStepStart = new Map<string, ModelDbi>();
-  #maxEntries: number;
+  readonly #maxEntries: number;
+  /** Lengths are chosen for pages of 4 KiB and scaled to those there are. */
+  readonly #scale: number;
 
-  constructor(env: RootDatabase<Buffer, Buffer>, random: Random, maxEntries: number) {
+  constructor(
+    env: RootDatabase<Buffer, Buffer>,
+    random: Random,
+    options: { maxEntries: number; pageSize: number },
+  ) {
     this.#env = env;
     this.#random = random;
-    this.#maxEntries = maxEntries;
+    this.#maxEntries = options.maxEntries;
+    this.#scale = options.pageSize / 4096;
   }
 
   /** One to three actions, each in a transaction or two of its own. */
@@ -189,6 +196,26 @@ export class ModelWriter {
     for (let left = 1 + (this.#random.chance(20) ? 2 : 0); left > 0; left -= 1) {
       this.#act();
     }
+  }
+
+  createDbi(name: string, kind: DbiKind): ModelDbi {
+    const binary = { keyEncoding: 'binary', encoding: 'binary', cache: false } as const;
+    // An INTEGERKEY DBI is created as one, and then used with raw keys.
+    this.#env.openDB({ ...binary, ...kind.options, name } as never);
+    const db = this.#env.openDB<Buffer, Buffer>({ ...kind.options, ...binary, name } as never);
+    const dbi = new ModelDbi(name, kind, db);
+    this.dbis.set(name, dbi);
+    return dbi;
+  }
+
+  /** Random puts and removes in one DBI, and one key of a DUPSORT DBI with many values. */
+  fill(dbi: ModelDbi, count: number): void {
+    this.#inTransaction(() => {
+      for (let i = 0; i < count; i += 1) {
+        this.#mutate(dbi);
+      }
+      this.#bulkLoad(dbi);
+    });
   }
 
   /** The changes of the last step: "dbi|key|old|new" in latin1, sorted; no side is "-", else "=" and the bytes. */
@@ -255,19 +282,9 @@ export class ModelWriter {
   }
 
   #create(name: string): void {
-    if (this.dbis.has(name)) {
-      return;
+    if (!this.dbis.has(name)) {
+      this.createDbi(name, this.#random.pick(DBI_KINDS));
     }
-    const kind = this.#random.pick(DBI_KINDS);
-    const encoding = { keyEncoding: 'binary', encoding: 'binary', cache: false } as const;
-    this.#env.openDB({ ...encoding, ...kind.options, name } as never);
-    const db = this.#env.openDB<Buffer, Buffer>({
-      ...encoding,
-      ...kind.options,
-      ...encoding,
-      name,
-    } as never);
-    this.dbis.set(name, new ModelDbi(name, kind, db));
   }
 
   #mutate(dbi: ModelDbi): void {
@@ -318,7 +335,7 @@ export class ModelWriter {
         key.writeUInt32LE(start + i);
         dbi.put(key, this.#value(dbi.kind));
       } else {
-        dbi.put(prefixed(Buffer.from(`bulk-${start + i}`), dbi.kind), this.#value(dbi.kind));
+        dbi.put(this.#prefixed(Buffer.from(`bulk-${start + i}`), dbi.kind), this.#value(dbi.kind));
       }
     }
   }
@@ -328,7 +345,8 @@ export class ModelWriter {
     if (kind.keyBytes > 0) {
       return random.bytes(kind.keyBytes);
     }
-    return prefixed(random.bytes(1 + random.next(random.chance(4) ? 500 : 24)), kind);
+    const longest = random.chance(4) ? Math.floor(500 * this.#scale) : 24;
+    return this.#prefixed(random.bytes(1 + random.next(longest)), kind);
   }
 
   #value(kind: DbiKind): Buffer {
@@ -337,18 +355,19 @@ export class ModelWriter {
       return random.bytes(kind.valueBytes);
     }
     if (kind.isDup) {
-      return prefixed(random.bytes(1 + random.next(random.chance(5) ? 500 : 30)), kind);
+      const longest = random.chance(5) ? Math.floor(500 * this.#scale) : 30;
+      return this.#prefixed(random.bytes(1 + random.next(longest)), kind);
     }
     const dice = random.next(100);
-    const bound = dice < 85 ? 60 : dice < 95 ? 2200 : 14_000;
+    const bound = dice < 85 ? 60 : Math.floor((dice < 95 ? 2200 : 14_000) * this.#scale);
     return random.bytes(8).subarray(0, random.next(9)).length === 8
       ? Buffer.alloc(random.next(bound), random.next(256))
       : Buffer.alloc(random.next(bound), random.bytes(3));
   }
-}
 
-function prefixed(bytes: Buffer, { prefixBytes = 0 }: DbiKind): Buffer {
-  return Buffer.concat([Buffer.alloc(prefixBytes), bytes]);
+  #prefixed(bytes: Buffer, { prefixBytes = 0 }: DbiKind): Buffer {
+    return Buffer.concat([Buffer.alloc(Math.floor(prefixBytes * this.#scale)), bytes]);
+  }
 }
 
 /** The line of one change, as {@link ModelWriter.expectedChanges} has it. */

@@ -1,55 +1,13 @@
-import { collectPages, diffPages } from '../../../agent/lmdb/page-diff.ts';
-import { PageCursor } from '../../../agent/lmdb/page-cursor.ts';
-import { DataFile, listDbis } from '../../../agent/lmdb/page.ts';
-import type { Meta } from '../../../agent/lmdb/page.ts';
-import type { PageSet } from '../../../agent/lmdb/page-set.ts';
+import { collectPages } from '../../../agent/lmdb/page-diff.ts';
+import { DataFile } from '../../../agent/lmdb/page.ts';
+import { diffLines, scanLines } from '../../support/lmdb-writer-diff.ts';
 import { openTestLmdb } from '../../support/lmdb-writer-env.ts';
 import { ModelWriter, Random, changeLine } from '../../support/lmdb-writer-model.ts';
 
-// A soak: PAGE_DIFF_STEPS=1000000 PAGE_DIFF_SEED=7 npx jest --selectProjects unit page-diff-random
-const steps = Number(process.env['PAGE_DIFF_STEPS'] ?? 2500);
+// A soak: PAGE_DIFF_STEPS=1000000 PAGE_DIFF_SEED=7 npx jest page-diff-random
+const steps = Number(process.env['PAGE_DIFF_STEPS'] ?? 1200);
 const seed = Number(process.env['PAGE_DIFF_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
 const maxEntries = Number(process.env['PAGE_DIFF_ENTRIES'] ?? 600);
-
-function text(buffer: Buffer, start: number, end: number): string {
-  return buffer.toString('latin1', start, end);
-}
-
-function diffLines(file: DataFile, from: Meta, to: Meta, pages: PageSet): string[] {
-  const lines: string[] = [];
-  let dbiName = '';
-  diffPages(file, from, to, pages, {
-    onDbi: (name) => {
-      dbiName = name;
-    },
-    onChange: (c) => {
-      const key = text(c.keyBuffer, c.keyStart, c.keyEnd);
-      const oldValue = c.hasOld ? text(c.oldBuffer, c.oldStart, c.oldEnd) : undefined;
-      const newValue = c.hasNew ? text(c.newBuffer, c.newStart, c.newEnd) : undefined;
-      lines.push(changeLine(dbiName, key, oldValue, newValue));
-    },
-  });
-  return lines.sort();
-}
-
-function scan(file: DataFile, meta: Meta): string[] {
-  const lines: string[] = [];
-  for (const [name, db] of listDbis(file, meta)) {
-    const cursor = new PageCursor(file, db);
-    while (cursor.next()) {
-      const key = text(cursor.keyBuffer, cursor.keyStart, cursor.keyEnd);
-      lines.push(
-        changeLine(
-          name,
-          key,
-          undefined,
-          text(cursor.valueBuffer, cursor.valueStart, cursor.valueEnd),
-        ),
-      );
-    }
-  }
-  return lines.sort();
-}
 
 function modelLines(writer: ModelWriter): string[] {
   const lines: string[] = [];
@@ -80,11 +38,12 @@ function requireSame(
   }
 }
 
-test(
-  'random work on DBIs of every kind: each diff is what changed, and the page set stays that of the tree',
-  async () => {
-    const lmdb = openTestLmdb();
-    const writer = new ModelWriter(lmdb.env, new Random(seed), maxEntries);
+// Small pages make deep trees out of few entries.
+test.each([4096, 1024, 512])(
+  'random work on DBIs of every kind, pages of %i bytes: each diff is what changed, and the page set stays that of the tree',
+  async (pageSize) => {
+    const lmdb = openTestLmdb({ pageSize });
+    const writer = new ModelWriter(lmdb.env, new Random(seed), { maxEntries, pageSize });
     // Plain entries beside the DBIs: an application may have them, and nobody reports them.
     lmdb.env.putSync(Buffer.from('plain'), Buffer.from('entry'));
     let pin = lmdb.pin();
@@ -98,12 +57,17 @@ test(
       writer.step();
       const nextPin = lmdb.pin();
       const next = file.readMeta();
-      requireSame('diff', step, diffLines(file, meta, next, pages), writer.expectedChanges());
+      requireSame(
+        'diff',
+        step,
+        diffLines(file, meta, next, pages).sort(),
+        writer.expectedChanges(),
+      );
       if (!pages.equals(collectPages(file, next))) {
         throw new Error(`page set: PAGE_DIFF_SEED=${seed}, step ${step}: not that of the new tree`);
       }
       if (step % 100 === 0 || step === steps - 1) {
-        requireSame('scan', step, scan(file, next), modelLines(writer));
+        requireSame('scan', step, scanLines(file, next), modelLines(writer));
       }
       pin.done();
       pin = nextPin;
@@ -115,6 +79,7 @@ test(
           `${file.sizeBytes() / 2 ** 20} MiB, seed ${seed}\n`,
       );
     }
+    expect(writer.operations).toBeGreaterThan(steps);
     pin.done();
     file.close();
     await lmdb.close();
