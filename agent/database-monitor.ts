@@ -7,13 +7,14 @@ import { DatabaseHealth } from './health.ts';
 import type { Detection, EncodedObject } from './lmdb/local-database.ts';
 import type { Logger } from './log.ts';
 import type { SyncerMetrics } from './metrics.ts';
-import type {
-  DatabaseStatus,
-  EnvironmentStatus,
-  InstanceStatus,
-  MergeStatus,
-  Occurrences,
-  UploadStatus,
+import {
+  usedBytes,
+  type DatabaseStatus,
+  type EnvironmentStatus,
+  type InstanceStatus,
+  type MergeStatus,
+  type Occurrences,
+  type UploadStatus,
 } from './status.ts';
 
 /** What the LMDB covers, asked when a status is made. */
@@ -30,6 +31,8 @@ export type MonitorDeps = {
   readonly log: Logger;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
+  /** How often {@link DatabaseMonitor.looked} logs what it was given; 0: never. */
+  readonly logStatsIntervalMs?: number | undefined;
 };
 
 /** A fleet has thousands of instances at most; beyond this the oldest seen are forgotten. */
@@ -53,6 +56,8 @@ export class DatabaseMonitor implements SyncObserver {
   readonly #instances = new Map<string, Seen>();
   readonly #quarantined = new Map<string, string>();
   readonly #twins = new Set<string>();
+  /** The first look is logged. */
+  #statsLoggedMs = Number.NEGATIVE_INFINITY;
   #progress: Progress = { has: () => false, vectorSize: 0 };
   #environment: EnvironmentStatus | undefined;
   #detection: Detection | undefined;
@@ -76,6 +81,40 @@ export class DatabaseMonitor implements SyncObserver {
   /** A fresh look at the LMDB environment. */
   looked(environment: EnvironmentStatus): void {
     this.#environment = environment;
+    const { logStatsIntervalMs = 0, now } = this.#deps;
+    if (logStatsIntervalMs > 0 && now() - this.#statsLoggedMs >= logStatsIntervalMs) {
+      this.#statsLoggedMs = now();
+      this.#logStats(environment);
+    }
+  }
+
+  #logStats(environment: EnvironmentStatus): void {
+    const { log } = this.#deps;
+    log.info(
+      {
+        map_size: environment.mapSizeBytes,
+        file_size: environment.fileSizeBytes,
+        used: usedBytes(environment),
+        num_readers: environment.readers,
+        max_readers: environment.maxReaders,
+        txnID: environment.lastTxnId,
+      },
+      'LMDB statistics',
+    );
+    for (const dbi of environment.dbis) {
+      log.info(
+        {
+          DB: dbi.name,
+          entries: dbi.entries,
+          depth: dbi.depth,
+          branch_pages: dbi.branchPages,
+          leaf_pages: dbi.leafPages,
+          overflow_pages: dbi.overflowPages,
+          psize: environment.pageSize,
+        },
+        'DBI statistics',
+      );
+    }
   }
 
   status(): DatabaseStatus {

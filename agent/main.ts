@@ -10,12 +10,14 @@ const VERSION = process.env['LIGHTNINGSTREAM_VERSION'] ?? 'development';
 
 async function main(): Promise<number> {
   const stop = new AbortController();
+  let signalCode: number | undefined;
   for (const name of ['SIGTERM', 'SIGINT'] as const) {
     process.on(name, () => {
       // The first asks for a clean end; whoever asks twice does not want to wait.
       if (stop.signal.aborted) {
         exit(EXIT_SIGNALS[name]);
       }
+      signalCode = EXIT_SIGNALS[name];
       stop.abort(new SyncError('USAGE', `stopped by ${name}`));
     });
   }
@@ -38,6 +40,9 @@ async function main(): Promise<number> {
     });
     return 0;
   } catch (error) {
+    if (signalCode !== undefined && error === stop.signal.reason) {
+      return signalCode;
+    }
     printError(error);
     return error instanceof SyncError && error.code === 'TIMED_OUT' ? EXIT_TIMED_OUT : EXIT_FAILED;
   }

@@ -119,7 +119,7 @@ function tracker(key: string, activity: string) {
     intervalMs: duration('interval', {
       default: 5 * SECOND,
       clampMs: SECOND,
-      help: 'Time between two evaluations; at least 1s.',
+      help: 'Accepted for upstream files. Checks are evaluated when `/healthz` is asked.',
     }),
     warnDurationMs: duration('warn_duration', {
       default: MINUTE,
@@ -142,7 +142,7 @@ const health = section('health', 'What `/healthz` reports.', {
     intervalMs: duration('interval', {
       default: SECOND,
       clampMs: SECOND,
-      help: 'Time between two evaluations; at least 1s.',
+      help: 'Accepted for upstream files. Checks are evaluated when `/healthz` is asked.',
     }),
     warnDurationMs: duration('warn_duration', {
       default: MINUTE,

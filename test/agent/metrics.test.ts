@@ -105,6 +105,7 @@ function start() {
     metrics: metrics.syncer,
     log: log.child({ db: 'main' }),
     now: () => time,
+    logStatsIntervalMs: 1_800_000,
   });
   monitor.follow({ has: (object) => covered.has(object.name), vectorSize: 3 });
   const { environment } = databaseStatus();
@@ -295,6 +296,26 @@ describe('the monitor', () => {
     expect(logged('Store failed, trying again')).toMatchObject({
       level: 'warning',
       error: 'store',
+    });
+  });
+
+  test('logs statistics at the first look and then at the interval', () => {
+    const { monitor, lines, advance } = start();
+    const { environment } = databaseStatus();
+    const logged = () => lines.filter(({ msg }) => msg === 'LMDB statistics').length;
+    expect(logged()).toBe(1);
+    for (const ms of [1_799_999, 1]) {
+      advance(ms);
+      if (environment !== undefined) {
+        monitor.looked(environment);
+      }
+    }
+    expect(logged()).toBe(2);
+    expect(lines.find(({ msg }) => msg === 'DBI statistics')).toMatchObject({
+      db: 'main',
+      DB: 'records_v5',
+      entries: 1000,
+      psize: 4096,
     });
   });
 
