@@ -48,7 +48,10 @@ describeWithServer('agents over S3', () => {
 
     const c = fleet.application('c');
     const joining = await fleet.startAgent('c', { storage, settings });
-    await eventually(() => c.count() === 2, { what: 'all in c', agents: [...agents, joining] });
+    await eventually(() => c.read('from a')?.deleted === true && c.read('from b') !== undefined, {
+      what: 'all in c',
+      agents: [...agents, joining],
+    });
     expect(contents(c)).toEqual({ 'from a': null, 'from b': '2' });
 
     expect(await agents[0].stop()).toBe(0);
