@@ -17,8 +17,8 @@ export class TreeCollector {
 
   constructor(source: PageSource, filter: PageFilter) {
     this.#source = source;
-    this.#keys = new TreeWalker(source, filter);
-    this.#duplicates = new TreeWalker(source, filter);
+    this.#keys = new TreeWalker(source, { filter });
+    this.#duplicates = new TreeWalker(source, { filter });
   }
 
   /** True if keys, and the values of each key, are strictly ascending. Errors: ENVIRONMENT_UNREADABLE. */

@@ -36,7 +36,8 @@ export class PageCursor {
     this.#walker.openTree(db.root);
     this.#value = new ValueView(file);
     this.#compareKeys = keyComparator(db.flags);
-    this.#duplicates = (db.flags & MDB_DUPSORT) === 0 ? undefined : new TreeWalker(file);
+    this.#duplicates =
+      (db.flags & MDB_DUPSORT) === 0 ? undefined : new TreeWalker(file, { parent: this.#walker });
   }
 
   /** Moves to the first entry; false: the DBI is empty. */

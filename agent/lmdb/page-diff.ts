@@ -72,7 +72,7 @@ export function collectPages(file: DataFile, meta: Meta): PageSet {
   const pages = new PageSet();
   const filter = addOnce(pages);
   const collector = new TreeCollector(file, filter);
-  const main = new TreeWalker(file, filter);
+  const main = new TreeWalker(file, { filter });
   main.openTree(meta.mainDb.root);
   while (main.next()) {
     const dbi = readDbi(main, file.pageCount);
@@ -162,7 +162,7 @@ function diffMain(sides: Sides, oldRoot: number, newRoot: number): Map<string, D
 
 function listRecords(file: DataFile, root: number, filter: PageFilter): Map<string, DbRecord> {
   const records = new Map<string, DbRecord>();
-  const walker = new TreeWalker(file, filter);
+  const walker = new TreeWalker(file, { filter });
   walker.openTree(root);
   while (walker.next()) {
     const dbi = readDbi(walker, file.pageCount);

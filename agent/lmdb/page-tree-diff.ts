@@ -33,10 +33,10 @@ export class TreeDiff {
     this.#source = source;
     this.#options = options;
     this.#change = new Change(source);
-    this.#oldKeys = new TreeWalker(source, options.oldFilter);
-    this.#newKeys = new TreeWalker(source, options.newFilter);
-    this.#oldValues = new TreeWalker(source, options.oldFilter);
-    this.#newValues = new TreeWalker(source, options.newFilter);
+    this.#oldKeys = new TreeWalker(source, { filter: options.oldFilter });
+    this.#newKeys = new TreeWalker(source, { filter: options.newFilter });
+    this.#oldValues = new TreeWalker(source, { filter: options.oldFilter });
+    this.#newValues = new TreeWalker(source, { filter: options.newFilter });
   }
 
   /** Errors: ENVIRONMENT_UNREADABLE, and what the sink throws. */

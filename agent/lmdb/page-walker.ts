@@ -34,14 +34,20 @@ export class TreeWalker {
   /** Of the current node; {@link LeafPage.count} when there are no more. */
   #index = 0;
   #isSubPage = false;
-  #pagesLeft = 0;
+  /** Pages that may still be read: so a tree that leads back into itself ends. */
+  readonly #budget: { pagesLeft: number };
+  readonly #ownsBudget: boolean;
   /** The last target of {@link seek}, while the position is still the answer to it; length -1: none. */
   #target: Buffer = Buffer.alloc(0);
   #targetLength = -1;
 
-  constructor(source: PageSource, filter?: PageFilter) {
+  /** `parent`: the walk in whose nodes the trees of this one stand; both together read each page once at most. */
+  constructor(source: PageSource, options: { filter?: PageFilter; parent?: TreeWalker } = {}) {
     this.#source = source;
-    this.#filter = filter;
+    this.#filter = options.filter;
+    const { parent } = options;
+    this.#budget = parent === undefined ? { pagesLeft: 0 } : parent.#budget;
+    this.#ownsBudget = parent === undefined;
   }
 
   /** Stands before the first node of the tree at `root` (-1: an empty tree). Reads nothing yet. */
@@ -73,7 +79,7 @@ export class TreeWalker {
     this.#targetLength = -1;
     this.#index = -1;
     this.#leafLevel = this.#isSubPage ? 0 : AT_START;
-    this.#pagesLeft = this.#source.pageCount;
+    this.#resetBudget();
   }
 
   /** Moves to the next node; false when there is none, and again at every later call. */
@@ -106,7 +112,7 @@ export class TreeWalker {
 
   /** Shows the node at a {@link position} that this walk had; after it only `moveTo` and `restart` make sense. */
   moveTo(position: number): void {
-    this.#pagesLeft = 1;
+    this.#resetBudget();
     if (!this.#isSubPage && !this.#enter(0, Math.floor(position / POSITION_RADIX))) {
       throw damaged('a leaf has become a branch');
     }
@@ -120,7 +126,7 @@ export class TreeWalker {
    * between the target before it and the current node.
    */
   seek(comparator: Comparator, key: Uint8Array, start: number, end: number): boolean {
-    this.#pagesLeft = this.#source.pageCount;
+    this.#resetBudget();
     const found = this.#seek(comparator, key, start, end);
     this.#remember(key, start, end);
     return found;
@@ -276,6 +282,12 @@ export class TreeWalker {
     }
   }
 
+  #resetBudget(): void {
+    if (this.#ownsBudget) {
+      this.#budget.pagesLeft = this.#source.pageCount;
+    }
+  }
+
   /** Stays behind the last node of the leaf, so that seeking further ahead costs nothing. */
   #end(): boolean {
     if (this.#leafLevel === AT_START) {
@@ -302,8 +314,8 @@ export class TreeWalker {
   /** Reads a page into the buffer of `level`; true if it is a leaf, which is then the current one. */
   #enter(level: number, pageNumber: number): boolean {
     this.#leafLevel = AT_START;
-    this.#pagesLeft -= 1;
-    if (level >= MAX_TREE_DEPTH || this.#pagesLeft < 0) {
+    this.#budget.pagesLeft -= 1;
+    if (level >= MAX_TREE_DEPTH || this.#budget.pagesLeft < 0) {
       throw damaged(`a tree that does not end, at page ${pageNumber}, level ${level}`);
     }
     if (level === this.#buffers.length) {

@@ -67,7 +67,7 @@ export class DataFile implements PageSource, Disposable {
     }
   }
 
-  /** Above every page number of the newest meta page that was read; it never shrinks. */
+  /** Above every page number in use as of the meta pages that were read; it never shrinks. */
   get pageCount(): number {
     return this.#pageCount;
   }
@@ -91,7 +91,9 @@ export class DataFile implements PageSource, Disposable {
         if (meta.pageSize !== this.pageSize) {
           throw damaged(`the page size has become ${meta.pageSize}, from ${this.pageSize}`);
         }
-        this.#pageCount = Math.max(this.#pageCount, meta.lastPage + 1);
+        // What a tree uses is in the file, but the last page may be a free one behind its end.
+        const pagesInFile = Math.ceil(this.sizeBytes() / this.pageSize);
+        this.#pageCount = Math.max(this.#pageCount, Math.min(meta.lastPage + 1, pagesInFile));
         return meta;
       }
     }

@@ -5,12 +5,14 @@ import { listDbis } from '../../agent/lmdb/page.ts';
 import type { DataFile, Meta } from '../../agent/lmdb/page.ts';
 import { changeLine } from './lmdb-writer-model.ts';
 
-function text(buffer: Buffer, start: number, end: number): string {
-  return buffer.toString('latin1', start, end);
-}
-
 /** The changes that a diff finds, as {@link changeLine} has them, in the order in which they come. */
-export function diffLines(file: DataFile, from: Meta, to: Meta, pages: PageSet): string[] {
+export function diffLines(
+  file: DataFile,
+  from: Meta,
+  to: Meta,
+  pages: PageSet,
+  encoding: BufferEncoding = 'latin1',
+): string[] {
   const lines: string[] = [];
   let dbiName = '';
   diffPages(file, from, to, pages, {
@@ -18,9 +20,9 @@ export function diffLines(file: DataFile, from: Meta, to: Meta, pages: PageSet):
       dbiName = name;
     },
     onChange: (c) => {
-      const key = text(c.keyBuffer, c.keyStart, c.keyEnd);
-      const oldValue = c.hasOld ? text(c.oldBuffer, c.oldStart, c.oldEnd) : undefined;
-      const newValue = c.hasNew ? text(c.newBuffer, c.newStart, c.newEnd) : undefined;
+      const key = c.keyBuffer.toString(encoding, c.keyStart, c.keyEnd);
+      const oldValue = c.hasOld ? c.oldBuffer.toString(encoding, c.oldStart, c.oldEnd) : undefined;
+      const newValue = c.hasNew ? c.newBuffer.toString(encoding, c.newStart, c.newEnd) : undefined;
       lines.push(changeLine(dbiName, key, oldValue, newValue));
     },
   });
@@ -28,13 +30,17 @@ export function diffLines(file: DataFile, from: Meta, to: Meta, pages: PageSet):
 }
 
 /** Every entry of every DBI, as if all of them had just been added; sorted. */
-export function scanLines(file: DataFile, meta: Meta): string[] {
+export function scanLines(
+  file: DataFile,
+  meta: Meta,
+  encoding: BufferEncoding = 'latin1',
+): string[] {
   const lines: string[] = [];
   for (const [name, db] of listDbis(file, meta)) {
     const cursor = new PageCursor(file, db);
     while (cursor.next()) {
-      const value = text(cursor.valueBuffer, cursor.valueStart, cursor.valueEnd);
-      const key = text(cursor.keyBuffer, cursor.keyStart, cursor.keyEnd);
+      const value = cursor.valueBuffer.toString(encoding, cursor.valueStart, cursor.valueEnd);
+      const key = cursor.keyBuffer.toString(encoding, cursor.keyStart, cursor.keyEnd);
       lines.push(changeLine(name, key, undefined, value));
     }
   }

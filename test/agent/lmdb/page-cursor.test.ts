@@ -2,7 +2,8 @@ import { keyComparator } from '../../../agent/lmdb/comparator.ts';
 import { PageCursor } from '../../../agent/lmdb/page-cursor.ts';
 import { DataFile, listDbis } from '../../../agent/lmdb/page.ts';
 import { openTestLmdb } from '../../support/lmdb-writer-env.ts';
-import { DBI_KINDS, ModelWriter, Random } from '../../support/lmdb-writer-model.ts';
+import { DBI_KINDS, ModelWriter } from '../../support/lmdb-writer-model.ts';
+import { Random } from '../../support/lmdb-writer-random.ts';
 import type { DbiKind } from '../../support/lmdb-writer-model.ts';
 
 const seed = Number(process.env['PAGE_CURSOR_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
@@ -82,12 +83,12 @@ describe.each(DBI_KINDS.map((kind, index) => ({ index, kind })))(
         if (at >= 0) {
           requireAt(cursor, at, 'seek');
         }
-        for (let step = 1, left = random.next(4); !kind.isDup && at >= 0 && left > 0; left -= 1) {
+        const steps = kind.isDup || at < 0 ? 0 : random.next(4);
+        for (let step = 1; step <= steps; step += 1) {
           expect(cursor.next()).toBe(at + step < keys.length);
           if (at + step < keys.length) {
             requireAt(cursor, at + step, 'next after seek');
           }
-          step += 1;
         }
       }
     });

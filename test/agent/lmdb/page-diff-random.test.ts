@@ -2,7 +2,8 @@ import { collectPages } from '../../../agent/lmdb/page-diff.ts';
 import { DataFile } from '../../../agent/lmdb/page.ts';
 import { diffLines, scanLines } from '../../support/lmdb-writer-diff.ts';
 import { openTestLmdb } from '../../support/lmdb-writer-env.ts';
-import { ModelWriter, Random, changeLine } from '../../support/lmdb-writer-model.ts';
+import { ModelWriter, changeLine } from '../../support/lmdb-writer-model.ts';
+import { Random } from '../../support/lmdb-writer-random.ts';
 
 // A soak: PAGE_DIFF_STEPS=1000000 PAGE_DIFF_SEED=7 npx jest page-diff-random
 const steps = Number(process.env['PAGE_DIFF_STEPS'] ?? 1200);

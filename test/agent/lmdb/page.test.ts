@@ -107,17 +107,16 @@ test('a meta page that changes under the reader is read again until two reads ag
   const at = 4096 * (newest.txnId % 2);
   const readSync = fs.readSync.bind(fs);
   let reads = 0;
-  const spy = jest.spyOn(fs, 'readSync').mockImplementation(((
-    ...args: Parameters<typeof readSync>
-  ) => {
+  const spy = jest.spyOn(fs, 'readSync');
+  spy.mockImplementation((fd, buffer, ...rest: unknown[]) => {
     reads += 1;
-    const count = readSync(...args);
+    const count = readSync(fd, buffer, ...(rest as [number, number, number]));
     if (reads <= 3) {
       // A torn state, another one each time: new transaction id, fields of the old transaction.
-      (args[1] as Buffer).writeUInt32LE(1000 + reads, at + 136);
+      (buffer as Buffer).writeUInt32LE(1000 + reads, at + 144);
     }
     return count;
-  }) as typeof fs.readSync);
+  });
   const meta = file.readMeta();
   spy.mockRestore();
   file.close();
