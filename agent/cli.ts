@@ -54,7 +54,7 @@ async function runCommand(
   const timeout = new AbortController();
   const signal = AbortSignal.any([deps.signal, timeout.signal]);
   const context = openContext(deps, flags, signal);
-  const running = work(context).finally(() => context.out.flush());
+  const running = workAndDrain(context, work);
   if (flags.timeout <= 0) {
     await running;
     return;
@@ -78,6 +78,18 @@ async function runCommand(
   }
   if (timeout.signal.aborted) {
     throw timedOut;
+  }
+}
+
+async function workAndDrain(
+  context: CommandContext,
+  work: (context: CommandContext) => Promise<void>,
+): Promise<void> {
+  try {
+    await work(context);
+  } finally {
+    // Also what was printed before an error: it says how far it went.
+    await context.out.drain();
   }
 }
 

@@ -21,13 +21,10 @@ async function main(): Promise<number> {
       stop.abort(new SyncError('USAGE', `stopped by ${name}`));
     });
   }
-  // `lightningstream dump | head`: nobody reads any more, which is no error.
-  process.stdout.on('error', (error: NodeJS.ErrnoException) =>
-    exit(error.code === 'EPIPE' ? 0 : EXIT_FAILED),
-  );
+  process.stdout.on('error', (error) => exit(isClosedPipe(error) ? 0 : EXIT_FAILED));
   try {
     await runCli(process.argv.slice(2), {
-      stdout: process.stdout,
+      stdout: { write: writeOut },
       stderr: process.stderr,
       version: VERSION,
       signal: stop.signal,
@@ -43,9 +40,31 @@ async function main(): Promise<number> {
     if (signalCode !== undefined && error === stop.signal.reason) {
       return signalCode;
     }
+    if (isClosedPipe(error)) {
+      return 0;
+    }
     printError(error);
     return error instanceof SyncError && error.code === 'TIMED_OUT' ? EXIT_TIMED_OUT : EXIT_FAILED;
   }
+}
+
+/** Resolves when the text has left this process; without waiting, `process.exit` would cut it off. */
+function written(stream: NodeJS.WriteStream, text: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    stream.write(text, (error) => (error ? reject(error) : resolve()));
+  });
+}
+
+/** Help and version do not wait: their failure is the stream's, which ends the process. */
+function writeOut(text: string): Promise<void> {
+  const done = written(process.stdout, text);
+  done.catch(() => undefined);
+  return done;
+}
+
+/** `lightningstream dump | head`: nobody reads any more, which is no error. */
+function isClosedPipe(error: unknown): boolean {
+  return error instanceof Error && (error as NodeJS.ErrnoException).code === 'EPIPE';
 }
 
 function printError(error: unknown): void {
@@ -65,4 +84,10 @@ function exit(code: number): never {
   process.exit(code);
 }
 
-void main().then(exit);
+void main().then(async (code) => {
+  // What is still on its way to a slow reader goes first, unless there is a hurry.
+  if (code === 0 || code === EXIT_FAILED) {
+    await Promise.allSettled([written(process.stdout, ''), written(process.stderr, '')]);
+  }
+  exit(code);
+});

@@ -16,8 +16,8 @@ const MONTH_NS = 30n * 86_400n * 1_000_000_000n;
 /** Up to this length the bytes are shown in hexadecimal too. */
 const SHORT = 8;
 
-/** `0f` for every byte value: joining table entries is what makes the dump of a large value bearable. */
-const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
+/** ` 0f` for every byte value: a dump makes no array per entry. */
+const HEX = Array.from({ length: 256 }, (_, byte) => ` ${byte.toString(16).padStart(2, '0')}`);
 
 /**
  * Bytes for people: printable ASCII, `.` for the rest; then in brackets the hex dump where something was not
@@ -40,9 +40,12 @@ export function formatByteString(bytes: Uint8Array, nowNs: bigint): string {
   if (printable && bytes.length > SHORT && timeNs === undefined) {
     return shown;
   }
-  const hex = Array.from(bytes, (byte) => HEX[byte]).join(' ');
+  let hex = '';
+  for (const byte of bytes) {
+    hex += HEX[byte];
+  }
   const time = timeNs === undefined ? '' : ` (${formatRfc3339Ns(timeNs)})`;
-  return `${shown} [${hex}]${time}`;
+  return `${shown} [${hex.slice(1)}]${time}`;
 }
 
 function leadingTime(bytes: Uint8Array, nowNs: bigint): bigint | undefined {

@@ -20,7 +20,7 @@ export type CliDeps = {
   readonly runAgent: (config: Config, options: RunOptions) => Promise<void>;
 };
 
-/** Where the output of a command goes. */
+/** Where the output of a command goes. A promise resolves when the text is on its way, rejects when nobody reads it. */
 export interface TextSink {
   write(text: string): unknown;
 }
@@ -55,7 +55,10 @@ export type CommandContext = {
 const STORAGE_COMMAND_MS = 60_000;
 const BLOCK_CHARACTERS = 64 * 1024;
 
-/** Collects small writes: one system call per line made a dump of a million entries four times slower. */
+/**
+ * Collects small writes and hands them on in blocks. Whoever writes much waits for {@link drain} where
+ * {@link isFull} says so: a pipe takes 64 KB at a time, and what it does not take stays in memory.
+ */
 export class BufferedOutput {
   readonly #sink: TextSink;
   #pending = '';
@@ -64,25 +67,22 @@ export class BufferedOutput {
     this.#sink = sink;
   }
 
+  get isFull(): boolean {
+    return this.#pending.length >= BLOCK_CHARACTERS;
+  }
+
   write(text: string): void {
     this.#pending += text;
-    if (this.#pending.length >= BLOCK_CHARACTERS) {
-      this.flush();
-    }
   }
 
-  /** Writes what is there and lets signals, time limits and a closed pipe be noticed. */
-  async yield(): Promise<void> {
-    this.flush();
-    await setImmediate();
-  }
-
-  flush(): void {
+  /** Resolves when everything written is on its way; signals and time limits are noticed meanwhile. */
+  async drain(): Promise<void> {
     const text = this.#pending;
     this.#pending = '';
     if (text !== '') {
-      this.#sink.write(text);
+      await this.#sink.write(text);
     }
+    await setImmediate();
   }
 }
 

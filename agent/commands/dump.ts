@@ -8,9 +8,6 @@ export type DumpFlags = { readonly name: string; readonly hide: boolean };
 /** Begins the names of DBIs that are never synced. */
 const PRIVATE_PREFIX = '_sync';
 
-/** Entries between two looks at signals. */
-const ENTRIES_PER_TURN = 1000;
-
 /** `dump`: all entries of the LMDBs, in the order of each DBI, at one moment. */
 export async function dump(context: CommandContext, flags: DumpFlags): Promise<void> {
   const nowNs = BigInt(Math.round(context.deps.now())) * 1_000_000n;
@@ -37,9 +34,9 @@ async function dumpDbi(
     return;
   }
   const cursor = new PageCursor(pinned.file, record);
-  for (let shown = 0; cursor.next(); shown++) {
-    if (shown % ENTRIES_PER_TURN === ENTRIES_PER_TURN - 1) {
-      await context.out.yield();
+  while (cursor.next()) {
+    if (context.out.isFull) {
+      await context.out.drain();
       context.signal.throwIfAborted();
     }
     const key = cursor.keyBuffer.subarray(cursor.keyStart, cursor.keyEnd);

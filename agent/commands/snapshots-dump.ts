@@ -20,6 +20,8 @@ export type SnapshotsDumpFlags = {
   readonly format: string;
 };
 
+const PIECE_BYTES = 4096;
+
 /** `snapshots dump`: prints an object's contents in one pass, whatever its size. */
 export async function snapshotsDump(
   context: CommandContext,
@@ -42,18 +44,38 @@ export async function snapshotsDump(
     if (found === undefined) {
       throw missingObject(name);
     }
-    await readSnapshot(found.body, sink, { signal });
+    await readSnapshot(paced(found.body, context.out), sink, { signal });
   });
 }
 
 async function dumpFile(context: CommandContext, name: string, sink: SnapshotSink): Promise<void> {
   try {
-    await readSnapshot(createReadStream(name), sink, { signal: context.signal });
+    await readSnapshot(paced(createReadStream(name), context.out), sink, {
+      signal: context.signal,
+    });
   } catch (error) {
     if (error instanceof SyncError || context.signal.aborted) {
       throw error;
     }
     throw new SyncError('USAGE', `cannot read ${name}: ${errorText(error)}`, { cause: error });
+  }
+}
+
+/**
+ * The input in small pieces, each taken when the output of those before is on its way: the reader cannot wait
+ * in the middle of a piece, and compressed bytes can become a hundred times as much text.
+ */
+async function* paced(
+  chunks: AsyncIterable<Uint8Array>,
+  out: BufferedOutput,
+): AsyncGenerator<Uint8Array, void, void> {
+  for await (const chunk of chunks) {
+    for (let start = 0; start < chunk.length; start += PIECE_BYTES) {
+      yield chunk.subarray(start, start + PIECE_BYTES);
+      if (out.isFull) {
+        await out.drain();
+      }
+    }
   }
 }
 

@@ -26,6 +26,9 @@ export async function snapshotsList(
     }
     for await (const info of listing) {
       context.out.write(line(info, flags));
+      if (context.out.isFull) {
+        await context.out.drain();
+      }
     }
   });
 }

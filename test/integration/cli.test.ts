@@ -1,7 +1,8 @@
-import { spawn, type ChildProcess } from 'node:child_process';
+import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 
 jest.setTimeout(60_000);
 const bundle = join(__dirname, '../../dist/lightningstream.cjs');
@@ -65,6 +66,16 @@ test('a reader that goes away ends the output, without an error', async () => {
   child.stdout?.destroy();
   const { code, err } = await ended;
   expect({ code, err }).toEqual({ code: 0, err: '' });
+});
+
+test('a slow reader gets all of a long output', async () => {
+  const names = Array.from({ length: 3000 }, (_, i) => `${'x'.repeat(60)}-${10_000 + i}`);
+  mkdirSync(join(folder, 'store'));
+  names.forEach((name) => writeFileSync(join(folder, 'store', name), ''));
+  // The shell's reader begins only when the pipe has long been full.
+  const script = `"${process.execPath}" "${bundle}" snapshots list | (sleep 1; cat)`;
+  const { stdout } = await promisify(execFile)('sh', ['-c', script], { cwd: folder });
+  expect(stdout).toBe(names.map((name) => `${name}\n`).join(''));
 });
 
 test('--timeout ends a sync that waits for its marker file, with 75', async () => {
