@@ -8,7 +8,7 @@ import { SyncError } from '../../protocol/errors.ts';
 import { openS3Store } from '../../protocol/storage/s3.ts';
 import { ScratchFolder } from '../../protocol/storage/scratch-folder.ts';
 import { parseEnvironment } from '../shared/environment.ts';
-import { DATABASE_DIMENSION, METRICS, METRICS_NAMESPACE, SERVICES } from '../shared/names.ts';
+import { DATABASE_DIMENSION, METRICS, METRICS_NAMESPACE, SERVICES } from '../shared/env.ts';
 import { COMPACTION_ENV, compactionEnvSchema } from './env.ts';
 import { parseJob } from './job.ts';
 import { policyOf, runJob } from './run-job.ts';

@@ -8,7 +8,7 @@ import {
 } from '@aws-sdk/client-sqs';
 import type { SQSBatchResponse, SQSEvent } from 'aws-lambda';
 import { parseEnvironment } from '../shared/environment.ts';
-import { METRICS, METRICS_NAMESPACE, SERVICES } from '../shared/names.ts';
+import { METRICS, METRICS_NAMESPACE, SERVICES } from '../shared/env.ts';
 import { FAN_OUT_ENV, fanOutEnvSchema } from './env.ts';
 import { FanOut, type FanOutResult, type NoticeQueues } from './fan-out.ts';
 import { QUEUES_MAX } from './limits.ts';

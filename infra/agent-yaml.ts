@@ -1,0 +1,40 @@
+/** What an agent's configuration is made from; the values may be tokens of CloudFormation. */
+export type AgentYamlProps = {
+  readonly instance: string;
+  readonly databases: readonly string[];
+  readonly bucketName: string;
+  readonly region: string;
+  readonly objectPrefix: string;
+  readonly queuePrefix: string;
+};
+
+/** A complete configuration file of an agent; only the paths of the LMDBs are to be checked. */
+export function agentYaml(props: AgentYamlProps): string {
+  const { instance, databases, bucketName, region, objectPrefix, queuePrefix } = props;
+  const lmdbs = databases.flatMap((database) => [
+    `  ${database}:`,
+    `    path: /var/lib/powerdns/${database}.lmdb`,
+    '    schema_tracks_changes: true',
+    '    options:',
+    '      no_subdir: true',
+  ]);
+  const prefix = objectPrefix === '' ? [] : [`    global_prefix: "${objectPrefix}"`];
+  return [
+    `instance: ${instance}`,
+    'lmdbs:',
+    ...lmdbs,
+    'storage:',
+    '  type: s3',
+    '  options:',
+    `    bucket: ${bucketName}`,
+    `    region: ${region}`,
+    ...prefix,
+    'notices:',
+    '  type: sqs',
+    `  queue_prefix: ${queuePrefix}`,
+    `  region: ${region}`,
+    'http:',
+    '  address: 127.0.0.1:8500',
+    '',
+  ].join('\n');
+}

@@ -1,0 +1,107 @@
+/* oxlint-disable no-new -- a construct is made for its place in the tree */
+import { CfnOutput, Duration, Size, Stack, type StackProps } from 'aws-cdk-lib';
+import { RetentionDays } from 'aws-cdk-lib/aws-logs';
+import type { Construct } from 'constructs';
+import { AgentAccess } from './agent-access.ts';
+import { Compaction } from './compaction.ts';
+import type { SyncConfig } from './config.ts';
+import { Monitoring } from './monitoring.ts';
+import { NoticeFanOut } from './notice-fan-out.ts';
+import { SnapshotBucket } from './snapshot-bucket.ts';
+
+export interface SyncStackProps extends StackProps {
+  readonly config: SyncConfig;
+  /** Folder with package.json and lambdas/. */
+  readonly repositoryRoot: string;
+}
+
+const LOG_RETENTION = {
+  7: RetentionDays.ONE_WEEK,
+  14: RetentionDays.TWO_WEEKS,
+  30: RetentionDays.ONE_MONTH,
+  90: RetentionDays.THREE_MONTHS,
+} as const;
+
+/** Everything in AWS: bucket, notices, compaction, monitoring, and what each agent may do. */
+export class SyncStack extends Stack {
+  constructor(scope: Construct, id: string, props: SyncStackProps) {
+    super(scope, id, {
+      description: 'LightningStream: one bucket, notices to every agent, compaction',
+      ...props,
+    });
+    const { config, repositoryRoot } = props;
+    const { databases, objectPrefix, stage } = config;
+    const queuePrefix = `lightningstream-${stage}-notices-`;
+    const logRetention = LOG_RETENTION[config.logDays];
+    const bucket = new SnapshotBucket(this, 'Snapshots', {
+      stage,
+      existingBucket: config.existingBucket,
+      customerKey: config.customerKey,
+    });
+    const fanOut = new NoticeFanOut(this, 'Notices', {
+      repositoryRoot,
+      queuePrefix,
+      agents: config.agents,
+      objectPrefix,
+      noticeRetention: Duration.hours(config.noticeRetentionHours),
+      bucketArn: bucket.bucketArn,
+      logRetention,
+    });
+    bucket.notify(fanOut.ingest, fanOut.ingestPolicy, objectPrefix);
+    const compaction = new Compaction(this, 'Compaction', {
+      repositoryRoot,
+      bucket,
+      databases,
+      objectPrefix,
+      every: Duration.minutes(config.compactionMinutes),
+      mustKeep: Duration.seconds(Math.round(config.mustKeepMinutes * 60)),
+      tombstoneRetentionDays: config.tombstoneRetentionDays,
+      upstreamReads: config.upstreamReads,
+      memoryMib: config.compactionMemoryMib,
+      disk: Size.mebibytes(config.compactionDiskMib),
+      logRetention,
+    });
+    new Monitoring(this, 'Monitoring', {
+      fanOut,
+      compaction,
+      databases,
+      alarmEmail: config.alarmEmail,
+      runbookUrl: config.runbookUrl,
+      compactionLag: Duration.minutes(config.compactionLagMinutes),
+    });
+    for (const [agent, queue] of fanOut.agentQueues) {
+      new AgentAccess(this, `Agent-${agent}`, {
+        agent,
+        databases,
+        bucket,
+        objectPrefix,
+        queue,
+        queuePrefix,
+        ingest: config.directNotices ? fanOut.ingest : undefined,
+        role: config.agentRoles,
+      });
+    }
+    this.#outputs({ bucket, fanOut, compaction, queuePrefix });
+  }
+
+  #outputs(made: {
+    bucket: SnapshotBucket;
+    fanOut: NoticeFanOut;
+    compaction: Compaction;
+    queuePrefix: string;
+  }): void {
+    const { bucket, fanOut, compaction, queuePrefix } = made;
+    new CfnOutput(this, 'BucketName', { value: bucket.bucketName });
+    new CfnOutput(this, 'QueuePrefix', { value: queuePrefix });
+    new CfnOutput(this, 'IngestQueueUrl', { value: fanOut.ingest.queueUrl });
+    new CfnOutput(this, 'IngestQueueArn', {
+      value: fanOut.ingest.queueArn,
+      description: 'Target of the notification of an existing bucket: ObjectCreated, suffix .pb.gz',
+    });
+    new CfnOutput(this, 'IngestDeadLettersUrl', { value: fanOut.deadLetters.queueUrl });
+    new CfnOutput(this, 'CompactionJobsUrl', { value: compaction.jobs.queueUrl });
+    new CfnOutput(this, 'CompactionDeadLettersUrl', { value: compaction.deadLetters.queueUrl });
+    new CfnOutput(this, 'CompactionFunction', { value: compaction.function.function.functionName });
+    new CfnOutput(this, 'FanOutFunction', { value: fanOut.function.function.functionName });
+  }
+}
