@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { SyncError } from '../../protocol/errors.ts';
 import { bucketIdName } from '../../protocol/object-name.ts';
+import { bytesBody } from '../../protocol/storage/bodies.ts';
 import type { ObjectStore } from '../../protocol/storage/object-store.ts';
 import { readBounded } from './read-bounded.ts';
 
@@ -24,21 +25,21 @@ export async function requireBucketId(
     if (!options.mayCreate) return NO_BUCKET_ID;
     const id = Buffer.from(options.randomBytes(16)).toString('hex');
     const bytes = Buffer.from(`${JSON.stringify({ version: 1, id })}\n`);
-    const body = { sizeBytes: bytes.length, open: () => oneChunk(bytes) };
     try {
-      if ((await store.create(bucketIdName(), body, options.signal)) === 'stored') return id;
+      const created = await store.create(bucketIdName(), bytesBody(bytes), options.signal);
+      if (created === 'stored') return id;
     } catch (error) {
       if (error instanceof SyncError && error.code === 'STORAGE_DENIED') return NO_BUCKET_ID;
       throw error;
     }
   }
-  throw new SyncError('STORAGE_FAILED', `cannot read ${bucketIdName()}: it appears and disappears`, {
-    retryable: true,
-  });
-}
-
-async function* oneChunk(bytes: Uint8Array): AsyncIterable<Uint8Array> {
-  yield bytes;
+  throw new SyncError(
+    'STORAGE_FAILED',
+    `cannot read ${bucketIdName()}: it appears and disappears`,
+    {
+      retryable: true,
+    },
+  );
 }
 
 function parseBucketId(bytes: Uint8Array): string {

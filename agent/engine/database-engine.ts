@@ -1,4 +1,5 @@
 import { errorText } from '../../protocol/errors.ts';
+import type { ObjectName } from '../../protocol/object-name.ts';
 import type { Detection } from '../lmdb/local-database.ts';
 import { NO_BUCKET_ID, requireBucketId } from './bucket-id.ts';
 import { ObjectMerger } from './object-merger.ts';
@@ -44,9 +45,14 @@ export class DatabaseEngine {
     this.#memory = shared.memory;
   }
 
-  /** The version vector as of now, for the status page. */
+  /** How many streams the version vector names. */
   get vectorSize(): number {
     return this.#tracker?.vector.size ?? 0;
+  }
+
+  /** True when the object's content is in the LMDB. */
+  has(object: ObjectName): boolean {
+    return this.#tracker?.has(object) === true;
   }
 
   /** The data file may have changed. */
@@ -184,7 +190,8 @@ export class DatabaseEngine {
         return;
       }
       // While something failed, its retry must not wait for a notice, nor run hot on notices.
-      if (failures > 0) await sleep(retryDelay(settings.retryIntervalMs, failures), signal).catch(noop);
+      if (failures > 0)
+        await sleep(retryDelay(settings.retryIntervalMs, failures), signal).catch(noop);
       else if (settings.onlyOnce && this.#passedOnce) await this.#sent.wait(signal, 200, sleep);
       else if (!this.#passRequested) {
         await this.#noticed.wait(signal, settings.safetyListIntervalMs, sleep);
@@ -243,7 +250,10 @@ export class DatabaseEngine {
     const bucketId = await requireBucketId(store, { mayCreate, randomBytes, signal });
     if (known === bucketId) return;
     if (known !== undefined && known !== NO_BUCKET_ID) {
-      log.warn({}, 'this is another bucket than the one synced with before: sending and merging everything');
+      log.warn(
+        {},
+        'this is another bucket than the one synced with before: sending and merging everything',
+      );
     }
     // A bucket that only now got its id is the one that was synced with while it had none.
     if (known !== NO_BUCKET_ID) {
@@ -304,12 +314,18 @@ export class DatabaseEngine {
       await merger.settled();
       if (this.#mayUpload && !settings.receiveOnly) await this.#flush(parts);
     } catch (error) {
-      log.warn({ error: errorText(error) }, 'the last local changes are not stored; the next start sends them');
+      log.warn(
+        { error: errorText(error) },
+        'the last local changes are not stored; the next start sends them',
+      );
     }
     try {
       if (!hard.aborted) await this.#persist(parts, { atStop: true });
     } catch (error) {
-      log.warn({ error: errorText(error) }, 'cannot write the sync state; the next start repeats some work');
+      log.warn(
+        { error: errorText(error) },
+        'cannot write the sync state; the next start repeats some work',
+      );
     }
     logUnsent(publisher.detection, this.#deps);
     await db.close();
@@ -349,5 +365,8 @@ function retryDelay(maxMs: number, failures: number): number {
 
 function logUnsent(detection: Detection, { log, settings }: EngineDeps): void {
   if (settings.receiveOnly || (detection.pendingKeys === 0 && !detection.pendingScan)) return;
-  log.warn({ pending: detection.pendingKeys }, 'stopping with unsent local changes; the next start sends them');
+  log.warn(
+    { pending: detection.pendingKeys },
+    'stopping with unsent local changes; the next start sends them',
+  );
 }

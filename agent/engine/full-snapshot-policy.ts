@@ -39,6 +39,11 @@ export class FullSnapshotPolicy {
     this.#first = true;
   }
 
+  /** Nothing of this LMDB has been stored yet. */
+  get isFirst(): boolean {
+    return this.#first;
+  }
+
   /** Something that we stored is nowhere in the bucket. */
   requireAgain(): void {
     this.#lost = true;
@@ -90,8 +95,7 @@ export class FullSnapshotPolicy {
     if (forceSnapshotIntervalMs > 0 && sinceFullMs >= forceSnapshotIntervalMs) return 'interval';
     if (!this.#settings.upstreamReaders) return undefined;
     const behind = this.#upstreamDue || dataTxnId > this.#fullTxn;
-    const rested =
-      this.#fullTxn < 0 || sinceFullMs >= this.#settings.upstreamSnapshotMinIntervalMs;
+    const rested = this.#fullTxn < 0 || sinceFullMs >= this.#settings.upstreamSnapshotMinIntervalMs;
     return behind && rested ? 'upstream readers' : undefined;
   }
 

@@ -1,7 +1,7 @@
 import { errorText, isAbortError, SyncError } from '../../protocol/errors.ts';
+import { requireMatchingMeta } from '../../protocol/delta.ts';
 import type { ObjectName } from '../../protocol/object-name.ts';
 import { readSnapshotHead } from '../../protocol/snapshot-reader.ts';
-import type { SnapshotMeta } from '../../protocol/snapshot.ts';
 import type { Detection } from '../lmdb/local-database.ts';
 import { discardSpool, readSpool, writeSpool, type Spool } from '../spool.ts';
 import type { Semaphore } from './semaphore.ts';
@@ -63,7 +63,7 @@ export class ObjectMerger {
 
   /** Forgets quarantined objects that are gone or whose content has come in another way. */
   releaseExcept(keep: (name: string) => boolean): void {
-    for (const name of [...this.#quarantined.keys()]) {
+    for (const name of this.#quarantined.keys()) {
       if (keep(name)) continue;
       this.#quarantined.delete(name);
       this.#deps.observer.released(name);
@@ -187,15 +187,13 @@ export class ObjectMerger {
 
   /** Reads the Meta, checks it against the name, and says how the vector may move. */
   async #identify(object: ObjectName, spool: Spool): Promise<Absorbed> {
-    const { meta } = await readSnapshotHead(readSpool(spool));
     const { stream, seq } = object;
+    // Upstream's Meta decides nothing: the name does. Its snapshot is the whole of its stream up to then.
     if (!object.ours) return { stream, seq, vector: new Map([[stream, seq]]) };
-    requireSameIdentity(object, meta);
-    if (object.kind === 'delta') return { stream, seq };
-    const vector = new Map(meta.vector ?? []);
-    // A full state contains its own stream up to itself, whatever else it may have been told.
-    if ((vector.get(stream) ?? 0n) < seq) vector.set(stream, seq);
-    return { stream, seq, vector };
+    const { meta } = await readSnapshotHead(readSpool(spool));
+    // A copied or renamed object must not move the vector of a stream that it does not belong to.
+    requireMatchingMeta(object, meta);
+    return { stream, seq, vector: meta.vector };
   }
 }
 
@@ -205,17 +203,5 @@ function isBadObject(error: SyncError): boolean {
     error.code === 'SNAPSHOT_CORRUPT' ||
     error.code === 'SNAPSHOT_INCOMPATIBLE' ||
     error.code === 'SNAPSHOT_REJECTED'
-  );
-}
-
-/** A copied or renamed object must not move the vector of a stream that it does not belong to. */
-function requireSameIdentity(object: ObjectName, meta: SnapshotMeta): void {
-  const wanted = `${object.database}/${object.stream}/${object.seq}`;
-  const found = `${meta.databaseName}/${meta.instance}.${meta.run ?? ''}/${meta.seq ?? ''}`;
-  if (wanted === found) return;
-  throw new SyncError(
-    'SNAPSHOT_REJECTED',
-    `cannot use ${object.name}: its content says ${found}, its name ${wanted}`,
-    { hint: 'Remove the object: it was renamed or copied by hand.' },
   );
 }

@@ -11,7 +11,7 @@ import type { VersionVector } from '../../protocol/version-vector.ts';
 import type { Detection, EncodedObject } from '../lmdb/local-database.ts';
 import { discardSpool, spoolBody } from '../spool.ts';
 import { backoff } from '../backoff.ts';
-import { FullSnapshotPolicy } from './full-snapshot-policy.ts';
+import { FullSnapshotPolicy, type FullSnapshotReason } from './full-snapshot-policy.ts';
 import type { ListedObject } from './listing.ts';
 import type { PassResult } from './receiver.ts';
 import { TokenBucket } from './token-bucket.ts';
@@ -68,10 +68,18 @@ export class Publisher {
 
   /** True when everything that the last detection saw is in stored objects. */
   get idle(): boolean {
-    const { pendingKeys, pendingScan, hasData, dataTxnId } = this.#detection;
-    if (this.#sending !== undefined) return false;
-    if (pendingKeys > 0 || pendingScan) return false;
-    return !hasData || this.#policy.dueReason(dataTxnId) === undefined;
+    if (this.#sending !== undefined || this.#hasPending) return false;
+    return !this.#detection.hasData || this.#dueReason() === undefined;
+  }
+
+  get #hasPending(): boolean {
+    return this.#detection.pendingKeys > 0 || this.#detection.pendingScan;
+  }
+
+  /** A host that has only merged what others wrote has nothing to say yet: its first object waits for a change. */
+  #dueReason(): FullSnapshotReason | undefined {
+    const reason = this.#policy.dueReason(this.#detection.dataTxnId);
+    return reason === 'first object' && !this.#hasPending ? undefined : reason;
   }
 
   /** Any detection that happened elsewhere (every merge takes one). */
@@ -139,7 +147,10 @@ export class Publisher {
       if (newest.timeNs > result.startedNs - 60_000_000_000n) observer.twinSeen(newest.stream);
     }
     if (this.#ownObjectLost(own, result)) {
-      log.warn({}, 'objects that this instance stored are gone from the storage, sending everything again');
+      log.warn(
+        {},
+        'objects that this instance stored are gone from the storage, sending everything again',
+      );
       this.#policy.requireAgain();
     }
     const based = result.manifest?.vector.get(this.ownStream);
@@ -185,9 +196,11 @@ export class Publisher {
     const nowNs = clock.nowNs();
     const timeNs = nowNs > this.#floorNs ? nowNs : this.#floorNs + 1n;
     let encoded: EncodedObject | undefined;
-    // What is due by now is known before this detection; what it makes due comes with the next step.
-    const reason = this.#policy.dueReason(this.#detection.dataTxnId);
+    // The first object is decided on by what is pending now; what this detection makes due otherwise comes next.
+    if (this.#policy.isFirst) this.noteDetection(await db.detect());
+    const reason = this.#dueReason();
     if (reason === undefined) {
+      if (this.#policy.isFirst) return Number.POSITIVE_INFINITY;
       encoded = await db.encodeDelta({ seq, timeNs });
     } else {
       log.debug({ reason }, 'full snapshot due');
@@ -205,10 +218,7 @@ export class Publisher {
     return { encoded, seq, timeNs };
   }
 
-  async #send(
-    { encoded, seq, timeNs }: NextObject,
-    signal: AbortSignal,
-  ): Promise<void> {
+  async #send({ encoded, seq, timeNs }: NextObject, signal: AbortSignal): Promise<void> {
     const { db, store, settings, clock, sleep, random, observer } = this.#deps;
     const kind: ObjectKind = encoded.kind;
     const name = formatObjectName({

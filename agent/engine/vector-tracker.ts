@@ -2,7 +2,9 @@ import type { ObjectName, StreamId } from '../../protocol/object-name.ts';
 import { covers, joinVectors, type VersionVector } from '../../protocol/version-vector.ts';
 
 /** What of an object decides how the vector moves: a delta has no vector of its own, a full state has. */
-export type Absorbed = Pick<ObjectName, 'stream' | 'seq'> & { readonly vector?: VersionVector | undefined };
+export type Absorbed = Pick<ObjectName, 'stream' | 'seq'> & {
+  readonly vector?: VersionVector | undefined;
+};
 
 /**
  * The version vector of the local LMDB, as this run knows it, and the deltas merged above a gap.
@@ -64,7 +66,9 @@ export class VectorTracker {
 
   #advance(objects: readonly Absorbed[], commit: boolean): VersionVector {
     let vector = this.#vector;
-    const ahead = commit ? this.#ahead : new Map([...this.#ahead].map(([s, set]) => [s, new Set(set)]));
+    const ahead = commit
+      ? this.#ahead
+      : new Map([...this.#ahead].map(([s, set]) => [s, new Set(set)]));
     for (const { stream, seq, vector: own } of objects) {
       if (own !== undefined) {
         vector = joinVectors(vector, own);

@@ -20,7 +20,9 @@ export class Wakeup {
       const noticed = new Promise<void>((resolve) => {
         this.#wake = resolve;
       });
-      const slept = sleep(timeoutMs, AbortSignal.any([signal, timer.signal])).catch(() => undefined);
+      const slept = sleep(timeoutMs, AbortSignal.any([signal, timer.signal])).catch(
+        () => undefined,
+      );
       await Promise.race([noticed, slept]);
       this.#wake = undefined;
       timer.abort();

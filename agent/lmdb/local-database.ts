@@ -46,6 +46,11 @@ export type Detection = {
   readonly invalidValues: number;
   /** There is an entry in a DBI whose name does not begin with `_sync`. */
   readonly hasData: boolean;
+  /**
+   * A local change not above what was merged before, or a vanished key, was found where no diff could tell what was
+   * there before (at start, after the map was enlarged): the vector was emptied, everything is to be merged again.
+   */
+  readonly vectorForgotten: boolean;
 };
 
 export type OpenResult = Detection & {
@@ -54,8 +59,6 @@ export type OpenResult = Detection & {
   readonly uploadedTxn: number | undefined;
   readonly lastSyncNs: bigint | undefined;
   readonly bucketId: string | undefined;
-  /** A change below what was merged before, or a vanished key, was found: the vector was emptied. */
-  readonly vectorForgotten: boolean;
   readonly entries: number;
 };
 

@@ -140,7 +140,10 @@ describe('FullSnapshotPolicy', () => {
   });
 
   test('where upstream reads, whatever changed the data makes one due, at a bounded rate', () => {
-    const { policy, clock } = make({ upstreamReaders: true, upstreamSnapshotMinIntervalMs: 10_000 });
+    const { policy, clock } = make({
+      upstreamReaders: true,
+      upstreamSnapshotMinIntervalMs: 10_000,
+    });
     expect(policy.dueReason(5)).toBe('upstream readers');
     policy.fullStored(1000, 5);
     expect(policy.dueReason(5)).toBeUndefined();

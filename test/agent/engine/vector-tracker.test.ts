@@ -66,7 +66,8 @@ test('deltas in any order, repeated, end at the same vector: the longest run fro
       let reached = 0n;
       while (numbers.includes(Number(reached + 1n))) reached += 1n;
       expect(tracker.vector.get(a) ?? 0n).toBe(reached);
-      for (const number of numbers) expect(tracker.has({ stream: a, seq: BigInt(number) })).toBe(true);
+      for (const number of numbers)
+        expect(tracker.has({ stream: a, seq: BigInt(number) })).toBe(true);
     }),
   );
 });

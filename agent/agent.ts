@@ -1,0 +1,395 @@
+import { randomBytes } from 'node:crypto';
+import { hostname, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { errorText, isAbortError } from '../protocol/errors.ts';
+import { newRun } from '../protocol/object-name.ts';
+import type { ObjectStore } from '../protocol/storage/object-store.ts';
+import { sleep } from './backoff.ts';
+import { requireStorageOptions, type Config, type DatabaseConfig } from './config.ts';
+import { DatabaseMonitor } from './database-monitor.ts';
+import { DatabaseEngine } from './engine/database-engine.ts';
+import { Semaphore } from './engine/semaphore.ts';
+import type { EngineSettings } from './engine/types.ts';
+import { Healthz } from './healthz.ts';
+import { ChangeDetector } from './lmdb/change-detector.ts';
+import type { DatabaseOptions } from './lmdb/local-database.ts';
+import { WorkerLocalDatabase } from './lmdb/worker-client.ts';
+import { createLogger, type Logger } from './log.ts';
+import { Metrics } from './metrics.ts';
+import { PollNotices, WatchNotices, type NoticeSource } from './notices.ts';
+import { openObjectStore } from './object-store-factory.ts';
+import { readSmaps } from './smaps.ts';
+import { StatusServer } from './status-server.ts';
+import { usedBytes, type StatusSource } from './status.ts';
+import { systemClock } from './system-clock.ts';
+
+export type RunOptions = {
+  readonly receiveOnly: boolean;
+  readonly onlyOnce: boolean;
+  /** Sync begins only when this object is in the storage. */
+  readonly waitForMarkerFile?: string | undefined;
+  /** Empty: all. */
+  readonly onlyDatabases: readonly string[];
+  readonly signal: AbortSignal;
+  readonly version: string;
+};
+
+/** A hundred thousand changed keys and more; beyond that a scan of the headers is no slower. */
+const PENDING_BYTES_MAX = 16 * 1024 * 1024;
+/** The status page and the metrics show an LMDB as it was at most this long before they were asked. */
+const STATS_MAX_AGE_MS = 1000;
+/** Vector and marker lag behind the uploads at most this long (the design allows a minute). */
+const PERSIST_INTERVAL_MS = 30_000;
+/** How often a watched folder is checked for being another one. */
+const WATCH_CHECK_MS = 10_000;
+/** Objects of one database that are fetched ahead of merging. */
+const READ_AHEAD = 4;
+
+/**
+ * Runs one engine per database, and the status server, until `signal` aborts or, with only-once, until all are done.
+ * Resolves after a clean stop. Rejects when something cannot be opened or an LMDB thread ends by itself; the others are
+ * stopped cleanly first.
+ */
+export async function runAgent(config: Config, options: RunOptions): Promise<void> {
+  const log = createLogger(config.log);
+  const databases = selectDatabases(config, options.onlyDatabases);
+  const stop = new AbortController();
+  const signal = AbortSignal.any([options.signal, stop.signal]);
+  const status = new AgentStatus(config.instance, options.version);
+  const metrics = new Metrics({
+    status,
+    storageType: config.storage.type,
+    smaps: config.lmdbScrapeSmaps ? readSmaps : undefined,
+  });
+  const store = await openObjectStore(config.storage, {
+    signal,
+    onRequest: (report) => {
+      metrics.onRequest(report, Date.now());
+      status.countRequest(report.kind);
+    },
+  });
+  try {
+    if (options.waitForMarkerFile !== undefined) {
+      await waitForMarker(store, { name: options.waitForMarkerFile, config, log, signal });
+    }
+    const shared = {
+      store,
+      metrics,
+      log,
+      run: newRun((size) => randomBytes(size)),
+      memory: new Semaphore(config.memoryDownloadedSnapshots * databases.length),
+      receiveOnly: options.receiveOnly,
+      onlyOnce: options.onlyOnce || config.onlyOnce,
+      onCrash: (error: Error) => stop.abort(error),
+    };
+    const members = databases.map(
+      ([name, database]) => new Member(config, { name, database, shared }),
+    );
+    status.members = members;
+    await using server =
+      config.http.address === '' || shared.onlyOnce
+        ? undefined
+        : new StatusServer({
+            address: config.http.address,
+            status,
+            healthz: new Healthz({
+              status,
+              health: members.map(({ monitor }) => monitor.health),
+              hostname: hostname(),
+              reportStartup: config.health.start.reportMetadata,
+              now: Date.now,
+            }),
+            metrics,
+            store,
+            log,
+            now: Date.now,
+          });
+    await server?.listen();
+    await runMembers(config, { members, store, log, stop, signal });
+  } finally {
+    await store.close();
+  }
+  // Asked to stop, this was a clean end; otherwise a member's failure is the reason.
+  if (stop.signal.aborted && !isAbortError(stop.signal.reason)) throw stop.signal.reason;
+}
+
+type Shared = {
+  readonly store: ObjectStore;
+  readonly metrics: Metrics;
+  readonly log: Logger;
+  readonly run: string;
+  readonly memory: Semaphore;
+  readonly receiveOnly: boolean;
+  readonly onlyOnce: boolean;
+  readonly onCrash: (error: Error) => void;
+};
+
+/** One database with its thread, its engine and what watches both. */
+class Member {
+  readonly name: string;
+  readonly monitor: DatabaseMonitor;
+  readonly engine: DatabaseEngine;
+  readonly #db: WorkerLocalDatabase;
+  readonly #detector: ChangeDetector;
+  readonly #log: Logger;
+  readonly #statsIntervalMs: number;
+  #statsAtMs = Number.NEGATIVE_INFINITY;
+  #statsComing = false;
+
+  constructor(config: Config, parts: { name: string; database: DatabaseConfig; shared: Shared }) {
+    const { name, database, shared } = parts;
+    this.name = name;
+    this.#log = shared.log.child({ db: name });
+    this.#statsIntervalMs = config.lmdbLogStatsIntervalMs;
+    this.monitor = new DatabaseMonitor({
+      name,
+      path: database.path,
+      health: config.health,
+      metrics: shared.metrics.syncer,
+      log: this.#log,
+      now: Date.now,
+    });
+    this.#db = new WorkerLocalDatabase(databaseOptions(config, parts), { onCrash: shared.onCrash });
+    this.engine = new DatabaseEngine(
+      {
+        settings: engineSettings(config, parts),
+        db: this.#db,
+        store: shared.store,
+        clock: systemClock,
+        sleep,
+        randomBytes: (size) => randomBytes(size),
+        random: Math.random,
+        log: this.#log,
+        observer: this.monitor,
+      },
+      { memory: shared.memory },
+    );
+    this.monitor.follow(this.engine);
+    this.#detector = new ChangeDetector({
+      path: database.options.noSubdir ? database.path : join(database.path, 'data.mdb'),
+      pollIntervalMs: config.lmdbPollIntervalMs,
+      onChange: () => this.engine.noteChange(),
+    });
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    using detector = this.#detector;
+    detector.start();
+    const statsLog = this.#logStats(signal);
+    try {
+      await this.engine.run(signal);
+    } finally {
+      detector.close();
+    }
+    if (signal.aborted) await statsLog;
+  }
+
+  /** Asks for a fresh look at the LMDB, in the background; what is there now is at most a look old. */
+  refreshStats(): void {
+    const nowMs = Date.now();
+    if (this.#statsComing || nowMs - this.#statsAtMs < STATS_MAX_AGE_MS) return;
+    this.#statsComing = true;
+    this.#db.stats().then(
+      (stats) => {
+        this.monitor.looked(stats);
+        this.#statsAtMs = nowMs;
+        this.#statsComing = false;
+      },
+      // Not open yet, or not any more: the page shows what it had.
+      () => {
+        this.#statsComing = false;
+      },
+    );
+  }
+
+  async #logStats(signal: AbortSignal): Promise<void> {
+    if (this.#statsIntervalMs === 0) return;
+    while (!signal.aborted) {
+      try {
+        await sleep(this.#statsIntervalMs, signal);
+        const stats = await this.#db.stats();
+        this.monitor.looked(stats);
+        this.#log.info(
+          {
+            map_size: stats.mapSizeBytes,
+            file_size: stats.fileSizeBytes,
+            used: usedBytes(stats),
+            num_readers: stats.readers,
+            max_readers: stats.maxReaders,
+            dbis: stats.dbis.length,
+            entries: stats.dbis.reduce((sum, { entries }) => sum + entries, 0),
+          },
+          'LMDB statistics',
+        );
+      } catch (error) {
+        if (signal.aborted) return;
+        this.#log.warn({ error: errorText(error) }, 'cannot read LMDB statistics');
+      }
+    }
+  }
+}
+
+/** The engines, and the notice source that tells all of them; ends when all engines have ended. */
+async function runMembers(
+  config: Config,
+  parts: {
+    members: readonly Member[];
+    store: ObjectStore;
+    log: Logger;
+    stop: AbortController;
+    signal: AbortSignal;
+  },
+): Promise<void> {
+  const { members, log, stop, signal } = parts;
+  const ended = new AbortController();
+  const noticing = AbortSignal.any([signal, ended.signal]);
+  const source = createNoticeSource(config, log);
+  log.info({ source: source.kind, databases: members.length }, 'starting');
+  const notices = source
+    .run((names) => {
+      for (const member of members) {
+        if (names === 'list') member.engine.noteListing();
+        else member.engine.noteNames(names.filter((name) => name.startsWith(`${member.name}__`)));
+      }
+    }, noticing)
+    .catch((error: unknown) => {
+      if (!noticing.aborted)
+        stop.abort(error instanceof Error ? error : new Error(errorText(error)));
+    });
+  await Promise.all(
+    members.map(async (member) => {
+      try {
+        await member.run(signal);
+      } catch (error) {
+        // The first failure is the reason that is reported; the others stop cleanly.
+        if (!signal.aborted) stop.abort(error);
+      }
+    }),
+  );
+  ended.abort();
+  await notices;
+}
+
+function createNoticeSource(config: Config, log: Logger): NoticeSource {
+  const options = requireStorageOptions(config.storage);
+  if (options.type !== 'fs')
+    return new PollNotices({ intervalMs: config.storagePollIntervalMs, sleep });
+  return new WatchNotices({
+    rootPath: options.rootPath,
+    safetyIntervalMs: config.storageSafetyListIntervalMs,
+    checkIntervalMs: WATCH_CHECK_MS,
+    sleep,
+    onWatchFailed: (error) =>
+      log.warn({ error: errorText(error) }, 'cannot watch the storage folder, listing it instead'),
+  });
+}
+
+/** What the status server and the metrics show, from memory. */
+class AgentStatus implements StatusSource {
+  readonly instance: string;
+  readonly version: string;
+  readonly startedMs = Date.now();
+  members: readonly Member[] = [];
+  readonly #requests = new Map<string, number>();
+
+  constructor(instance: string, version: string) {
+    this.instance = instance;
+    this.version = version;
+  }
+
+  databases() {
+    for (const member of this.members) member.refreshStats();
+    return this.members.map(({ monitor }) => monitor.status());
+  }
+
+  requests(): ReadonlyMap<string, number> {
+    return this.#requests;
+  }
+
+  countRequest(kind: string): void {
+    this.#requests.set(kind, (this.#requests.get(kind) ?? 0) + 1);
+  }
+}
+
+function selectDatabases(config: Config, only: readonly string[]): [string, DatabaseConfig][] {
+  const all = [...config.lmdbs];
+  return only.length === 0 ? all : all.filter(([name]) => only.includes(name));
+}
+
+async function waitForMarker(
+  store: ObjectStore,
+  options: { name: string; config: Config; log: Logger; signal: AbortSignal },
+): Promise<void> {
+  const { name, config, log, signal } = options;
+  log.info({ filename: name }, 'waiting for the marker file');
+  while (!signal.aborted) {
+    try {
+      if ((await store.get(name, { signal, firstBytes: 1 })) !== undefined) return;
+    } catch (error) {
+      if (signal.aborted) return;
+      log.warn(
+        { filename: name, error: errorText(error) },
+        'cannot look for the marker file, trying again',
+      );
+    }
+    await sleep(config.storagePollIntervalMs, signal).catch(() => undefined);
+  }
+}
+
+function engineSettings(
+  config: Config,
+  { name, shared }: { name: string; shared: Shared },
+): EngineSettings {
+  const isLocal = config.storage.type === 'fs' || config.storage.type === 'memory';
+  return {
+    database: name,
+    instance: config.instance,
+    run: shared.run,
+    receiveOnly: shared.receiveOnly,
+    onlyOnce: shared.onlyOnce,
+    upstreamReaders: config.upstreamReaders,
+    upstreamSnapshotMinIntervalMs: config.upstreamSnapshotMinIntervalMs,
+    forceSnapshotIntervalMs: shared.receiveOnly ? 0 : config.storageForceSnapshotIntervalMs,
+    maxDeltas: config.fullSnapshotMaxDeltas,
+    maxDeltaFraction: config.fullSnapshotMaxDeltaFraction,
+    retryIntervalMs: config.storageRetryIntervalMs,
+    // Requests to a file system cost nothing.
+    uploadMinIntervalMs: isLocal ? 0 : config.uploadMinIntervalMs,
+    uploadBurst: config.uploadBurst,
+    lmdbPollIntervalMs: config.lmdbPollIntervalMs,
+    safetyListIntervalMs: config.storageSafetyListIntervalMs,
+    persistIntervalMs: PERSIST_INTERVAL_MS,
+    shutdownTimeoutMs: config.shutdownTimeoutMs,
+    maxClockSkewMs: config.maxClockSkewMs,
+    spoolMemoryBytes: config.memorySpoolBytes,
+    spoolFolder: config.spoolFolder || tmpdir(),
+    downloadConcurrency: READ_AHEAD,
+  };
+}
+
+function databaseOptions(
+  config: Config,
+  parts: { name: string; database: DatabaseConfig; shared: Shared },
+): DatabaseOptions {
+  const { name, database, shared } = parts;
+  const { noSubdir, create, dirMask, fileMask, mapSizeBytes, maxDbs } = database.options;
+  return {
+    name,
+    path: database.path,
+    noSubdir,
+    create,
+    dirMask,
+    fileMask,
+    mapSizeBytes,
+    maxDbs,
+    instance: config.instance,
+    hostname: hostname(),
+    run: shared.run,
+    headerPadding: database.headerExtraPaddingBlock,
+    maxLockHoldMs: config.maxLockHoldMs,
+    maxClockSkewMs: config.maxClockSkewMs,
+    spoolFolder: config.spoolFolder || tmpdir(),
+    spoolMemoryBytes: config.memorySpoolBytes,
+    pendingBytesMax: PENDING_BYTES_MAX,
+  };
+}

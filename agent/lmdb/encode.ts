@@ -1,0 +1,222 @@
+import { createGzip, gzipSync } from 'node:zlib';
+import { SYNC_FLAGS_MASK, headerLengthAt } from '../../protocol/value-header.ts';
+import { SnapshotWriter } from '../../protocol/snapshot-writer.ts';
+import type { EntryView, SnapshotMeta } from '../../protocol/snapshot.ts';
+import { SpoolWriter, type Spool, type SpoolOptions } from '../spool.ts';
+import { isValidValue, newView, readBigEndian32, txnIdAt } from './change-classifier.ts';
+import { keyComparator } from './comparator.ts';
+import type { KeySet } from './key-set.ts';
+import type { DataFile, DbRecord, Meta } from './page.ts';
+import { PageCursor } from './page-cursor.ts';
+import { syncedDbis } from './scan.ts';
+
+export type Encoded = {
+  readonly spool: Spool;
+  readonly entries: number;
+  readonly uncompressedBytes: number;
+};
+
+/** Objects up to this size are compressed in one go: starting a stream costs more than they do. */
+const ONE_GO_BYTES = 64 * 1024;
+/** As upstream, which writes at the fastest level: network and readers gain little from more. */
+const GZIP_LEVEL = 1;
+/** Uncompressed bytes between two looks at the event loop and at how far compression has come. */
+const SLICE_BYTES = 1024 * 1024;
+const DBI_FLAGS_MASK = 0x7f;
+
+/** Collects uncompressed blocks and turns them into a spool; compression runs on the thread pool. */
+class GzipSpool {
+  readonly #writer: SpoolWriter;
+  #blocks: Uint8Array[] = [];
+  #gzip: ReturnType<typeof createGzip> | undefined;
+  #drained: Promise<void> | undefined;
+  uncompressedBytes = 0;
+
+  constructor(options: SpoolOptions) {
+    this.#writer = new SpoolWriter(options);
+  }
+
+  readonly add = (block: Uint8Array): void => {
+    this.#blocks.push(block);
+    this.uncompressedBytes += block.length;
+  };
+
+  /** Hands over what was added; waits when compression is behind. */
+  async flush(): Promise<void> {
+    const blocks = this.#blocks;
+    if (blocks.length === 0) return;
+    this.#blocks = [];
+    const gzip = this.#start();
+    for (const block of blocks) {
+      if (!gzip.write(block)) await new Promise<void>((resolve) => gzip.once('drain', resolve));
+    }
+  }
+
+  async finish(): Promise<Spool> {
+    if (this.#gzip === undefined && this.uncompressedBytes <= ONE_GO_BYTES) {
+      await this.#writer.write(gzipSync(Buffer.concat(this.#blocks), { level: GZIP_LEVEL }));
+      return this.#writer.finish();
+    }
+    await this.flush();
+    this.#start().end();
+    await this.#drained;
+    return this.#writer.finish();
+  }
+
+  async discard(): Promise<void> {
+    this.#gzip?.destroy();
+    await this.#drained?.catch(() => undefined);
+    await this.#writer.discard();
+  }
+
+  #start(): ReturnType<typeof createGzip> {
+    if (this.#gzip !== undefined) return this.#gzip;
+    const gzip = createGzip({ level: GZIP_LEVEL, chunkSize: 256 * 1024 });
+    this.#gzip = gzip;
+    this.#drained = (async () => {
+      for await (const chunk of gzip) await this.#writer.write(chunk as Buffer);
+    })();
+    // Awaited in finish or discard; until then a failure must not count as unhandled.
+    this.#drained.catch(() => undefined);
+    return gzip;
+  }
+}
+
+/**
+ * Encodes the whole state at `meta`, or the entries of it whose transaction `includes` accepts. It must stay pinned
+ * until this resolves. Gives the event loop a turn after
+ * every mebibyte or so (about 3 ms), so that other work on the same database goes on meanwhile.
+ */
+export async function encodeState(
+  file: DataFile,
+  meta: Meta,
+  options: {
+    readonly snapshotMeta: SnapshotMeta;
+    readonly spool: SpoolOptions;
+    readonly includes?: (txnId: number) => boolean;
+  },
+): Promise<Encoded> {
+  const { includes } = options;
+  const out = new GzipSpool(options.spool);
+  const writer = new SnapshotWriter(out.add);
+  const view = newView();
+  let entries = 0;
+  let sliceEnd = SLICE_BYTES;
+  try {
+    writer.begin(options.snapshotMeta);
+    for (const [name, record] of syncedDbis(file, meta)) {
+      writer.beginDbi({ name, flags: record.flags & DBI_FLAGS_MASK, transform: '' });
+      const cursor = new PageCursor(file, record);
+      while (cursor.next()) {
+        if (!showEntry(view, cursor)) continue;
+        if (includes !== undefined && !includes(txnIdAt(cursor.valueBuffer, cursor.valueStart))) {
+          continue;
+        }
+        writer.entry(view);
+        entries += 1;
+        if (out.uncompressedBytes >= sliceEnd) {
+          sliceEnd = out.uncompressedBytes + SLICE_BYTES;
+          await out.flush();
+          await new Promise<void>((resolve) => setImmediate(resolve));
+        }
+      }
+      writer.endDbi();
+    }
+    writer.end();
+    return { spool: await out.finish(), entries, uncompressedBytes: out.uncompressedBytes };
+  } catch (error) {
+    await out.discard();
+    throw error;
+  }
+}
+
+/**
+ * Encodes the current values of some keys at `meta`. Left out: keys that are gone, values that a merge has written
+ * meanwhile (`merged`), and values without a valid header.
+ */
+export async function encodeKeys(
+  file: DataFile,
+  meta: Meta,
+  options: {
+    readonly keys: KeySet;
+    readonly merged: ReadonlySet<number>;
+    readonly snapshotMeta: SnapshotMeta;
+    readonly spool: SpoolOptions;
+  },
+): Promise<Encoded> {
+  const out = new GzipSpool(options.spool);
+  const writer = new SnapshotWriter(out.add);
+  const view = newView();
+  let entries = 0;
+  const dbis = syncedDbis(file, meta);
+  try {
+    writer.begin(options.snapshotMeta);
+    for (const [name, keys] of options.keys.dbis()) {
+      const record = dbis.get(name);
+      if (record === undefined) continue;
+      writer.beginDbi({ name, flags: record.flags & DBI_FLAGS_MASK, transform: '' });
+      const cursor = new PageCursor(file, record);
+      for (const key of sortedKeys(keys, record)) {
+        if (!cursor.seek(key, 0, key.length) || !isAtKey(cursor, key)) continue;
+        if (!showEntry(view, cursor)) continue;
+        if (options.merged.has(txnIdAt(cursor.valueBuffer, cursor.valueStart))) continue;
+        writer.entry(view);
+        entries += 1;
+        if (out.uncompressedBytes >= SLICE_BYTES) await out.flush();
+      }
+      writer.endDbi();
+    }
+    writer.end();
+    return { spool: await out.finish(), entries, uncompressedBytes: out.uncompressedBytes };
+  } catch (error) {
+    await out.discard();
+    throw error;
+  }
+}
+
+/** True if the cursor's key is exactly this one. */
+export function isAtKey(cursor: PageCursor, key: Uint8Array): boolean {
+  const { keyBuffer, keyStart, keyEnd } = cursor;
+  if (keyEnd - keyStart !== key.length) return false;
+  for (let i = 0; i < key.length; i += 1) {
+    if (keyBuffer[keyStart + i] !== key[i]) return false;
+  }
+  return true;
+}
+
+function sortedKeys(keys: ReadonlySet<string>, record: DbRecord): Buffer[] {
+  const compare = keyComparator(record.flags);
+  return Array.from(keys, (key) => Buffer.from(key, 'latin1')).toSorted((a, b) =>
+    compare(a, 0, a.length, b, 0, b.length),
+  );
+}
+
+/** Shows the cursor's entry; false: its value has no valid header. */
+function showEntry(view: EntryView, cursor: PageCursor): boolean {
+  const { valueBuffer, valueStart, valueEnd } = cursor;
+  if (!isValidValue(valueBuffer, valueStart, valueEnd)) return false;
+  const { keyBuffer } = cursor;
+  const headerEnd = valueStart + headerLengthAt(valueBuffer, valueStart, valueEnd);
+  view.timeHi = readBigEndian32(valueBuffer, valueStart);
+  view.timeLo = readBigEndian32(valueBuffer, valueStart + 4);
+  view.flags = (valueBuffer[valueStart + 17] ?? 0) & SYNC_FLAGS_MASK;
+  if (keyBuffer === valueBuffer) {
+    view.buffer = keyBuffer;
+    view.keyStart = cursor.keyStart;
+    view.keyEnd = cursor.keyEnd;
+    view.valueStart = headerEnd;
+    view.valueEnd = valueEnd;
+    return true;
+  }
+  // A value on overflow pages stands in another buffer than its key.
+  const keyLength = cursor.keyEnd - cursor.keyStart;
+  view.buffer = Buffer.concat([
+    keyBuffer.subarray(cursor.keyStart, cursor.keyEnd),
+    valueBuffer.subarray(headerEnd, valueEnd),
+  ]);
+  view.keyStart = 0;
+  view.keyEnd = keyLength;
+  view.valueStart = keyLength;
+  view.valueEnd = view.buffer.length;
+  return true;
+}

@@ -1,0 +1,341 @@
+import fs from 'node:fs';
+import { dirname, join } from 'node:path';
+import * as lmdb from 'lmdb';
+import type { Database, RootDatabase } from 'lmdb';
+import { errorText, SyncError } from '../../protocol/errors.ts';
+import { DataFile, listDbis, type DbRecord, type Meta } from './page.ts';
+import { MDB_INTEGERKEY, MDB_REVERSEKEY } from './page-layout.ts';
+
+/** How an environment is opened. */
+export type EnvironmentOptions = {
+  readonly path: string;
+  readonly noSubdir: boolean;
+  readonly create: boolean;
+  readonly dirMask: number;
+  readonly fileMask: number;
+  /** For a file that is created; 0 = default. */
+  readonly mapSizeBytes: number;
+  readonly maxDbs: number;
+};
+
+/** A read transaction that pins the pages of `meta`'s state, and of the states before it that are pinned already. */
+export type ReadTxn = {
+  /** Read after the transaction was opened: at least as new as it. */
+  readonly meta: Meta;
+  close(): void;
+};
+
+/** Inside {@link Environment.write}. Nobody else can commit meanwhile: `committed` stays the newest state. */
+export interface WriteTxn {
+  readonly txnId: number;
+  readonly committed: Meta;
+  /** The DBI must exist, or have been created in this transaction. Bytes are copied. */
+  put(dbiName: string, key: Uint8Array, value: Uint8Array): void;
+  /** Removes a key; false: it was not there. */
+  remove(dbiName: string, key: Uint8Array): boolean;
+  /** Creates a DBI with these persistent flags, unless it exists. */
+  createDbi(dbiName: string, flags: number): void;
+}
+
+type Store = Database<Buffer, Buffer>;
+/** The binding's own handle has what its types leave out. */
+type Root = RootDatabase<Buffer, Buffer> & {
+  resetReadTxn(): void;
+  useReadTransaction(): { done(): void };
+  getWriteTxnId(): number;
+  readerList(): string;
+};
+
+const GIB = 1024 ** 3;
+/** LMDB's own default, which upstream gets where it opens a missing file without `create`. */
+const LMDB_DEFAULT_MAP_BYTES = 1024 ** 2;
+/** LMDB counts as the old data format up to 0.9.89. */
+const FIRST_NEW_FORMAT_PATCH = 90;
+const BINARY = { keyEncoding: 'binary', encoding: 'binary', cache: false } as const;
+
+/**
+ * One LMDB environment, opened through npm `lmdb` (the only place that sees it). All reads of data go through
+ * {@link file}; the binding is there for read transactions (which pin pages) and for write transactions.
+ *
+ * The map is opened with exactly the size the file has: a larger one would be written to the file by our next commit.
+ */
+export class Environment {
+  readonly dataPath: string;
+  readonly #options: EnvironmentOptions;
+  #root: Root;
+  #file: DataFile;
+  #mapSizeBytes: number;
+  readonly #stores = new Map<string, Store>();
+
+  private constructor(options: EnvironmentOptions, dataPath: string) {
+    this.#options = options;
+    this.dataPath = dataPath;
+    const opened = openRoot(options, dataPath);
+    this.#root = opened.root;
+    this.#file = opened.file;
+    this.#mapSizeBytes = opened.mapSizeBytes;
+  }
+
+  /** Opens or creates it. Takes the write lock for a moment. Errors: ENVIRONMENT_UNREADABLE, ADDON_FORMAT_WRONG. */
+  static open(options: EnvironmentOptions): Environment {
+    requireOldFormatAddon();
+    const dataPath = options.noSubdir ? options.path : join(options.path, 'data.mdb');
+    prepareFiles(options, dataPath);
+    return new Environment(options, dataPath);
+  }
+
+  /** The data file, for the page reader. Changes when the environment is reopened. */
+  get file(): DataFile {
+    return this.#file;
+  }
+
+  /** A fresh read transaction, and the newest committed state, which it pins. */
+  beginRead(): ReadTxn {
+    const root = this.#root;
+    // Without the first reset the binding hands out the transaction of an earlier call in this turn; without the
+    // second its next reset (a timer) would renew this one under us.
+    root.resetReadTxn();
+    let txn: { done(): void };
+    try {
+      txn = root.useReadTransaction();
+    } catch (error) {
+      throw mapTxnError(error, this.dataPath);
+    }
+    root.resetReadTxn();
+    let open = true;
+    const close = () => {
+      if (open) txn.done();
+      open = false;
+    };
+    try {
+      return { meta: this.#file.readMeta(), close };
+    } catch (error) {
+      close();
+      throw error;
+    }
+  }
+
+  /**
+   * Runs `work` in a write transaction, commits and syncs to disk; waits (and blocks this thread) for the lock. An
+   * error aborts the whole. Errors: MAP_FULL, TRANSACTION_FAILED (both retryable), whatever `work` throws.
+   */
+  write<T>(work: (txn: WriteTxn) => T): { result: T; lockWaitMs: number; lockHeldMs: number } {
+    const root = this.#root;
+    const openedHere: string[] = [];
+    const askedMs = performance.now();
+    let lockedMs = askedMs;
+    try {
+      const result = root.transactionSync(() => {
+        lockedMs = performance.now();
+        const txnId = root.getWriteTxnId();
+        if (txnId === 0) throw new BeginFailed();
+        const committed = this.#file.readMeta();
+        return work(this.#writeTxn({ txnId, committed, openedHere }));
+      });
+      const endMs = performance.now();
+      return { result, lockWaitMs: lockedMs - askedMs, lockHeldMs: endMs - lockedMs };
+    } catch (error) {
+      // DBI handles opened in an aborted transaction are closed with it.
+      for (const name of openedHere) this.#stores.delete(name);
+      throw mapTxnError(error, this.dataPath);
+    }
+  }
+
+  /** True when the application has enlarged the map since we opened it: {@link reopen} before the next write. */
+  mapGrew(meta: Meta): boolean {
+    return meta.mapSizeBytes > this.#mapSizeBytes;
+  }
+
+  /** Closes and opens again, with the size that the map has now. All read transactions must be closed before. */
+  async reopen(): Promise<void> {
+    await this.close();
+    const opened = openRoot(this.#options, this.dataPath);
+    this.#root = opened.root;
+    this.#file = opened.file;
+    this.#mapSizeBytes = opened.mapSizeBytes;
+  }
+
+  /** Reader slots in use and there, as the lock table has them. */
+  readers(): { used: number; max: number } {
+    const lines = this.#root.readerList().split('\n');
+    const used = lines.filter((line) => /^\s*\d+ /.test(line)).length;
+    const { maxReaders } = this.#root.getStats() as { maxReaders?: number };
+    return { used, max: maxReaders ?? 126 };
+  }
+
+  async close(): Promise<void> {
+    this.#stores.clear();
+    this.#file.close();
+    await this.#root.close();
+  }
+
+  #writeTxn(at: { txnId: number; committed: Meta; openedHere: string[] }): WriteTxn {
+    const { txnId, committed, openedHere } = at;
+    let existing: Map<string, DbRecord> | undefined;
+    const exists = (name: string) => (existing ??= listDbis(this.#file, committed)).has(name);
+    const store = (name: string): Store => {
+      const known = this.#stores.get(name);
+      if (known !== undefined) return known;
+      if (!exists(name)) throw new Error(`DBI ${name} does not exist`);
+      const opened: Store = this.#root.openDB({ name: dbiNameText(name), ...BINARY });
+      openedHere.push(name);
+      this.#stores.set(name, opened);
+      return opened;
+    };
+    return {
+      txnId,
+      committed,
+      put: (name, key, value) => {
+        store(name).putSync(asBuffer(key), asBuffer(value));
+      },
+      remove: (name, key) => store(name).removeSync(asBuffer(key)),
+      createDbi: (name, flags) => {
+        if (this.#stores.has(name) && exists(name)) return;
+        // The binding knows the INTEGERKEY flag only as a key encoding; later handles take flags from the file.
+        const keyEncoding = (flags & MDB_INTEGERKEY) === 0 ? 'binary' : 'uint32';
+        const reverseKey = (flags & MDB_REVERSEKEY) !== 0;
+        const options = { ...BINARY, name: dbiNameText(name), keyEncoding, reverseKey } as const;
+        const created: Store = this.#root.openDB(options as object as { name: string });
+        const raw: Store =
+          keyEncoding === 'binary'
+            ? created
+            : this.#root.openDB({ name: dbiNameText(name), ...BINARY });
+        openedHere.push(name);
+        this.#stores.set(name, raw);
+        existing?.set(name, EMPTY_DBI);
+      },
+    };
+  }
+}
+
+const EMPTY_DBI: DbRecord = {
+  pad: 0,
+  flags: 0,
+  depth: 0,
+  branchPages: 0,
+  leafPages: 0,
+  overflowPages: 0,
+  entries: 0,
+  root: -1,
+};
+
+class BeginFailed extends Error {
+  constructor() {
+    super('MDB_MAP_RESIZED: the application has enlarged the map');
+  }
+}
+
+function openRoot(
+  options: EnvironmentOptions,
+  dataPath: string,
+): { root: Root; file: DataFile; mapSizeBytes: number } {
+  const existing = fs.statSync(dataPath, { throwIfNoEntry: false });
+  let mapSizeBytes: number;
+  if (existing !== undefined && existing.size > 0) {
+    using file = DataFile.open(dataPath);
+    ({ mapSizeBytes } = file.readMeta());
+  } else {
+    mapSizeBytes = options.mapSizeBytes || (options.create ? GIB : LMDB_DEFAULT_MAP_BYTES);
+  }
+  let root: Root;
+  try {
+    root = lmdb.open({
+      path: options.path,
+      noSubdir: options.noSubdir,
+      overlappingSync: false,
+      mapSize: mapSizeBytes,
+      maxDbs: options.maxDbs,
+      ...BINARY,
+    }) as unknown as Root;
+  } catch (cause) {
+    throw new SyncError('ENVIRONMENT_UNREADABLE', `cannot open ${dataPath}: ${errorText(cause)}`, {
+      hint: 'Check that this user may read and write the file, its "-lock" file and its folder.',
+      cause,
+    });
+  }
+  return { root, file: DataFile.open(dataPath), mapSizeBytes };
+}
+
+/** Makes what `create` and `no_subdir` allow to be made, with the configured modes. */
+function prepareFiles(options: EnvironmentOptions, dataPath: string): void {
+  const folder = dirname(dataPath);
+  try {
+    if (!fs.existsSync(folder)) {
+      if (!options.create) {
+        throw new SyncError(
+          'ENVIRONMENT_UNREADABLE',
+          `the folder ${folder} of the LMDB is missing`,
+          {
+            hint: 'Start the application first, or set `options.create: true`.',
+          },
+        );
+      }
+      fs.mkdirSync(folder, { recursive: true, mode: options.dirMask });
+    }
+    if (!fs.existsSync(dataPath)) {
+      if (!options.create && !options.noSubdir) {
+        throw new SyncError('ENVIRONMENT_UNREADABLE', `there is no LMDB at ${options.path}`, {
+          hint: 'Start the application first, or set `options.create: true`.',
+        });
+      }
+      // LMDB takes an empty file for a new one; made here it gets the configured mode.
+      fs.closeSync(fs.openSync(dataPath, 'a', options.fileMask));
+    }
+  } catch (error) {
+    if (error instanceof SyncError) throw error;
+    throw new SyncError(
+      'ENVIRONMENT_UNREADABLE',
+      `cannot create ${dataPath}: ${errorText(error)}`,
+      {
+        hint: 'Check the path and that this user may write there.',
+        cause: error,
+      },
+    );
+  }
+}
+
+function requireOldFormatAddon(): void {
+  // The types leave it out.
+  const { major, minor, patch } = (lmdb as unknown as { version: Record<string, number> }).version;
+  if (major === 0 && minor === 9 && (patch ?? 0) < FIRST_NEW_FORMAT_PATCH) return;
+  throw new SyncError(
+    'ADDON_FORMAT_WRONG',
+    `the loaded lmdb addon is LMDB ${major}.${minor}.${patch}, which writes a data format that PowerDNS cannot read`,
+    {
+      hint: 'Run npm ci again with a C++ compiler installed (apt-get install g++): it builds the right one.',
+    },
+  );
+}
+
+/** LMDB's errors of transactions as ours. */
+function mapTxnError(error: unknown, path: string): unknown {
+  if (error instanceof SyncError) return error;
+  const text = errorText(error);
+  if (/MDB_MAP_FULL|MDB_BAD_TXN/.test(text)) {
+    return new SyncError('MAP_FULL', `the map of ${path} is full`, {
+      hint: 'Enlarge the map size in the application (PowerDNS: lmdb-map-size) and restart it.',
+      retryable: true,
+      cause: error,
+    });
+  }
+  if (
+    error instanceof BeginFailed ||
+    /MDB_|No space|Input\/output|Read-only|Permission/.test(text)
+  ) {
+    return new SyncError('TRANSACTION_FAILED', `a transaction in ${path} failed: ${text}`, {
+      hint: 'Check disk space and permissions of the LMDB; it is tried again.',
+      retryable: true,
+      cause: error,
+    });
+  }
+  return error;
+}
+
+/** Names are kept one character per byte; the binding wants text. */
+function dbiNameText(name: string): string {
+  return Buffer.from(name, 'latin1').toString('utf8');
+}
+
+function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+}

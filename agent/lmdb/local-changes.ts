@@ -1,0 +1,73 @@
+import { ValueMap, type ChangeClassifier } from './change-classifier.ts';
+import { KeySet } from './key-set.ts';
+import type { Detection } from './local-database.ts';
+import type { ScanResult } from './scan.ts';
+
+/** What is known of local changes: which are to be sent, which are to be put back, and what was counted on the way. */
+export class LocalChanges {
+  /** Keys of local changes that no stored object holds. */
+  readonly pending: KeySet;
+  /** Local values without a valid header. */
+  readonly invalid = new Set<string>();
+  /** Flags of DBIs that the application dropped while a run watched. */
+  readonly droppedDbis = new Map<string, number>();
+  /** Winners that local writes replaced, not put back yet. */
+  regressed = new ValueMap();
+  /** The highest time of any entry that was merged or changed. */
+  maxTsNs: bigint;
+  #changes = 0;
+  #regressions = 0;
+  #future = 0;
+
+  constructor(options: { pendingBytesMax: number; maxTsNs: bigint }) {
+    this.pending = new KeySet(options.pendingBytesMax);
+    this.maxTsNs = options.maxTsNs;
+  }
+
+  /** Takes over what a diff found, also one that broke off: what it found is true. */
+  addDiff(classifier: ChangeClassifier): void {
+    for (const { dbiName, key, value } of classifier.regressed.entries()) {
+      this.regressed.set(dbiName, key, value);
+    }
+    for (const [name, flags] of classifier.droppedDbis) this.droppedDbis.set(name, flags);
+    this.pending.addAll(classifier.pending);
+    this.#changes += classifier.newChanges;
+    this.#future += classifier.futureEntries;
+    this.raiseMaxTs(classifier.maxTsNs);
+  }
+
+  addScan(scan: ScanResult): void {
+    this.pending.addAll(scan.pending);
+    this.#changes += scan.changes;
+    this.raiseMaxTs(scan.maxTsNs);
+  }
+
+  countPutBack(count: number): void {
+    this.#regressions += count;
+  }
+
+  raiseMaxTs(maxTsNs: bigint): void {
+    if (maxTsNs > this.maxTsNs) this.maxTsNs = maxTsNs;
+  }
+
+  /** The part of a detection that comes from here. */
+  detection(): Omit<Detection, 'txnId' | 'dataTxnId' | 'hasData' | 'vectorForgotten'> {
+    return {
+      pendingKeys: this.pending.size,
+      pendingBytes: this.pending.bytes,
+      pendingScan: this.pending.overflowed,
+      newChanges: this.#changes,
+      regressions: this.#regressions,
+      futureEntries: this.#future,
+      maxTsNs: this.maxTsNs,
+      invalidValues: this.invalid.size,
+    };
+  }
+
+  /** What is counted per look begins anew. */
+  resetCounts(): void {
+    this.#changes = 0;
+    this.#regressions = 0;
+    this.#future = 0;
+  }
+}

@@ -1,0 +1,86 @@
+import { KeySet } from './key-set.ts';
+import { listDbis, type DataFile, type DbRecord, type Meta } from './page.ts';
+import { PageCursor } from './page-cursor.ts';
+import { MDB_DUPSORT } from './page-layout.ts';
+import {
+  isAbove,
+  isValidValue,
+  noteInvalid,
+  readBigEndian32,
+  txnIdAt,
+} from './change-classifier.ts';
+import { isPrivateDbi } from './sync-state.ts';
+
+/** The DBIs whose entries are synced. */
+export function syncedDbis(file: DataFile, meta: Meta): Map<string, DbRecord> {
+  const dbis = listDbis(file, meta);
+  for (const [name, record] of dbis) {
+    // Native values have one value per key; what is in a DUPSORT DBI cannot have a header of its own.
+    if (isPrivateDbi(name) || (record.flags & MDB_DUPSORT) !== 0) dbis.delete(name);
+  }
+  return dbis;
+}
+
+export function countEntries(dbis: ReadonlyMap<string, DbRecord>): number {
+  let entries = 0;
+  for (const record of dbis.values()) entries += record.entries;
+  return entries;
+}
+
+export type ScanOptions = {
+  /** Entries of later transactions, and of transaction 0, are local changes unless they are echoes. */
+  readonly sinceTxn: number;
+  readonly merged: ReadonlySet<number>;
+  /** A local change not above this was written by a clock that is behind. */
+  readonly maxTsNs: bigint;
+  readonly pendingBytesMax: number;
+  readonly invalid: Set<string>;
+};
+
+export type ScanResult = {
+  readonly pending: KeySet;
+  readonly changes: number;
+  /** A local change is not above `maxTsNs`: it may have replaced a newer entry. */
+  readonly low: boolean;
+  /** The highest time of any entry. */
+  readonly maxTsNs: bigint;
+};
+
+/** Reads every header once and finds what no stored object holds: at start, and where no diff is possible. */
+export function scanLocalChanges(file: DataFile, meta: Meta, options: ScanOptions): ScanResult {
+  const { sinceTxn, merged, invalid } = options;
+  const pending = new KeySet(options.pendingBytesMax);
+  const knownHi = Number(options.maxTsNs >> 32n);
+  const knownLo = Number(options.maxTsNs & 0xffff_ffffn);
+  let maxHi = 0;
+  let maxLo = 0;
+  let changes = 0;
+  let low = false;
+  invalid.clear();
+  for (const [name, record] of syncedDbis(file, meta)) {
+    const cursor = new PageCursor(file, record);
+    while (cursor.next()) {
+      const { valueBuffer, valueStart, valueEnd } = cursor;
+      if (!isValidValue(valueBuffer, valueStart, valueEnd)) {
+        noteInvalid(
+          invalid,
+          name,
+          cursor.keyBuffer.toString('latin1', cursor.keyStart, cursor.keyEnd),
+        );
+        continue;
+      }
+      const timeHi = readBigEndian32(valueBuffer, valueStart);
+      const timeLo = readBigEndian32(valueBuffer, valueStart + 4);
+      if (isAbove(timeHi, timeLo, maxHi, maxLo)) {
+        maxHi = timeHi;
+        maxLo = timeLo;
+      }
+      const txnId = txnIdAt(valueBuffer, valueStart);
+      if ((txnId <= sinceTxn && txnId !== 0) || merged.has(txnId)) continue;
+      changes += 1;
+      if (!isAbove(timeHi, timeLo, knownHi, knownLo)) low = true;
+      pending.add(name, cursor.keyBuffer.toString('latin1', cursor.keyStart, cursor.keyEnd));
+    }
+  }
+  return { pending, changes, low, maxTsNs: (BigInt(maxHi) << 32n) | BigInt(maxLo) };
+}

@@ -1,0 +1,36 @@
+import type { ValueMap } from './change-classifier.ts';
+import type { WriteTxn } from './environment.ts';
+import type { Meta } from './page.ts';
+import { setTxnId } from './put-back.ts';
+import { writeSyncState, type SyncState, type SyncStateUpdate } from './sync-state.ts';
+
+/** What `Session.transact` gives to its work. */
+export interface SessionTxn {
+  readonly txnId: number;
+  readonly committed: Meta;
+  /** Puts a native value whose header's transaction id is filled in here. */
+  put(dbiName: string, key: Buffer, value: Buffer): void;
+  createDbi(dbiName: string, flags: number): void;
+  /** True if nothing local was put back in this transaction, so that all of it counts as merged. */
+  readonly onlyMerged: boolean;
+  writeState(update: SyncStateUpdate): void;
+}
+
+/** `state` is `_sync_state` as of the state that the transaction starts from; what is put is added to `written`. */
+export function sessionTxn(
+  txn: WriteTxn,
+  { state, written, onlyMerged }: { state: SyncState; written: ValueMap; onlyMerged: boolean },
+): SessionTxn {
+  return {
+    txnId: txn.txnId,
+    committed: txn.committed,
+    onlyMerged,
+    put: (dbiName, key, value) => {
+      setTxnId(value, txn.txnId);
+      txn.put(dbiName, key, value);
+      written.set(dbiName, key.toString('latin1'), value);
+    },
+    createDbi: (dbiName, flags) => txn.createDbi(dbiName, flags),
+    writeState: (update) => writeSyncState(txn, state, update),
+  };
+}

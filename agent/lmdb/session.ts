@@ -1,0 +1,400 @@
+import { errorText, SyncError } from '../../protocol/errors.ts';
+import type { Clock } from '../../protocol/time.ts';
+import type { VersionVector } from '../../protocol/version-vector.ts';
+import { ChangeClassifier, TooManyRegressions, ValueMap } from './change-classifier.ts';
+import { Environment, type ReadTxn, type WriteTxn } from './environment.ts';
+import { LocalChanges } from './local-changes.ts';
+import type { DatabaseOptions, Detection } from './local-database.ts';
+import { listDbis, type DataFile, type Meta } from './page.ts';
+import { Pin } from './pin.ts';
+import { putBack } from './put-back.ts';
+import { sessionTxn, type SessionTxn } from './session-txn.ts';
+import { collectPages, diffPages } from './page-diff.ts';
+import type { PageSet } from './page-set.ts';
+import { countEntries, scanLocalChanges, syncedDbis } from './scan.ts';
+import { MAX_PUT_BACK_ROUNDS, REGRESSION_BYTES } from './session-limits.ts';
+import {
+  readSyncState,
+  SYNC_STATE_DBI,
+  wouldChange,
+  type SyncState,
+  type SyncStateUpdate,
+} from './sync-state.ts';
+
+/**
+ * The open LMDB of one run: the pin, the page set that belongs to it, what is pending, and the rules by which the pin
+ * moves.
+ *
+ * `basis` is the state up to which changes are known. It moves by page diffs only (or, where no diff is possible, by a
+ * scan): to the newest state before anything is encoded or merged, inside every write transaction to the state that it
+ * starts from, and after it, with what it wrote as the old side, to the state that is newest then. The pin follows.
+ */
+export class Session {
+  readonly environment: Environment;
+  readonly changes: LocalChanges;
+  readonly #options: DatabaseOptions;
+  readonly #clock: Clock;
+  #pin: Pin;
+  #basis: Meta;
+  #pages: PageSet;
+  #state: SyncState;
+  #stateRoot = Number.NaN;
+  /** What our last transaction wrote, until a diff has passed it. */
+  #overlay: ValueMap | undefined;
+  #uploadedTxn: number | undefined;
+  #dataTxnId: number;
+  #vectorForgotten = false;
+
+  private constructor(parts: {
+    options: DatabaseOptions;
+    clock: Clock;
+    environment: Environment;
+    pin: Pin;
+  }) {
+    this.#options = parts.options;
+    this.#clock = parts.clock;
+    this.environment = parts.environment;
+    this.#pin = parts.pin;
+    this.#basis = parts.pin.meta;
+    this.#dataTxnId = this.#basis.txnId;
+    this.#state = this.#readState(this.#basis);
+    this.#uploadedTxn = this.#state.uploadedTxn;
+    this.changes = new LocalChanges({
+      pendingBytesMax: parts.options.pendingBytesMax,
+      maxTsNs: this.#state.maxTsNs,
+    });
+    this.#pages = collectPages(this.file, this.#basis);
+  }
+
+  /** Opens the LMDB; its first read transaction is the first pin, and is scanned for what is not uploaded. */
+  static async open(options: DatabaseOptions, clock: Clock): Promise<Session> {
+    const environment = Environment.open(options);
+    try {
+      const session = new Session({
+        options,
+        clock,
+        environment,
+        pin: new Pin(environment.beginRead()),
+      });
+      session.#scanAtStart();
+      return session;
+    } catch (error) {
+      await environment.close();
+      throw error;
+    }
+  }
+
+  get file(): DataFile {
+    return this.environment.file;
+  }
+
+  /** The state up to which changes are known; its pages are pinned. */
+  get basis(): Meta {
+    return this.#basis;
+  }
+
+  /** `_sync_state` as of the basis. */
+  get state(): SyncState {
+    return this.#state;
+  }
+
+  /** The uploaded marker as this run knows it; it may be ahead of the one in `_sync_state`. */
+  get uploadedTxn(): number | undefined {
+    return this.#uploadedTxn;
+  }
+
+  get hasData(): boolean {
+    return countEntries(syncedDbis(this.file, this.#basis)) > 0;
+  }
+
+  get maxLockHoldMs(): number {
+    return this.#options.maxLockHoldMs;
+  }
+
+  futureFromNs(): bigint {
+    return this.#clock.nowNs() + BigInt(Math.round(this.#options.maxClockSkewMs * 1e6));
+  }
+
+  detection(): Detection {
+    return {
+      ...this.changes.detection(),
+      txnId: this.#basis.txnId,
+      dataTxnId: this.#dataTxnId,
+      hasData: this.hasData,
+      vectorForgotten: this.#vectorForgotten,
+    };
+  }
+
+  /** The detection, and what it counts begins anew. */
+  takeDetection(): Detection {
+    const detection = this.detection();
+    this.changes.resetCounts();
+    this.#vectorForgotten = false;
+    return detection;
+  }
+
+  /** Moves the pin to the newest state; finds local changes; puts regressed entries back. */
+  async refresh(): Promise<void> {
+    for (let round = 0; round < MAX_PUT_BACK_ROUNDS; round += 1) {
+      try {
+        await this.#movePin();
+        break;
+      } catch (error) {
+        if (!(error instanceof TooManyRegressions)) throw error;
+        this.#putBackWithoutMoving();
+      }
+    }
+    if (this.changes.regressed.size > 0) this.#tryPutBack();
+  }
+
+  /** A pin at the basis, held until it is released, however far this session's pin moves meanwhile. */
+  retainPin(): { meta: Meta; release(): void } {
+    const pin = this.#pin;
+    if (pin.meta.txnId !== this.#basis.txnId) {
+      throw new SyncError('TRANSACTION_FAILED', 'the newest state could not be pinned', {
+        retryable: true,
+      });
+    }
+    pin.retain();
+    return { meta: pin.meta, release: () => pin.release() };
+  }
+
+  /** Errors: MAP_FULL or TRANSACTION_FAILED while a regressed entry could not be put back. */
+  requireRepaired(): void {
+    if (this.changes.regressed.size > 0) this.#putBack();
+  }
+
+  markUploaded(txnId: number): void {
+    this.#uploadedTxn = txnId;
+  }
+
+  /** Nothing of this LMDB is in the bucket. */
+  resetMarker(): void {
+    this.#uploadedTxn = undefined;
+    this.changes.pending.overflow();
+  }
+
+  persist(update: {
+    vector: VersionVector;
+    lastSyncNs: bigint | undefined;
+    bucketId: string | undefined;
+    entriesAtStop: number | null;
+  }): void {
+    const { vector, ...rest } = update;
+    const whole = { ...rest, together: this.#together(vector, 0n) };
+    if (!wouldChange(this.#state, whole)) return;
+    this.transact((txn) => txn.writeState(whole));
+  }
+
+  /** Vector, marker and max_ts, which are only ever written together. */
+  #together(vector: VersionVector, maxTsNs: bigint): NonNullable<SyncStateUpdate['together']> {
+    return {
+      vector,
+      uploadedTxn: this.#uploadedTxn ?? null,
+      maxTsNs: maxTsNs > this.changes.maxTsNs ? maxTsNs : this.changes.maxTsNs,
+    };
+  }
+
+  /** The update that the last transaction of a merge writes. */
+  mergeUpdate(vector: VersionVector, maxTsNs: bigint): SyncStateUpdate {
+    return { together: this.#together(vector, maxTsNs), entriesAtStop: null };
+  }
+
+  /**
+   * One write transaction. Inside it, first, the diff up to the state that it starts from (which cannot move now):
+   * what regressed there is put back in the same transaction. After it the pin moves past it, with what it wrote
+   * as the old side of that diff, so that an application's write in between is still seen.
+   */
+  transact<T>(work: (txn: SessionTxn) => T): { result: T; lockWaitMs: number; lockHeldMs: number } {
+    const written = new ValueMap();
+    const outcome = this.environment.write((txn) => {
+      this.#advanceInside(txn);
+      const putBack = this.#putRegressed(txn, written);
+      return work(sessionTxn(txn, { state: this.#state, written, onlyMerged: putBack === 0 }));
+    });
+    // From here on it is committed.
+    this.#overlay = written;
+    this.changes.regressed = new ValueMap();
+    this.#repin();
+    return outcome;
+  }
+
+  async close(): Promise<void> {
+    this.#pin.release();
+    await this.environment.close();
+  }
+
+  async #movePin(): Promise<void> {
+    let read: ReadTxn;
+    try {
+      read = this.environment.beginRead();
+    } catch (error) {
+      // Where the application's data lies beyond our map, no transaction can begin until it is opened again.
+      if (!errorText(error).includes('MDB_MAP_RESIZED')) throw error;
+      await this.#reopen();
+      return;
+    }
+    if (this.environment.mapGrew(read.meta)) {
+      read.close();
+      await this.#reopen();
+      return;
+    }
+    this.#adopt(read);
+  }
+
+  /** As {@link #movePin}, right after a transaction of ours; a grown map is dealt with at the next refresh. */
+  #repin(): void {
+    try {
+      this.#adopt(this.environment.beginRead());
+    } catch (error) {
+      // The transaction is committed; the pin stays behind it, and the next refresh repeats this.
+      if (!(error instanceof TooManyRegressions) && !(error instanceof SyncError)) throw error;
+    }
+  }
+
+  #adopt(read: ReadTxn): void {
+    try {
+      this.#advance(read.meta);
+    } catch (error) {
+      read.close();
+      throw error;
+    }
+    const before = this.#pin;
+    this.#pin = new Pin(read);
+    before.release();
+  }
+
+  /** Moves the basis by a page diff. If it throws, nothing but the found regressions has changed. */
+  #advance(to: Meta): void {
+    if (to.txnId === this.#basis.txnId) return;
+    const state = this.#readState(to);
+    const classifier = new ChangeClassifier({
+      merged: state.merged,
+      overlay: this.#overlay,
+      invalid: this.changes.invalid,
+      futureFromNs: this.futureFromNs(),
+      pendingBytesMax: this.#options.pendingBytesMax,
+      regressionBytesMax: REGRESSION_BYTES,
+    });
+    try {
+      diffPages(this.file, this.#basis, to, this.#pages, classifier);
+    } finally {
+      this.changes.addDiff(classifier);
+    }
+    if (classifier.dataChanged) this.#dataTxnId = to.txnId;
+    this.#basis = to;
+    this.#state = state;
+    this.#overlay = undefined;
+  }
+
+  /** More regressions than a transaction should hold are dealt with by the next refresh. */
+  #advanceInside(txn: WriteTxn): void {
+    try {
+      this.#advance(txn.committed);
+    } catch (error) {
+      if (!(error instanceof TooManyRegressions)) throw error;
+      throw new SyncError(
+        'TRANSACTION_FAILED',
+        'the application has just replaced very many entries by older ones',
+        {
+          retryable: true,
+          cause: error,
+        },
+      );
+    }
+  }
+
+  #readState(meta: Meta): SyncState {
+    const record = listDbis(this.file, meta).get(SYNC_STATE_DBI);
+    const root = record?.root ?? -1;
+    // Pinned pages do not change: the same root is the same content.
+    if (root === this.#stateRoot) return this.#state;
+    const state = readSyncState(this.file, record);
+    this.#stateRoot = root;
+    return state;
+  }
+
+  #tryPutBack(): void {
+    try {
+      this.#putBack();
+    } catch (error) {
+      // Kept, and tried again at the next refresh; until then no full snapshot goes out.
+      if (!(error instanceof SyncError) || !error.retryable) throw error;
+    }
+  }
+
+  #putBack(): void {
+    this.transact(() => undefined);
+  }
+
+  /** Too many to hold: these are put back first; the pin and the page set stay, and the same diff goes on after it. */
+  #putBackWithoutMoving(): void {
+    this.environment.write((txn) => {
+      this.#putRegressed(txn, new ValueMap());
+    });
+    this.changes.regressed = new ValueMap();
+  }
+
+  #putRegressed(txn: WriteTxn, written: ValueMap): number {
+    const count = putBack(txn, {
+      file: this.file,
+      regressed: this.changes.regressed,
+      droppedDbis: this.changes.droppedDbis,
+      onPut: (dbiName, key, value) => {
+        written.set(dbiName, key, value);
+        this.changes.pending.add(dbiName, key);
+      },
+    });
+    this.changes.countPutBack(count);
+    return count;
+  }
+
+  #scanAtStart(): void {
+    const { entriesAtStop, vector } = this.#state;
+    const low = this.#scanSince(this.#uploadedTxn ?? 0);
+    const entries = countEntries(syncedDbis(this.file, this.#basis));
+    const vanished = entriesAtStop !== undefined && entries < entriesAtStop;
+    if ((low || vanished) && vector.size > 0) this.#forgetVector();
+  }
+
+  /** Finds local changes without a diff; true when one of them may have replaced something newer. */
+  #scanSince(sinceTxn: number): boolean {
+    const scan = scanLocalChanges(this.file, this.#basis, {
+      sinceTxn,
+      merged: this.#state.merged,
+      maxTsNs: this.changes.maxTsNs,
+      pendingBytesMax: this.#options.pendingBytesMax,
+      invalid: this.changes.invalid,
+    });
+    this.changes.addScan(scan);
+    return scan.low;
+  }
+
+  /** The vector says more than the entries hold: everything in the bucket is to be merged again. */
+  #forgetVector(): void {
+    this.#vectorForgotten = true;
+    const update = { together: this.#together(new Map(), 0n) };
+    this.transact((txn) => txn.writeState(update));
+  }
+
+  /** The application enlarged the map. The pin cannot be kept, so changes since then are found by a scan. */
+  async #reopen(): Promise<void> {
+    const since = this.#basis.txnId;
+    this.#pin.release();
+    await this.environment.reopen();
+    const read = this.environment.beginRead();
+    this.#pin = new Pin(read);
+    this.#stateRoot = Number.NaN;
+    if (read.meta.txnId === since) {
+      this.#basis = read.meta;
+      return;
+    }
+    const { vector } = this.#state;
+    this.#basis = read.meta;
+    this.#state = this.#readState(read.meta);
+    this.#pages = collectPages(this.file, read.meta);
+    this.#overlay = undefined;
+    this.#dataTxnId = read.meta.txnId;
+    if (this.#scanSince(since) && vector.size > 0) this.#forgetVector();
+  }
+}

@@ -1,0 +1,178 @@
+import {
+  decodeVectorJson,
+  encodeVectorJson,
+  type VersionVector,
+} from '../../protocol/version-vector.ts';
+import {
+  VALUE_HEADER_BYTES,
+  headerLengthAt,
+  writeValueHeader,
+} from '../../protocol/value-header.ts';
+import type { WriteTxn } from './environment.ts';
+import type { DataFile, DbRecord } from './page.ts';
+import { PageCursor } from './page-cursor.ts';
+
+/** Our own DBI beside the application's. Names that begin with `_sync` are never synced, by upstream neither. */
+export const SYNC_STATE_DBI = '_sync_state';
+const PRIVATE_PREFIX = '_sync';
+
+/** True for DBIs that stay on this host. */
+export function isPrivateDbi(name: string): boolean {
+  return name.startsWith(PRIVATE_PREFIX);
+}
+
+/**
+ * What must be atomic with the data, because it states facts about this LMDB's content. It goes wherever the LMDB
+ * goes (copied, restored, wiped) and is right each time.
+ */
+export type SyncState = {
+  readonly vector: VersionVector;
+  /** Transactions of ours that hold only merged entries, above the uploaded marker. */
+  readonly merged: ReadonlySet<number>;
+  /** The transaction up to which local changes are in stored objects; undefined: none is. */
+  readonly uploadedTxn: number | undefined;
+  readonly maxTsNs: bigint;
+  readonly lastSyncNs: bigint | undefined;
+  readonly bucketId: string | undefined;
+  readonly entriesAtStop: number | undefined;
+};
+
+export const EMPTY_STATE: SyncState = {
+  vector: new Map(),
+  merged: new Set(),
+  uploadedTxn: undefined,
+  maxTsNs: 0n,
+  lastSyncNs: undefined,
+  bucketId: undefined,
+  entriesAtStop: undefined,
+};
+
+const MERGED_PREFIX = 'merged/';
+
+/** The state as of one root. Damaged values count as missing: more is sent and merged again, nothing is lost. */
+export function readSyncState(file: DataFile, record: DbRecord | undefined): SyncState {
+  if (record === undefined) return EMPTY_STATE;
+  const texts = new Map<string, string>();
+  const merged = new Set<number>();
+  const cursor = new PageCursor(file, record);
+  while (cursor.next()) {
+    const key = cursor.keyBuffer.toString('latin1', cursor.keyStart, cursor.keyEnd);
+    if (key.startsWith(MERGED_PREFIX)) {
+      const txnId = parseNumber(key.slice(MERGED_PREFIX.length));
+      if (txnId !== undefined) merged.add(txnId);
+      continue;
+    }
+    const text = payload(cursor.valueBuffer, cursor.valueStart, cursor.valueEnd);
+    if (text !== undefined) texts.set(key, text);
+  }
+  const vector = parseVector(texts.get('vector'));
+  return {
+    vector: vector ?? new Map(),
+    merged,
+    uploadedTxn: parseNumber(texts.get('uploaded')),
+    maxTsNs: parseBigint(texts.get('max_ts')) ?? 0n,
+    lastSyncNs: parseBigint(texts.get('last_sync')),
+    bucketId: texts.get('bucket'),
+    entriesAtStop: parseNumber(texts.get('entries')),
+  };
+}
+
+/** What one write changes; undefined: stays, null: is removed. Vector, marker and max_ts only come together. */
+export type SyncStateUpdate = {
+  readonly together?: {
+    readonly vector: VersionVector;
+    readonly uploadedTxn: number | null;
+    readonly maxTsNs: bigint;
+  };
+  readonly addMerged?: number | undefined;
+  readonly lastSyncNs?: bigint | undefined;
+  readonly bucketId?: string | undefined;
+  /** null: an agent runs, and watches. */
+  readonly entriesAtStop?: number | null | undefined;
+};
+
+/** Writes the update, and only values that differ from `before`, which must be the state of `txn.committed`. */
+export function writeSyncState(txn: WriteTxn, before: SyncState, update: SyncStateUpdate): void {
+  txn.createDbi(SYNC_STATE_DBI, 0);
+  const put = (key: string, text: string, old: string | undefined) => {
+    if (text !== old) txn.put(SYNC_STATE_DBI, Buffer.from(key, 'latin1'), encodePayload(txn, text));
+  };
+  const remove = (key: string) => txn.remove(SYNC_STATE_DBI, Buffer.from(key, 'latin1'));
+  if (update.together !== undefined) {
+    const { vector, uploadedTxn, maxTsNs } = update.together;
+    put('vector', vectorText(vector), vectorText(before.vector));
+    put('max_ts', String(maxTsNs), String(before.maxTsNs));
+    if (uploadedTxn !== null) put('uploaded', String(uploadedTxn), before.uploadedTxn?.toString());
+    else if (before.uploadedTxn !== undefined) remove('uploaded');
+    // Up to the marker every entry counts as sent, whoever wrote it: those ids have done their work.
+    for (const txnId of before.merged) {
+      if (uploadedTxn !== null && txnId <= uploadedTxn) remove(MERGED_PREFIX + txnId);
+    }
+  }
+  if (update.addMerged !== undefined) put(MERGED_PREFIX + update.addMerged, '', undefined);
+  if (update.lastSyncNs !== undefined) {
+    put('last_sync', String(update.lastSyncNs), before.lastSyncNs?.toString());
+  }
+  if (update.bucketId !== undefined) put('bucket', update.bucketId, before.bucketId);
+  if (update.entriesAtStop === null) {
+    if (before.entriesAtStop !== undefined) remove('entries');
+  } else if (update.entriesAtStop !== undefined) {
+    put('entries', String(update.entriesAtStop), before.entriesAtStop?.toString());
+  }
+}
+
+/** True if the update would write anything. */
+export function wouldChange(before: SyncState, update: SyncStateUpdate): boolean {
+  const { together, lastSyncNs, bucketId, entriesAtStop, addMerged } = update;
+  if (addMerged !== undefined) return true;
+  if (together !== undefined) {
+    if (vectorText(together.vector) !== vectorText(before.vector)) return true;
+    if (together.maxTsNs !== before.maxTsNs) return true;
+    if ((together.uploadedTxn ?? undefined) !== before.uploadedTxn) return true;
+  }
+  if (lastSyncNs !== undefined && lastSyncNs !== before.lastSyncNs) return true;
+  if (bucketId !== undefined && bucketId !== before.bucketId) return true;
+  return entriesAtStop !== undefined && (entriesAtStop ?? undefined) !== before.entriesAtStop;
+}
+
+/**
+ * Values carry a value header like any other, so that a program which parses all DBIs (upstream's sweeper does,
+ * private ones too) finds nothing malformed here.
+ */
+function encodePayload(txn: WriteTxn, text: string): Buffer {
+  const bytes = Buffer.from(text, 'utf8');
+  const value = Buffer.alloc(VALUE_HEADER_BYTES + 8 + bytes.length);
+  const length = writeValueHeader(value, 0, { timeHi: 0, timeLo: 0, txnId: txn.txnId, flags: 0 });
+  bytes.copy(value, length);
+  return value.subarray(0, length + bytes.length);
+}
+
+function payload(buffer: Buffer, start: number, end: number): string | undefined {
+  try {
+    return buffer.toString('utf8', start + headerLengthAt(buffer, start, end), end);
+  } catch {
+    return undefined;
+  }
+}
+
+function vectorText(vector: VersionVector): string {
+  return JSON.stringify(encodeVectorJson(vector));
+}
+
+function parseVector(text: string | undefined): VersionVector | undefined {
+  if (text === undefined) return undefined;
+  try {
+    return decodeVectorJson(JSON.parse(text));
+  } catch {
+    return undefined;
+  }
+}
+
+function parseNumber(text: string | undefined): number | undefined {
+  const number = text === undefined || !/^\d{1,16}$/.test(text) ? Number.NaN : Number(text);
+  return Number.isSafeInteger(number) ? number : undefined;
+}
+
+function parseBigint(text: string | undefined): bigint | undefined {
+  return text !== undefined && /^\d{1,20}$/.test(text) ? BigInt(text) : undefined;
+}

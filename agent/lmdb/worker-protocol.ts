@@ -1,0 +1,41 @@
+import type { ErrorCode } from '../../protocol/errors.ts';
+import { SyncError } from '../../protocol/errors.ts';
+import type { LocalDatabase } from './local-database.ts';
+
+/** The calls that cross the thread. */
+export type Method = keyof LocalDatabase;
+
+export type Request = {
+  readonly id: number;
+  readonly method: Method;
+  readonly args: readonly unknown[];
+};
+
+/** Errors lose their class on the way; a SyncError keeps what it is made of. */
+export type CarriedError = {
+  readonly message: string;
+  readonly stack: string | undefined;
+  readonly sync:
+    | { readonly code: ErrorCode; readonly hint: string | undefined; readonly retryable: boolean }
+    | undefined;
+};
+
+export type Response =
+  | { readonly id: number; readonly result: unknown }
+  | { readonly id: number; readonly error: CarriedError };
+
+export function carryError(error: unknown): CarriedError {
+  const { message, stack } = error instanceof Error ? error : new Error(String(error));
+  if (!(error instanceof SyncError)) return { message, stack, sync: undefined };
+  const { code, hint, retryable } = error;
+  return { message, stack, sync: { code, hint, retryable } };
+}
+
+export function uncarryError({ message, stack, sync }: CarriedError): Error {
+  if (sync !== undefined) {
+    return new SyncError(sync.code, message, { hint: sync.hint, retryable: sync.retryable });
+  }
+  const error = new Error(message);
+  if (stack !== undefined) error.stack = stack;
+  return error;
+}
