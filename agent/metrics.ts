@@ -2,7 +2,7 @@ import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom
 import type { RequestReport } from '../protocol/storage/requests.ts';
 import { createScrapedMetrics } from './scraped-metrics.ts';
 import type { SmapsReader } from './smaps.ts';
-import type { StatusSource } from './status.ts';
+import type { DatabaseStatus, StatusSource } from './status.ts';
 
 const MINUTE = 60;
 const HOUR = 60 * MINUTE;
@@ -45,11 +45,14 @@ export class Metrics {
   readonly registry = new Registry();
   readonly syncer: SyncerMetrics;
   readonly #storage: StorageMetrics;
+  readonly #status: StatusSource;
+  #databases: readonly DatabaseStatus[] = [];
 
   constructor(options: MetricsOptions) {
     this.syncer = createSyncerMetrics(this.registry);
     this.#storage = createStorageMetrics(this.registry, options.storageType);
-    createScrapedMetrics(this.registry, options.status, options.smaps);
+    this.#status = options.status;
+    createScrapedMetrics(this.registry, () => this.#databases, options.smaps);
     if (options.processMetrics !== false) {
       collectDefaultMetrics({ register: this.registry });
     }
@@ -69,6 +72,8 @@ export class Metrics {
 
   /** The text of `/metrics`. */
   text(): Promise<string> {
+    // Once per scrape, not once per gauge: with many databases and instances making a status takes a while.
+    this.#databases = this.#status.databases();
     return this.registry.metrics();
   }
 

@@ -1,12 +1,9 @@
 import { Gauge, type Registry } from 'prom-client';
 import type { SmapsReader } from './smaps.ts';
-import {
-  dbiUsedBytes,
-  usedBytes,
-  type DatabaseStatus,
-  type DbiStatus,
-  type StatusSource,
-} from './status.ts';
+import { dbiUsedBytes, usedBytes, type DatabaseStatus, type DbiStatus } from './status.ts';
+
+/** All databases as of the scrape under way. */
+type DatabasesNow = () => readonly DatabaseStatus[];
 
 /** A gauge per database: its value is computed at every scrape. */
 type DatabaseGauge = readonly [
@@ -100,7 +97,7 @@ const DBI_GAUGES: readonly DbiGauge[] = [
  */
 export function createScrapedMetrics(
   registry: Registry,
-  source: StatusSource,
+  source: DatabasesNow,
   smaps: SmapsReader | undefined,
 ): void {
   for (const [name, help, value] of DATABASE_GAUGES) {
@@ -112,7 +109,7 @@ export function createScrapedMetrics(
         registers: [],
         collect() {
           this.reset();
-          for (const status of source.databases()) {
+          for (const status of source()) {
             const now = value(status);
             if (now !== undefined) {
               this.set({ lmdb: status.name }, now);
@@ -145,15 +142,15 @@ export function createScrapedMetrics(
   }
 }
 
-function* allDbis(source: StatusSource) {
-  for (const { name, environment } of source.databases()) {
+function* allDbis(source: DatabasesNow) {
+  for (const { name, environment } of source()) {
     for (const dbi of environment?.dbis ?? []) {
       yield { lmdb: name, dbi, pageSize: environment?.pageSize ?? 0 };
     }
   }
 }
 
-function createPagesMetric(registry: Registry, source: StatusSource): void {
+function createPagesMetric(registry: Registry, source: DatabasesNow): void {
   registry.registerMetric(
     new Gauge({
       name: 'lmdb_stat_pages',
@@ -172,7 +169,7 @@ function createPagesMetric(registry: Registry, source: StatusSource): void {
   );
 }
 
-function createLagMetric(registry: Registry, source: StatusSource): void {
+function createLagMetric(registry: Registry, source: DatabasesNow): void {
   registry.registerMetric(
     new Gauge({
       name: 'lightningstream_instance_lag_seconds',
@@ -181,7 +178,7 @@ function createLagMetric(registry: Registry, source: StatusSource): void {
       registers: [],
       collect() {
         this.reset();
-        for (const status of source.databases()) {
+        for (const status of source()) {
           for (const { instance, lagMs } of status.instances) {
             this.set({ lmdb: status.name, syncer_instance: instance }, lagMs / 1000);
           }
@@ -191,7 +188,7 @@ function createLagMetric(registry: Registry, source: StatusSource): void {
   );
 }
 
-function createSmapsMetric(registry: Registry, source: StatusSource, smaps: SmapsReader): void {
+function createSmapsMetric(registry: Registry, source: DatabasesNow, smaps: SmapsReader): void {
   registry.registerMetric(
     new Gauge({
       name: 'lmdb_smaps_bytes',
@@ -200,8 +197,8 @@ function createSmapsMetric(registry: Registry, source: StatusSource, smaps: Smap
       registers: [],
       async collect() {
         this.reset();
-        const maps = await smaps(source.databases().map(({ path }) => path));
-        for (const { name, path } of source.databases()) {
+        const maps = await smaps(source().map(({ path }) => path));
+        for (const { name, path } of source()) {
           for (const [smap, bytes] of maps.get(path) ?? []) {
             this.set({ lmdb: name, database_path: path, smap }, bytes);
           }

@@ -71,7 +71,9 @@ export class StatusServer implements AsyncDisposable {
         this.#server.on('error', (error) => {
           this.#deps.log.error({ error: errorText(error) }, 'HTTP server error');
         });
-        resolve((this.#server.address() as AddressInfo).port);
+        const { port } = this.#server.address() as AddressInfo;
+        this.#deps.log.info({ address, port }, 'HTTP server enabled');
+        resolve(port);
       });
     });
   }
