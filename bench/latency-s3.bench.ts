@@ -5,7 +5,8 @@ import { BenchHosts, type StartOptions } from './support/bench-host.ts';
 import { measureChanges, type ChangeCost } from './support/change-cost.ts';
 import type { BenchOptions, Row } from './support/row.ts';
 
-const CHANGES = 60;
+// Below the burst that an agent may upload at once over S3; beyond it, one object a second is what is configured.
+const CHANGES = 16;
 const PEER_CHANGES = 15;
 const POLL_MS = 100;
 /** The design's bound for the work itself; a poll comes half its interval late on average. */
@@ -39,7 +40,7 @@ export async function run(options: BenchOptions): Promise<Row[]> {
     });
     return [
       row('commit to visible p50', 'p50Ms', 'ms', WORK_MS + POLL_MS / 2),
-      row('commit to visible p99', 'p99Ms', 'ms'),
+      row('commit to visible, slowest', 'p99Ms', 'ms'),
       row('bytes up per change', 'bytesUp', 'bytes', 600),
       row('CPU per change, A + B', 'cpuMs', 'ms'),
     ];
