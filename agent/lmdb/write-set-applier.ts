@@ -2,7 +2,8 @@ import type { VersionVector } from '../../protocol/version-vector.ts';
 import { noteInvalid } from './change-classifier.ts';
 import type { Write } from './merge-collector.ts';
 import { listDbis, type Meta } from './page.ts';
-import type { Session, SessionTxn } from './session.ts';
+import type { SessionTxn } from './session-txn.ts';
+import type { Session } from './session.ts';
 import { WRITES_PER_CLOCK_LOOK } from './session-limits.ts';
 import { StoredRegisters } from './stored-registers.ts';
 
