@@ -1,3 +1,4 @@
+import assert from 'node:assert';
 import fs from 'node:fs';
 import { dirname, join } from 'node:path';
 import * as lmdb from 'lmdb';
@@ -65,7 +66,8 @@ export class Environment {
   #root: Root;
   #file: DataFile;
   #mapSizeBytes: number;
-  readonly #stores = new Map<string, Store>();
+  /** Open handles, each with the flags of the DBI that it was opened for. */
+  readonly #stores = new Map<string, { readonly store: Store; readonly flags: number }>();
 
   private constructor(options: EnvironmentOptions, dataPath: string) {
     this.#options = options;
@@ -171,38 +173,52 @@ export class Environment {
 
   #writeTxn(at: { txnId: number; committed: Meta; openedHere: string[] }): WriteTxn {
     const { txnId, committed, openedHere } = at;
-    let existing: Map<string, DbRecord> | undefined;
-    const exists = (name: string) => (existing ??= listDbis(this.#file, committed)).has(name);
-    const store = (name: string): Store => {
-      const known = this.#stores.get(name);
-      if (known !== undefined) return known;
-      if (!exists(name)) throw new Error(`DBI ${name} does not exist`);
-      const opened: Store = this.#root.openDB({ name: dbiNameText(name), ...BINARY });
+    let records: Map<string, DbRecord> | undefined;
+    const dbis = () => (records ??= listDbis(this.#file, committed));
+    const open = (name: string, options: object, flags: number): Store => {
+      const store: Store = this.#root.openDB({ ...BINARY, ...options, name: dbiNameText(name) });
       openedHere.push(name);
-      this.#stores.set(name, opened);
-      return opened;
+      this.#stores.set(name, { store, flags });
+      return store;
+    };
+    /**
+     * The open handle, if it is still one of the DBI of that name. LMDB gives out a handle as long as nobody closes it,
+     * but what is put through one whose DBI another process dropped is ignored without an error.
+     */
+    const findOpen = (name: string): Store | undefined => {
+      const known = this.#stores.get(name);
+      if (known === undefined || dbis().get(name)?.flags === known.flags) return known?.store;
+      (known.store as unknown as { db: { close(): void } }).db.close();
+      this.#stores.delete(name);
+      return undefined;
+    };
+    const store = (name: string): Store => {
+      const flags = dbis().get(name)?.flags;
+      assert(flags !== undefined, `DBI ${name} exists or was created before`);
+      return findOpen(name) ?? open(name, {}, flags);
     };
     return {
       txnId,
       committed,
       put: (name, key, value) => {
-        store(name).putSync(asBuffer(key), asBuffer(value));
+        const put: unknown = store(name).putSync(asBuffer(key), asBuffer(value));
+        if (put === true) return;
+        throw new SyncError('TRANSACTION_FAILED', `LMDB did not take a value for DBI ${name}`, {
+          retryable: true,
+        });
       },
       remove: (name, key) => store(name).removeSync(asBuffer(key)),
       createDbi: (name, flags) => {
-        if (this.#stores.has(name) && exists(name)) return;
-        // The binding knows the INTEGERKEY flag only as a key encoding; later handles take flags from the file.
-        const keyEncoding = (flags & MDB_INTEGERKEY) === 0 ? 'binary' : 'uint32';
+        if (dbis().has(name)) return;
+        findOpen(name);
+        const persistent = flags & (MDB_INTEGERKEY | MDB_REVERSEKEY);
         const reverseKey = (flags & MDB_REVERSEKEY) !== 0;
-        const options = { ...BINARY, name: dbiNameText(name), keyEncoding, reverseKey } as const;
-        const created: Store = this.#root.openDB(options as object as { name: string });
-        const raw: Store =
-          keyEncoding === 'binary'
-            ? created
-            : this.#root.openDB({ name: dbiNameText(name), ...BINARY });
-        openedHere.push(name);
-        this.#stores.set(name, raw);
-        existing?.set(name, EMPTY_DBI);
+        if ((flags & MDB_INTEGERKEY) !== 0) {
+          // The binding knows this flag only as a key encoding; handles opened later take flags from the file.
+          open(name, { keyEncoding: 'uint32', reverseKey }, persistent);
+        }
+        open(name, { reverseKey }, persistent);
+        dbis().set(name, { ...EMPTY_DBI, flags: persistent });
       },
     };
   }
