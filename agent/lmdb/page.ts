@@ -106,6 +106,16 @@ export class DataFile implements PageSource, Disposable {
     );
   }
 
+  /**
+   * The higher transaction id of the two meta pages, by one read and without any check: only good for telling
+   * whether {@link readMeta} is worth its cost.
+   */
+  peekTxnId(): number {
+    const [bytes] = this.#metaBytes;
+    this.#readMetaPages(bytes);
+    return Math.max(metaTxnId(bytes, 0), metaTxnId(bytes, this.pageSize));
+  }
+
   readPage(pageNumber: number, into: Buffer): void {
     this.#read(into, this.pageSize, pageNumber * this.pageSize);
     this.#checkNumber(pageNumber, into);
