@@ -84,12 +84,15 @@ Status pages (also /healthz, /metrics, /storage):`);
 
 function interrupted(): Promise<void> {
   return new Promise((resolve) => {
-    process.once('SIGINT', () => resolve());
-    process.once('SIGTERM', () => resolve());
     // Signal handlers alone do not keep a process alive.
     const alive = setInterval(() => {}, 60_000);
-    process.once('SIGINT', () => clearInterval(alive));
-    process.once('SIGTERM', () => clearInterval(alive));
+    const end = (): void => {
+      clearInterval(alive);
+      resolve();
+    };
+    // For good, not once: Ctrl-C under npm comes twice, and the second must not cut the clean-up off.
+    process.on('SIGINT', end);
+    process.on('SIGTERM', end);
   });
 }
 
