@@ -4,7 +4,8 @@ import type { LeafPage } from './page-leaf.ts';
 
 /**
  * One entry that differs. One object, reused: every view is borrowed and valid only during the call. A value on
- * overflow pages is read when its buffer is first asked for; its length (`end - start`) costs nothing.
+ * overflow pages is read when its buffer is first asked for; its length (`end - start`) costs nothing. The old side means
+ * something only with `hasOld`, the new one only with `hasNew`.
  *
  * In a DUPSORT DBI a change is one value of a key that was removed (`hasOld`) or added (`hasNew`), never both.
  */

@@ -75,6 +75,7 @@ export class DataFile implements PageSource, Disposable {
   /**
    * The newest committed state. Both meta pages are read until two reads in a row agree on the newer one, because
    * LMDB may be writing it: with MDB_WRITEMAP field by field, otherwise by one write that is not atomic either.
+   * What is read with this object afterwards must belong to a Meta that it returned: that is how it knows its bounds.
    * Errors: ENVIRONMENT_UNREADABLE.
    */
   readMeta(): Meta {
