@@ -10,7 +10,7 @@ import { openTestLmdb } from '../../support/lmdb-writer-env.ts';
 import { DBI_KINDS, ModelWriter } from '../../support/lmdb-writer-model.ts';
 import { Random } from '../../support/lmdb-writer-random.ts';
 
-const rounds = Number(process.env['PAGE_DAMAGE_ROUNDS'] ?? 300);
+const rounds = Number(process.env['PAGE_DAMAGE_ROUNDS'] ?? 150);
 const seed = Number(process.env['PAGE_DAMAGE_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
 
 /** Two states of one file, both whole in its bytes. */

@@ -6,7 +6,7 @@ import { ModelWriter, changeLine } from '../../support/lmdb-writer-model.ts';
 import { Random } from '../../support/lmdb-writer-random.ts';
 
 // A soak: PAGE_DIFF_STEPS=1000000 PAGE_DIFF_SEED=7 npx jest page-diff-random
-const steps = Number(process.env['PAGE_DIFF_STEPS'] ?? 1200);
+const steps = Number(process.env['PAGE_DIFF_STEPS'] ?? 1000);
 const seed = Number(process.env['PAGE_DIFF_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
 const maxEntries = Number(process.env['PAGE_DIFF_ENTRIES'] ?? 600);
 
