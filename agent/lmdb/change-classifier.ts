@@ -1,3 +1,5 @@
+import { SyncError } from '../../protocol/errors.ts';
+import type { TxnRanges } from './txn-ranges.ts';
 import { headerLengthAt, SYNC_FLAGS_MASK } from '../../protocol/value-header.ts';
 import { incomingWins } from '../../protocol/register.ts';
 import type { EntryView } from '../../protocol/snapshot.ts';
@@ -41,11 +43,16 @@ export class ValueMap {
 }
 
 /** Thrown out of a diff that finds more regressions than fit; those found so far are in the classifier. */
-export class TooManyRegressions extends Error {}
+export class TooManyRegressions extends Error {
+  asSyncError(): SyncError {
+    const what = 'the application has just replaced very many entries by older ones';
+    return new SyncError('TRANSACTION_FAILED', what, { retryable: true, cause: this });
+  }
+}
 
 export type ClassifierOptions = {
   /** Transactions of ours that hold only merged entries: what they wrote are echoes. */
-  readonly merged: ReadonlySet<number>;
+  readonly merged: TxnRanges;
   /** What our own last transaction wrote: the old side of this diff for those keys. */
   readonly overlay: ValueMap | undefined;
   /** Keys (DBI, NUL, key) of local values without a valid header; kept up to date. */
@@ -117,6 +124,7 @@ export class ChangeClassifier implements DiffSink {
         ? showValue(this.#old, ours, 0, ours.length)
         : change.hasOld && showValue(this.#old, change.oldBuffer, change.oldStart, change.oldEnd);
     if (!change.hasNew) {
+      invalid.delete(`${this.#dbiName}\0${key}`);
       if (hasOld)
         this.#regress(key, ours ?? copyRange(change.oldBuffer, change.oldStart, change.oldEnd));
       return;

@@ -1,3 +1,4 @@
+import type { TxnRanges } from './txn-ranges.ts';
 import { createGzip, gzipSync } from 'node:zlib';
 import { SYNC_FLAGS_MASK, headerLengthAt } from '../../protocol/value-header.ts';
 import { SnapshotWriter } from '../../protocol/snapshot-writer.ts';
@@ -139,7 +140,7 @@ export async function encodeKeys(
   meta: Meta,
   options: {
     readonly keys: KeySet;
-    readonly merged: ReadonlySet<number>;
+    readonly merged: TxnRanges;
     readonly snapshotMeta: SnapshotMeta;
     readonly spool: SpoolOptions;
   },

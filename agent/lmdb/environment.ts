@@ -38,6 +38,14 @@ export interface WriteTxn {
   createDbi(dbiName: string, flags: number): void;
 }
 
+/** What {@link Environment.write} returns after the commit. */
+export type WriteOutcome<T> = {
+  readonly result: T;
+  readonly txnId: number;
+  readonly lockWaitMs: number;
+  readonly lockHeldMs: number;
+};
+
 type Store = Database<Buffer, Buffer>;
 /** The binding's own handle has what its types leave out. */
 type Root = RootDatabase<Buffer, Buffer> & {
@@ -121,21 +129,22 @@ export class Environment {
    * Runs `work` in a write transaction, commits and syncs to disk; waits (and blocks this thread) for the lock. An
    * error aborts the whole. Errors: MAP_FULL, TRANSACTION_FAILED (both retryable), whatever `work` throws.
    */
-  write<T>(work: (txn: WriteTxn) => T): { result: T; lockWaitMs: number; lockHeldMs: number } {
+  write<T>(work: (txn: WriteTxn) => T): WriteOutcome<T> {
     const root = this.#root;
     const openedHere: string[] = [];
     const askedMs = performance.now();
     let lockedMs = askedMs;
+    let txnId = 0;
     try {
       const result = root.transactionSync(() => {
         lockedMs = performance.now();
-        const txnId = root.getWriteTxnId();
+        txnId = root.getWriteTxnId();
         if (txnId === 0) throw new BeginFailed();
         const committed = this.#file.readMeta();
         return work(this.#writeTxn({ txnId, committed, openedHere }));
       });
       const endMs = performance.now();
-      return { result, lockWaitMs: lockedMs - askedMs, lockHeldMs: endMs - lockedMs };
+      return { result, txnId, lockWaitMs: lockedMs - askedMs, lockHeldMs: endMs - lockedMs };
     } catch (error) {
       // DBI handles opened in an aborted transaction are closed with it.
       for (const name of openedHere) this.#stores.delete(name);

@@ -26,14 +26,19 @@ export class LocalChanges {
 
   /** Takes over what a diff found, also one that broke off: what it found is true. */
   addDiff(classifier: ChangeClassifier): void {
-    for (const { dbiName, key, value } of classifier.regressed.entries()) {
-      this.regressed.set(dbiName, key, value);
-    }
+    this.addRegressed(classifier.regressed);
     for (const [name, flags] of classifier.droppedDbis) this.droppedDbis.set(name, flags);
     this.pending.addAll(classifier.pending);
     this.#changes += classifier.newChanges;
     this.#future += classifier.futureEntries;
     this.raiseMaxTs(classifier.maxTsNs);
+  }
+
+  addRegressed(winners: ValueMap): void {
+    for (const { dbiName, key, value } of winners.entries()) {
+      this.regressed.set(dbiName, key, value);
+      this.pending.add(dbiName, key);
+    }
   }
 
   addScan(scan: ScanResult): void {

@@ -1,7 +1,7 @@
 import { writeValueHeader } from '../../protocol/value-header.ts';
-import { newView, showValue, type ValueMap } from './change-classifier.ts';
+import { newView, showValue, ValueMap } from './change-classifier.ts';
 import type { WriteTxn } from './environment.ts';
-import { listDbis, type DataFile } from './page.ts';
+import { listDbis, type DataFile, type Meta } from './page.ts';
 import { StoredRegisters } from './stored-registers.ts';
 
 export type PutBackOptions = {
@@ -30,6 +30,21 @@ export function putBack(txn: WriteTxn, options: PutBackOptions): number {
     count += 1;
   }
   return count;
+}
+
+/**
+ * What our last transaction wrote and somebody has removed or replaced by a loser since. The diff alone misses a key
+ * that was new with us and is gone again: neither of its sides has it.
+ */
+export function findOverwritten(file: DataFile, to: Meta, written: ValueMap): ValueMap {
+  const overwritten = new ValueMap();
+  const stored = new StoredRegisters(file, listDbis(file, to));
+  for (const { dbiName, key, value } of written.entries()) {
+    if (stored.compare({ dbiName, key: Buffer.from(key, 'latin1'), value }) === 'wins') {
+      overwritten.set(dbiName, key, value);
+    }
+  }
+  return overwritten;
 }
 
 /** Fills in the transaction of a native value. */

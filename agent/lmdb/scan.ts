@@ -1,3 +1,4 @@
+import type { TxnRanges } from './txn-ranges.ts';
 import { KeySet } from './key-set.ts';
 import { listDbis, type DataFile, type DbRecord, type Meta } from './page.ts';
 import { PageCursor } from './page-cursor.ts';
@@ -30,7 +31,7 @@ export function countEntries(dbis: ReadonlyMap<string, DbRecord>): number {
 export type ScanOptions = {
   /** Entries of later transactions, and of transaction 0, are local changes unless they are echoes. */
   readonly sinceTxn: number;
-  readonly merged: ReadonlySet<number>;
+  readonly merged: TxnRanges;
   /** A local change not above this was written by a clock that is behind. */
   readonly maxTsNs: bigint;
   readonly pendingBytesMax: number;

@@ -13,18 +13,22 @@ export interface SessionTxn {
   createDbi(dbiName: string, flags: number): void;
   /** True if nothing local was put back in this transaction, so that all of it counts as merged. */
   readonly onlyMerged: boolean;
+  /** See `MergedTxn`. */
+  readonly quietSince: number;
   writeState(update: SyncStateUpdate): void;
 }
 
 /** `state` is `_sync_state` as of the state that the transaction starts from; what is put is added to `written`. */
 export function sessionTxn(
   txn: WriteTxn,
-  { state, written, onlyMerged }: { state: SyncState; written: ValueMap; onlyMerged: boolean },
+  parts: { state: SyncState; written: ValueMap; onlyMerged: boolean; quietSince: number },
 ): SessionTxn {
+  const { state, written, onlyMerged, quietSince } = parts;
   return {
     txnId: txn.txnId,
     committed: txn.committed,
     onlyMerged,
+    quietSince,
     put: (dbiName, key, value) => {
       setTxnId(value, txn.txnId);
       txn.put(dbiName, key, value);

@@ -2,11 +2,12 @@ import { errorText, SyncError } from '../../protocol/errors.ts';
 import type { Clock } from '../../protocol/time.ts';
 import type { VersionVector } from '../../protocol/version-vector.ts';
 import { ChangeClassifier, TooManyRegressions, ValueMap } from './change-classifier.ts';
-import { Environment, type ReadTxn, type WriteTxn } from './environment.ts';
+import { Environment, type ReadTxn, type WriteOutcome, type WriteTxn } from './environment.ts';
 import { LocalChanges } from './local-changes.ts';
 import type { DatabaseOptions, Detection } from './local-database.ts';
-import { listDbis, type DataFile, type Meta } from './page.ts';
+import type { DataFile, Meta } from './page.ts';
 import { Pin } from './pin.ts';
+import { OwnWrites } from './own-writes.ts';
 import { putBack } from './put-back.ts';
 import { sessionTxn, type SessionTxn } from './session-txn.ts';
 import { collectPages, diffPages } from './page-diff.ts';
@@ -14,8 +15,8 @@ import type { PageSet } from './page-set.ts';
 import { countEntries, scanLocalChanges, syncedDbis } from './scan.ts';
 import { MAX_PUT_BACK_ROUNDS, REGRESSION_BYTES } from './session-limits.ts';
 import {
-  readSyncState,
-  SYNC_STATE_DBI,
+  isRenumbered,
+  SyncStateReader,
   wouldChange,
   type SyncState,
   type SyncStateUpdate,
@@ -38,9 +39,10 @@ export class Session {
   #basis: Meta;
   #pages: PageSet;
   #state: SyncState;
-  #stateRoot = Number.NaN;
-  /** What our last transaction wrote, until a diff has passed it. */
-  #overlay: ValueMap | undefined;
+  readonly #states = new SyncStateReader();
+  readonly #own = new OwnWrites();
+  /** Full snapshots that are being encoded: their pins cannot outlive this opening of the LMDB. */
+  #retained = 0;
   #uploadedTxn: number | undefined;
   #dataTxnId: number;
   #vectorForgotten = false;
@@ -57,7 +59,7 @@ export class Session {
     this.#pin = parts.pin;
     this.#basis = parts.pin.meta;
     this.#dataTxnId = this.#basis.txnId;
-    this.#state = this.#readState(this.#basis);
+    this.#state = this.#states.read(this.file, this.#basis);
     this.#uploadedTxn = this.#state.uploadedTxn;
     this.changes = new LocalChanges({
       pendingBytesMax: parts.options.pendingBytesMax,
@@ -144,7 +146,13 @@ export class Session {
         this.#putBackWithoutMoving();
       }
     }
-    if (this.changes.regressed.size > 0) this.#tryPutBack();
+    if (this.changes.regressed.size === 0) return;
+    try {
+      this.transact(() => undefined);
+    } catch (error) {
+      // Kept, and tried again at the next refresh; until then no full snapshot goes out.
+      if (!(error instanceof SyncError) || !error.retryable) throw error;
+    }
   }
 
   /** A pin at the basis, held until it is released, however far this session's pin moves meanwhile. */
@@ -156,12 +164,17 @@ export class Session {
       });
     }
     pin.retain();
-    return { meta: pin.meta, release: () => pin.release() };
+    this.#retained += 1;
+    const release = () => {
+      this.#retained -= 1;
+      pin.release();
+    };
+    return { meta: pin.meta, release };
   }
 
   /** Errors: MAP_FULL or TRANSACTION_FAILED while a regressed entry could not be put back. */
   requireRepaired(): void {
-    if (this.changes.regressed.size > 0) this.#putBack();
+    if (this.changes.regressed.size > 0) this.transact(() => undefined);
   }
 
   markUploaded(txnId: number): void {
@@ -171,7 +184,7 @@ export class Session {
   /** Nothing of this LMDB is in the bucket. */
   resetMarker(): void {
     this.#uploadedTxn = undefined;
-    this.changes.pending.overflow();
+    if (this.hasData) this.changes.pending.overflow();
   }
 
   persist(update: {
@@ -205,18 +218,21 @@ export class Session {
    * what regressed there is put back in the same transaction. After it the pin moves past it, with what it wrote
    * as the old side of that diff, so that an application's write in between is still seen.
    */
-  transact<T>(work: (txn: SessionTxn) => T): { result: T; lockWaitMs: number; lockHeldMs: number } {
+  transact<T>(work: (txn: SessionTxn) => T): WriteOutcome<T> {
     const written = new ValueMap();
     const outcome = this.environment.write((txn) => {
       this.#advanceInside(txn);
-      const putBack = this.#putRegressed(txn, written);
-      return work(sessionTxn(txn, { state: this.#state, written, onlyMerged: putBack === 0 }));
+      const onlyMerged = this.#putRegressed(txn, written) === 0;
+      const own = { written, onlyMerged, quietSince: this.#own.quietSince(txn, onlyMerged) };
+      const result = work(sessionTxn(txn, { ...own, state: this.#state }));
+      return { result, own };
     });
     // From here on it is committed.
-    this.#overlay = written;
+    const { result, own } = outcome.result;
+    this.#own.add({ ...own, txnId: outcome.txnId });
     this.changes.regressed = new ValueMap();
     this.#repin();
-    return outcome;
+    return { ...outcome, result };
   }
 
   async close(): Promise<void> {
@@ -225,21 +241,19 @@ export class Session {
   }
 
   async #movePin(): Promise<void> {
-    let read: ReadTxn;
+    let read: ReadTxn | undefined;
     try {
       read = this.environment.beginRead();
     } catch (error) {
       // Where the application's data lies beyond our map, no transaction can begin until it is opened again.
-      if (!errorText(error).includes('MDB_MAP_RESIZED')) throw error;
-      await this.#reopen();
+      if (!errorText(error).includes('MDB_MAP_RESIZED') || this.#retained > 0) throw error;
+    }
+    if (read !== undefined && (!this.environment.mapGrew(read.meta) || this.#retained > 0)) {
+      this.#adopt(read);
       return;
     }
-    if (this.environment.mapGrew(read.meta)) {
-      read.close();
-      await this.#reopen();
-      return;
-    }
-    this.#adopt(read);
+    read?.close();
+    await this.#reopen();
   }
 
   /** As {@link #movePin}, right after a transaction of ours; a grown map is dealt with at the next refresh. */
@@ -267,10 +281,10 @@ export class Session {
   /** Moves the basis by a page diff. If it throws, nothing but the found regressions has changed. */
   #advance(to: Meta): void {
     if (to.txnId === this.#basis.txnId) return;
-    const state = this.#readState(to);
+    const state = this.#states.read(this.file, to);
     const classifier = new ChangeClassifier({
       merged: state.merged,
-      overlay: this.#overlay,
+      overlay: this.#own.overlay,
       invalid: this.changes.invalid,
       futureFromNs: this.futureFromNs(),
       pendingBytesMax: this.#options.pendingBytesMax,
@@ -278,53 +292,24 @@ export class Session {
     });
     try {
       diffPages(this.file, this.#basis, to, this.#pages, classifier);
+      const overwritten = this.#own.findOverwritten(this.file, to);
+      if (overwritten !== undefined) this.changes.addRegressed(overwritten);
     } finally {
       this.changes.addDiff(classifier);
     }
     if (classifier.dataChanged) this.#dataTxnId = to.txnId;
     this.#basis = to;
     this.#state = state;
-    this.#overlay = undefined;
+    this.#own.forgetOverlay();
   }
 
-  /** More regressions than a transaction should hold are dealt with by the next refresh. */
   #advanceInside(txn: WriteTxn): void {
     try {
       this.#advance(txn.committed);
     } catch (error) {
-      if (!(error instanceof TooManyRegressions)) throw error;
-      throw new SyncError(
-        'TRANSACTION_FAILED',
-        'the application has just replaced very many entries by older ones',
-        {
-          retryable: true,
-          cause: error,
-        },
-      );
+      // The next refresh puts them back in rounds.
+      throw error instanceof TooManyRegressions ? error.asSyncError() : error;
     }
-  }
-
-  #readState(meta: Meta): SyncState {
-    const record = listDbis(this.file, meta).get(SYNC_STATE_DBI);
-    const root = record?.root ?? -1;
-    // Pinned pages do not change: the same root is the same content.
-    if (root === this.#stateRoot) return this.#state;
-    const state = readSyncState(this.file, record);
-    this.#stateRoot = root;
-    return state;
-  }
-
-  #tryPutBack(): void {
-    try {
-      this.#putBack();
-    } catch (error) {
-      // Kept, and tried again at the next refresh; until then no full snapshot goes out.
-      if (!(error instanceof SyncError) || !error.retryable) throw error;
-    }
-  }
-
-  #putBack(): void {
-    this.transact(() => undefined);
   }
 
   /** Too many to hold: these are put back first; the pin and the page set stay, and the same diff goes on after it. */
@@ -350,11 +335,22 @@ export class Session {
   }
 
   #scanAtStart(): void {
+    if (isRenumbered(this.#state, this.#basis.txnId)) this.#forgetTransactions();
     const { entriesAtStop, vector } = this.#state;
-    const low = this.#scanSince(this.#uploadedTxn ?? 0);
+    const hadMarker = this.#uploadedTxn !== undefined;
+    const low = this.#scanSince(this.#uploadedTxn ?? 0) && hadMarker;
     const entries = countEntries(syncedDbis(this.file, this.#basis));
     const vanished = entriesAtStop !== undefined && entries < entriesAtStop;
     if ((low || vanished) && vector.size > 0) this.#forgetVector();
+  }
+
+  /**
+   * The marker and the ids of merges belong to transactions of another count: with them, changes of the next ones would
+   * pass for sent ones. What the vector says is about the content, and stays true.
+   */
+  #forgetTransactions(): void {
+    this.#uploadedTxn = undefined;
+    this.#writeVector(this.#state.vector, { forgetMerged: true });
   }
 
   /** Finds local changes without a diff; true when one of them may have replaced something newer. */
@@ -373,7 +369,11 @@ export class Session {
   /** The vector says more than the entries hold: everything in the bucket is to be merged again. */
   #forgetVector(): void {
     this.#vectorForgotten = true;
-    const update = { together: this.#together(new Map(), 0n) };
+    this.#writeVector(new Map());
+  }
+
+  #writeVector(vector: VersionVector, more: SyncStateUpdate = {}): void {
+    const update = { ...more, together: this.#together(vector, 0n) };
     this.transact((txn) => txn.writeState(update));
   }
 
@@ -384,16 +384,16 @@ export class Session {
     await this.environment.reopen();
     const read = this.environment.beginRead();
     this.#pin = new Pin(read);
-    this.#stateRoot = Number.NaN;
+    this.#states.reset();
     if (read.meta.txnId === since) {
       this.#basis = read.meta;
       return;
     }
     const { vector } = this.#state;
     this.#basis = read.meta;
-    this.#state = this.#readState(read.meta);
+    this.#state = this.#states.read(this.file, read.meta);
     this.#pages = collectPages(this.file, read.meta);
-    this.#overlay = undefined;
+    this.#own.forgetOverlay();
     this.#dataTxnId = read.meta.txnId;
     if (this.#scanSince(since) && vector.size > 0) this.#forgetVector();
   }

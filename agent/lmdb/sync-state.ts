@@ -9,8 +9,10 @@ import {
   writeValueHeader,
 } from '../../protocol/value-header.ts';
 import type { WriteTxn } from './environment.ts';
-import type { DataFile, DbRecord } from './page.ts';
+import { listDbis, type DataFile, type DbRecord, type Meta } from './page.ts';
+import { EMPTY_ROOT } from './page-layout.ts';
 import { PageCursor } from './page-cursor.ts';
+import { TxnRanges, type TxnRange } from './txn-ranges.ts';
 
 /** Our own DBI beside the application's. Names that begin with `_sync` are never synced, by upstream neither. */
 export const SYNC_STATE_DBI = '_sync_state';
@@ -28,7 +30,7 @@ export function isPrivateDbi(name: string): boolean {
 export type SyncState = {
   readonly vector: VersionVector;
   /** Transactions of ours that hold only merged entries, above the uploaded marker. */
-  readonly merged: ReadonlySet<number>;
+  readonly merged: TxnRanges;
   /** The transaction up to which local changes are in stored objects; undefined: none is. */
   readonly uploadedTxn: number | undefined;
   readonly maxTsNs: bigint;
@@ -39,7 +41,7 @@ export type SyncState = {
 
 export const EMPTY_STATE: SyncState = {
   vector: new Map(),
-  merged: new Set(),
+  merged: new TxnRanges(),
   uploadedTxn: undefined,
   maxTsNs: 0n,
   lastSyncNs: undefined,
@@ -53,22 +55,23 @@ const MERGED_PREFIX = 'merged/';
 export function readSyncState(file: DataFile, record: DbRecord | undefined): SyncState {
   if (record === undefined) return EMPTY_STATE;
   const texts = new Map<string, string>();
-  const merged = new Set<number>();
+  const merged: TxnRange[] = [];
   const cursor = new PageCursor(file, record);
   while (cursor.next()) {
     const key = cursor.keyBuffer.toString('latin1', cursor.keyStart, cursor.keyEnd);
-    if (key.startsWith(MERGED_PREFIX)) {
-      const txnId = parseNumber(key.slice(MERGED_PREFIX.length));
-      if (txnId !== undefined) merged.add(txnId);
+    const text = payload(cursor.valueBuffer, cursor.valueStart, cursor.valueEnd);
+    if (!key.startsWith(MERGED_PREFIX)) {
+      if (text !== undefined) texts.set(key, text);
       continue;
     }
-    const text = payload(cursor.valueBuffer, cursor.valueStart, cursor.valueEnd);
-    if (text !== undefined) texts.set(key, text);
+    const first = parseNumber(key.slice(MERGED_PREFIX.length));
+    const last = text === '' ? first : parseNumber(text);
+    if (first !== undefined && last !== undefined && first <= last) merged.push({ first, last });
   }
   const vector = parseVector(texts.get('vector'));
   return {
     vector: vector ?? new Map(),
-    merged,
+    merged: new TxnRanges(merged),
     uploadedTxn: parseNumber(texts.get('uploaded')),
     maxTsNs: parseBigint(texts.get('max_ts')) ?? 0n,
     lastSyncNs: parseBigint(texts.get('last_sync')),
@@ -77,6 +80,35 @@ export function readSyncState(file: DataFile, record: DbRecord | undefined): Syn
   };
 }
 
+/** Reads the state at one root after the other, anew only where the root has changed. */
+export class SyncStateReader {
+  #last: { readonly root: number; readonly state: SyncState } | undefined;
+
+  /** The state at `meta`, whose pages are pinned since the last {@link reset}: the same root is the same content. */
+  read(file: DataFile, meta: Meta): SyncState {
+    const record = listDbis(file, meta).get(SYNC_STATE_DBI);
+    const root = record?.root ?? EMPTY_ROOT;
+    if (this.#last?.root !== root) this.#last = { root, state: readSyncState(file, record) };
+    return this.#last.state;
+  }
+
+  reset(): void {
+    this.#last = undefined;
+  }
+}
+
+/** True for a compacted copy (`mdb_copy -c`, a usual backup): LMDB counts its transactions from 1 again. */
+export function isRenumbered({ uploadedTxn = 0, merged }: SyncState, lastTxnId: number): boolean {
+  return Math.max(uploadedTxn, merged.newest?.last ?? 0) > lastTxnId;
+}
+
+/** A transaction of ours that holds only merged entries. */
+export type MergedTxn = {
+  readonly txnId: number;
+  /** From this one up to `txnId` every transaction was ours and held no local entry; `txnId` itself if none did. */
+  readonly quietSince: number;
+};
+
 /** What one write changes; undefined: stays, null: is removed. Vector, marker and max_ts only come together. */
 export type SyncStateUpdate = {
   readonly together?: {
@@ -84,7 +116,9 @@ export type SyncStateUpdate = {
     readonly uploadedTxn: number | null;
     readonly maxTsNs: bigint;
   };
-  readonly addMerged?: number | undefined;
+  readonly addMerged?: MergedTxn | undefined;
+  /** Removes the ids of all merges. */
+  readonly forgetMerged?: boolean | undefined;
   readonly lastSyncNs?: bigint | undefined;
   readonly bucketId?: string | undefined;
   /** null: an agent runs, and watches. */
@@ -104,12 +138,19 @@ export function writeSyncState(txn: WriteTxn, before: SyncState, update: SyncSta
     put('max_ts', String(maxTsNs), String(before.maxTsNs));
     if (uploadedTxn !== null) put('uploaded', String(uploadedTxn), before.uploadedTxn?.toString());
     else if (before.uploadedTxn !== undefined) remove('uploaded');
-    // Up to the marker every entry counts as sent, whoever wrote it: those ids have done their work.
-    for (const txnId of before.merged) {
-      if (uploadedTxn !== null && txnId <= uploadedTxn) remove(MERGED_PREFIX + txnId);
-    }
   }
-  if (update.addMerged !== undefined) put(MERGED_PREFIX + update.addMerged, '', undefined);
+  // Up to the marker every entry counts as sent, whoever wrote it: those ids have done their work.
+  const sentTxn = update.forgetMerged === true ? Infinity : (update.together?.uploadedTxn ?? -1);
+  for (const { first, last } of before.merged) {
+    if (last <= sentTxn) remove(MERGED_PREFIX + first);
+  }
+  if (update.addMerged !== undefined) {
+    const { txnId, quietSince } = update.addMerged;
+    const newest = before.merged.newest;
+    const isJoined = newest !== undefined && newest.last > sentTxn && newest.last >= quietSince;
+    if (isJoined) put(MERGED_PREFIX + newest.first, String(txnId), undefined);
+    else put(MERGED_PREFIX + txnId, '', undefined);
+  }
   if (update.lastSyncNs !== undefined) {
     put('last_sync', String(update.lastSyncNs), before.lastSyncNs?.toString());
   }

@@ -64,7 +64,9 @@ export class WriteSetApplier {
         if (part.put > 0 || isLast) {
           txn.writeState({
             ...(isLast ? this.#session.mergeUpdate(last.vector, last.maxTsNs) : {}),
-            ...(txn.onlyMerged ? { addMerged: txn.txnId } : {}),
+            ...(txn.onlyMerged
+              ? { addMerged: { txnId: txn.txnId, quietSince: txn.quietSince } }
+              : {}),
           });
         }
         puttingMs = performance.now() - startedMs;
