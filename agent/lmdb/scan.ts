@@ -14,7 +14,7 @@ import { isPrivateDbi } from './sync-state.ts';
 
 /** The DBIs whose entries are synced. */
 export function syncedDbis(file: DataFile, meta: Meta): Map<string, DbRecord> {
-  const dbis = listDbis(file, meta);
+  const dbis = new Map(listDbis(file, meta));
   for (const [name, record] of dbis) {
     // Native values have one value per key; what is in a DUPSORT DBI cannot have a header of its own.
     if (isPrivateDbi(name) || (record.flags & MDB_DUPSORT) !== 0) dbis.delete(name);
@@ -26,6 +26,11 @@ export function countEntries(dbis: ReadonlyMap<string, DbRecord>): number {
   let entries = 0;
   for (const record of dbis.values()) entries += record.entries;
   return entries;
+}
+
+/** Entries of all synced DBIs. */
+export function countSynced(file: DataFile, meta: Meta): number {
+  return countEntries(syncedDbis(file, meta));
 }
 
 export type ScanOptions = {
@@ -46,6 +51,18 @@ export type ScanResult = {
   /** The highest time of any entry. */
   readonly maxTsNs: bigint;
 };
+
+/**
+ * True where entries may have gone since there were `before`, with nothing left to see of them. Updates and new entries
+ * look alike: only where every change is a new entry is it certain that none of the others is gone.
+ */
+export function mayHaveVanished(
+  before: number,
+  now: { readonly entries: number; readonly changes: number },
+): boolean {
+  const added = now.entries - before;
+  return added !== 0 && added !== now.changes;
+}
 
 /** Reads every header once and finds what no stored object holds: at start, and where no diff is possible. */
 export function scanLocalChanges(file: DataFile, meta: Meta, options: ScanOptions): ScanResult {

@@ -12,7 +12,7 @@ import { putBack } from './put-back.ts';
 import { sessionTxn, type SessionTxn } from './session-txn.ts';
 import { collectPages, diffPages } from './page-diff.ts';
 import type { PageSet } from './page-set.ts';
-import { countEntries, scanLocalChanges, syncedDbis } from './scan.ts';
+import { countSynced, mayHaveVanished, scanLocalChanges, type ScanResult } from './scan.ts';
 import { MAX_PUT_BACK_ROUNDS, REGRESSION_BYTES } from './session-limits.ts';
 import {
   isRenumbered,
@@ -33,7 +33,7 @@ import {
 export class Session {
   readonly environment: Environment;
   readonly changes: LocalChanges;
-  readonly #options: DatabaseOptions;
+  readonly options: DatabaseOptions;
   readonly #clock: Clock;
   #pin: Pin;
   #basis: Meta;
@@ -53,7 +53,7 @@ export class Session {
     environment: Environment;
     pin: Pin;
   }) {
-    this.#options = parts.options;
+    this.options = parts.options;
     this.#clock = parts.clock;
     this.environment = parts.environment;
     this.#pin = parts.pin;
@@ -106,15 +106,16 @@ export class Session {
   }
 
   get hasData(): boolean {
-    return countEntries(syncedDbis(this.file, this.#basis)) > 0;
+    return countSynced(this.file, this.#basis) > 0;
   }
 
-  get maxLockHoldMs(): number {
-    return this.#options.maxLockHoldMs;
+  /** The vector was emptied since the last {@link takeDetection}. */
+  get vectorForgotten(): boolean {
+    return this.#vectorForgotten;
   }
 
   futureFromNs(): bigint {
-    return this.#clock.nowNs() + BigInt(Math.round(this.#options.maxClockSkewMs * 1e6));
+    return this.#clock.nowNs() + BigInt(Math.round(this.options.maxClockSkewMs * 1e6));
   }
 
   detection(): Detection {
@@ -195,8 +196,11 @@ export class Session {
   }): void {
     const { vector, ...rest } = update;
     const whole = { ...rest, together: this.#together(vector, 0n) };
-    if (!wouldChange(this.#state, whole)) return;
-    this.transact((txn) => txn.writeState(whole));
+    if (wouldChange(this.#state, whole)) this.#write(whole);
+  }
+
+  #write(update: SyncStateUpdate): void {
+    this.transact((txn) => txn.writeState(update));
   }
 
   /** Vector, marker and max_ts, which are only ever written together. */
@@ -287,7 +291,7 @@ export class Session {
       overlay: this.#own.overlay,
       invalid: this.changes.invalid,
       futureFromNs: this.futureFromNs(),
-      pendingBytesMax: this.#options.pendingBytesMax,
+      pendingBytesMax: this.options.pendingBytesMax,
       regressionBytesMax: REGRESSION_BYTES,
     });
     try {
@@ -338,10 +342,10 @@ export class Session {
     if (isRenumbered(this.#state, this.#basis.txnId)) this.#forgetTransactions();
     const { entriesAtStop, vector } = this.#state;
     const hadMarker = this.#uploadedTxn !== undefined;
-    const low = this.#scanSince(this.#uploadedTxn ?? 0) && hadMarker;
-    const entries = countEntries(syncedDbis(this.file, this.#basis));
-    const vanished = entriesAtStop !== undefined && entries < entriesAtStop;
-    if ((low || vanished) && vector.size > 0) this.#forgetVector();
+    const { low, changes } = this.#scanSince(this.#uploadedTxn ?? 0);
+    const entries = countSynced(this.file, this.#basis);
+    const vanished = mayHaveVanished(entriesAtStop ?? entries, { entries, changes });
+    if (((low && hadMarker) || vanished) && vector.size > 0) this.#forgetVector();
   }
 
   /**
@@ -350,31 +354,26 @@ export class Session {
    */
   #forgetTransactions(): void {
     this.#uploadedTxn = undefined;
-    this.#writeVector(this.#state.vector, { forgetMerged: true });
+    this.#write({ together: this.#together(this.#state.vector, 0n), forgetMerged: true });
   }
 
-  /** Finds local changes without a diff; true when one of them may have replaced something newer. */
-  #scanSince(sinceTxn: number): boolean {
+  /** Finds local changes without a diff; `low`: one of them may have replaced something newer. */
+  #scanSince(sinceTxn: number): ScanResult {
     const scan = scanLocalChanges(this.file, this.#basis, {
       sinceTxn,
       merged: this.#state.merged,
       maxTsNs: this.changes.maxTsNs,
-      pendingBytesMax: this.#options.pendingBytesMax,
+      pendingBytesMax: this.options.pendingBytesMax,
       invalid: this.changes.invalid,
     });
     this.changes.addScan(scan);
-    return scan.low;
+    return scan;
   }
 
   /** The vector says more than the entries hold: everything in the bucket is to be merged again. */
   #forgetVector(): void {
     this.#vectorForgotten = true;
-    this.#writeVector(new Map());
-  }
-
-  #writeVector(vector: VersionVector, more: SyncStateUpdate = {}): void {
-    const update = { ...more, together: this.#together(vector, 0n) };
-    this.transact((txn) => txn.writeState(update));
+    this.#write({ together: this.#together(new Map(), 0n) });
   }
 
   /** The application enlarged the map. The pin cannot be kept, so changes since then are found by a scan. */
@@ -395,6 +394,6 @@ export class Session {
     this.#pages = collectPages(this.file, read.meta);
     this.#own.forgetOverlay();
     this.#dataTxnId = read.meta.txnId;
-    if (this.#scanSince(since) && vector.size > 0) this.#forgetVector();
+    if (this.#scanSince(since).low && vector.size > 0) this.#forgetVector();
   }
 }

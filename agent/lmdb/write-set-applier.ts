@@ -48,7 +48,8 @@ export class WriteSetApplier {
     let comparedTxn = this.#session.basis.txnId;
     let done = 0;
     do {
-      const budgetMs = (this.#session.maxLockHoldMs * PLANNED_PART) / (1 + this.#commitRatio);
+      const budgetMs =
+        (this.#session.options.maxLockHoldMs * PLANNED_PART) / (1 + this.#commitRatio);
       let puttingMs = 0;
       const { result, lockHeldMs, lockWaitMs } = this.#session.transact((txn) => {
         const startedMs = performance.now();

@@ -56,7 +56,7 @@ export class Application {
   constructor(file: string, options: { mapSize?: number } = {}) {
     this.#path = file;
     this.#mapSize = options.mapSize ?? 256 * 1024 ** 2;
-    this.#root = open<Buffer, Buffer>({
+    this.#root = open({
       path: this.#path,
       noSubdir: true,
       keyEncoding: 'binary',
@@ -121,11 +121,11 @@ export class Application {
   #dbi(name: string): Bytes {
     let dbi = this.#dbis.get(name);
     if (dbi === undefined) {
-      dbi = this.#root.openDB({
+      dbi = this.#root.openDB<Buffer, Buffer>({
         name,
         keyEncoding: 'binary',
         encoding: 'binary',
-      } as never) as Bytes;
+      } as never);
       this.#dbis.set(name, dbi);
     }
     return dbi;
