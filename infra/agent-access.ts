@@ -44,7 +44,7 @@ export class AgentAccess extends Construct {
       {
         id: 'AwsSolutions-IAM5',
         reason:
-          'Object names end in time and number; the wildcards stand behind database and instance.',
+          'Object names end in time and number: the wildcards stand behind database and instance. A batch is deleted under the name of its action.',
       },
     ]);
     this.role = props.role
@@ -108,7 +108,8 @@ function statementsOf(props: AgentAccessProps): PolicyStatement[] {
       sid: 'ReadOwnQueue',
       actions: [
         'sqs:ReceiveMessage',
-        'sqs:DeleteMessage',
+        // As with sending: the batch has no name of its own in AWS.
+        'sqs:DeleteMessage*',
         'sqs:ChangeMessageVisibility',
         'sqs:GetQueueUrl',
         'sqs:GetQueueAttributes',

@@ -7,6 +7,7 @@ import {
   paginateListQueues,
 } from '@aws-sdk/client-sqs';
 import type { SQSBatchResponse, SQSEvent } from 'aws-lambda';
+import { errorText } from '../../protocol/errors.ts';
 import { parseEnvironment } from '../shared/environment.ts';
 import { METRICS, METRICS_NAMESPACE, SERVICES } from '../shared/env.ts';
 import { FAN_OUT_ENV, fanOutEnvSchema } from './env.ts';
@@ -39,7 +40,7 @@ const queues: NoticeQueues = {
       if (error instanceof QueueDoesNotExist) {
         return 'gone';
       }
-      logger.error('a queue took no notices', { queueUrl: QueueUrl, error: error as Error });
+      logger.error('a queue took no notices', { queueUrl: QueueUrl, reason: errorText(error) });
       throw error;
     }
   },
