@@ -39,6 +39,10 @@ export class DatabaseEngine {
   #lastPassNs: bigint | undefined;
   #acknowledgedCount = 0;
   #tracker: VectorTracker | undefined;
+  #merger: ObjectMerger | undefined;
+  /** The transaction up to which changes were detected, and one that was told of during a merge. */
+  #seenTxnId = -1;
+  #toldTxnId = -1;
 
   constructor(deps: EngineDeps, shared: { memory: Semaphore }) {
     this.#deps = deps;
@@ -55,9 +59,12 @@ export class DatabaseEngine {
     return this.#tracker?.has(object) === true;
   }
 
-  /** The data file may have changed. */
-  noteChange(): void {
-    this.#changed.notify();
+  /** The LMDB's last transaction is this one, says whoever watches the file. */
+  noteChange(txnId: number): void {
+    // Our own merges and state writes are known before anybody else can tell of them.
+    if (txnId <= this.#seenTxnId) return;
+    if (this.#merger?.isMerging === true) this.#toldTxnId = txnId;
+    else this.#changed.notify();
   }
 
   /** These objects exist, says somebody; best effort, repetition and disorder are fine. */
@@ -83,30 +90,28 @@ export class DatabaseEngine {
    * be opened.
    */
   async run(signal: AbortSignal): Promise<void> {
-    const { db, settings, log, sleep } = this.#deps;
+    const { db, settings, sleep } = this.#deps;
     const opened = await db.open();
     const tracker = new VectorTracker(opened.vector);
     this.#tracker = tracker;
-    const publisher = new Publisher(this.#deps, { tracker, detection: opened });
+    const publisher = new Publisher(this.#deps, {
+      tracker,
+      detection: opened,
+      onDetection: (detection) => this.#afterDetection(detection),
+    });
     const merger = new ObjectMerger(this.#deps, {
       tracker,
       memory: this.#memory,
       // Every merge takes a diff first: what it found is to be sent.
       onDetection: (detection) => {
         publisher.noteDetection(detection);
-        this.#changed.notify();
+        if (!publisher.idle || this.#toldTxnId > detection.txnId) this.#changed.notify();
       },
     });
+    this.#merger = merger;
     const receiver = new Receiver(this.#deps, { tracker, merger, ownStream: publisher.ownStream });
-    this.#deps.observer.detected(opened);
+    publisher.noteDetection(opened);
     if (opened.uploadedTxn === undefined) publisher.policy.requireFirst();
-    if (opened.vectorForgotten) {
-      log.warn(
-        {},
-        'the local LMDB holds changes older than what was merged before; merging the whole bucket again',
-      );
-    }
-
     // Ends when the agent stops; what is being sent then still has until the hard limit.
     const hardStop = new AbortController();
     const finished = new AbortController();
@@ -133,11 +138,22 @@ export class DatabaseEngine {
     }
   }
 
+  #afterDetection(detection: Detection): void {
+    this.#seenTxnId = detection.txnId;
+    if (!detection.vectorForgotten) return;
+    this.#deps.log.warn(
+      {},
+      'the LMDB holds changes older than what was merged before; merging the whole bucket again',
+    );
+    this.#tracker?.forget();
+    this.noteListing();
+  }
+
   async #publishLoop(parts: EngineParts, signal: AbortSignal): Promise<void> {
     const { settings, sleep, observer, log } = this.#deps;
     let nextMs = 0;
     while (!signal.aborted) {
-      if (nextMs > 0) await this.#changed.wait(signal, Math.min(nextMs, LONGEST_WAIT_MS), sleep);
+      if (nextMs > 0) await this.#changed.wait(signal, nextMs, sleep);
       if (signal.aborted) return;
       try {
         nextMs = await this.#publishStep(parts);
@@ -157,7 +173,8 @@ export class DatabaseEngine {
       signal: hard,
       onSent: () => {
         this.#acknowledgedCount += 1;
-        this.#changed.notify();
+        // What was detected while it was on its way goes next.
+        if (!publisher.idle) this.#changed.notify();
         this.#sent.notify();
       },
     });
@@ -194,8 +211,7 @@ export class DatabaseEngine {
         await sleep(retryDelay(settings.retryIntervalMs, failures), signal).catch(noop);
       else if (settings.onlyOnce && this.#passedOnce) await this.#sent.wait(signal, 200, sleep);
       else if (!this.#passRequested) {
-        await this.#noticed.wait(signal, settings.safetyListIntervalMs, sleep);
-        if (this.#sinceLastPassMs() >= settings.safetyListIntervalMs) this.#passRequested = true;
+        await this.#noticed.wait(signal, Number.POSITIVE_INFINITY, sleep);
       }
     }
   }
@@ -259,9 +275,12 @@ export class DatabaseEngine {
     if (known !== NO_BUCKET_ID) {
       tracker.forget();
       publisher.policy.requireFirst();
-      await db.persist({ vector: tracker.vector, bucketId, resetMarker: true });
+      publisher.noteDetection(
+        await db.persist({ vector: tracker.vector, bucketId, resetMarker: true }),
+      );
+      this.#changed.notify();
     } else {
-      await db.persist({ vector: tracker.vector, bucketId });
+      publisher.noteDetection(await db.persist({ vector: tracker.vector, bucketId }));
     }
   }
 
@@ -284,7 +303,10 @@ export class DatabaseEngine {
   }
 
   /** Writes vector, marker and max_ts (always together) when they moved; the pass time with them, or hourly. */
-  async #persist({ tracker }: EngineParts, options: { atStop?: boolean } = {}): Promise<void> {
+  async #persist(
+    { tracker, publisher }: EngineParts,
+    options: { atStop?: boolean } = {},
+  ): Promise<void> {
     const vectorText = [...tracker.vector].map(([s, n]) => `${s}=${n}`).join(' ');
     const uploaded = this.#acknowledgedCount;
     const before = this.#persisted;
@@ -293,17 +315,14 @@ export class DatabaseEngine {
     const sinceMs = Number((lastSyncNs ?? 0n) - (before?.lastSyncNs ?? 0n)) / 1e6;
     const overdue = lastSyncNs !== undefined && sinceMs >= LAST_SYNC_PERSIST_MS;
     if (!moved && !overdue && options.atStop !== true) return;
-    await this.#deps.db.persist({
+    const detection = await this.#deps.db.persist({
       vector: tracker.vector,
       ...(lastSyncNs === undefined ? {} : { lastSyncNs }),
       ...(options.atStop === true ? { entriesAtStop: true } : {}),
     });
+    publisher.noteDetection(detection);
+    if (!publisher.idle) this.#changed.notify();
     this.#persisted = { vectorText, uploaded, lastSyncNs: lastSyncNs ?? 0n };
-  }
-
-  #sinceLastPassMs(): number {
-    if (this.#lastPassNs === undefined) return Number.POSITIVE_INFINITY;
-    return Number(this.#deps.clock.nowNs() - this.#lastPassNs) / 1e6;
   }
 
   /** The running merge ends cleanly, the last changes go out (bounded), vector and marker are written. */
@@ -352,9 +371,6 @@ type EngineParts = {
   /** Aborts when even the shutdown's time is over. */
   readonly hard: AbortSignal;
 };
-
-/** Timers of Node hold at most 2^31 - 1 ms. */
-const LONGEST_WAIT_MS = 24 * 60 * 60 * 1000;
 
 function noop(): void {}
 

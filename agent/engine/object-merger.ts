@@ -37,6 +37,7 @@ export class ObjectMerger {
   /** Name of each quarantined object and the etag of the bytes that were bad. */
   readonly #quarantined = new Map<string, string>();
   #merging: Promise<unknown> = Promise.resolve();
+  #running = 0;
 
   constructor(
     deps: EngineDeps,
@@ -52,9 +53,10 @@ export class ObjectMerger {
     this.#onDetection = parts.onDetection;
   }
 
+  /** True while the bytes of this etag are known to be bad. */
   isQuarantined(name: string, etag: string | undefined): boolean {
     const bad = this.#quarantined.get(name);
-    return bad !== undefined && (etag === undefined || etag === bad);
+    return bad !== undefined && bad === etag;
   }
 
   get quarantinedNames(): ReadonlySet<string> {
@@ -117,9 +119,19 @@ export class ObjectMerger {
    * LMDB cannot take it now (map full, ...); the vector has not moved then.
    */
   async merge(fetched: Fetched, signal: AbortSignal): Promise<'merged' | 'quarantined'> {
+    this.#running += 1;
     const turn = this.#merging.then(() => this.#mergeNow(fetched, signal));
     this.#merging = turn.catch(() => undefined);
-    return turn;
+    try {
+      return await turn;
+    } finally {
+      this.#running -= 1;
+    }
+  }
+
+  /** A merge is under way: what it commits is no change of the application. */
+  get isMerging(): boolean {
+    return this.#running > 0;
   }
 
   /** Resolves when no merge is running. */
@@ -135,6 +147,16 @@ export class ObjectMerger {
     try {
       const vector = this.#tracker.preview([absorbed]);
       const result = await db.merge({ name: object.name, spool, vector });
+      if (result.detection.vectorForgotten) {
+        this.#onDetection(result.detection);
+        throw new SyncError(
+          'TRANSACTION_FAILED',
+          `${object.name} is not merged: the vector was emptied`,
+          {
+            retryable: true,
+          },
+        );
+      }
       this.#tracker.absorb([absorbed]);
       observer.databaseWorked();
       this.#onDetection(result.detection);

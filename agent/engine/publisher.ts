@@ -44,9 +44,19 @@ export class Publisher {
   /** Vectors of own full snapshots by name, as far as this run has seen them. */
   readonly #fullVectors = new Map<string, VersionVector>();
 
-  constructor(deps: EngineDeps, parts: { tracker: VectorTracker; detection: Detection }) {
+  readonly #onDetection: (detection: Detection) => void;
+
+  constructor(
+    deps: EngineDeps,
+    parts: {
+      tracker: VectorTracker;
+      detection: Detection;
+      onDetection: (detection: Detection) => void;
+    },
+  ) {
     this.#deps = deps;
     this.#tracker = parts.tracker;
+    this.#onDetection = parts.onDetection;
     this.#detection = parts.detection;
     const { settings, clock } = deps;
     this.ownStream = streamOf(settings.instance, settings.run);
@@ -86,6 +96,7 @@ export class Publisher {
   noteDetection(detection: Detection): void {
     this.#detection = detection;
     this.#deps.observer.detected(detection);
+    this.#onDetection(detection);
   }
 
   /**
@@ -195,25 +206,24 @@ export class Publisher {
     const seq = this.#acknowledged + 1n;
     const nowNs = clock.nowNs();
     const timeNs = nowNs > this.#floorNs ? nowNs : this.#floorNs + 1n;
-    let encoded: EncodedObject | undefined;
     // The first object is decided on by what is pending now; what this detection makes due otherwise comes next.
     if (this.#policy.isFirst) this.noteDetection(await db.detect());
     const reason = this.#dueReason();
-    if (reason === undefined) {
-      if (this.#policy.isFirst) return Number.POSITIVE_INFINITY;
-      encoded = await db.encodeDelta({ seq, timeNs });
-    } else {
+    if (reason === undefined && this.#policy.isFirst) return Number.POSITIVE_INFINITY;
+    if (reason !== undefined) {
       log.debug({ reason }, 'full snapshot due');
-      await db.persist({ vector: this.#tracker.vector });
-      encoded = await db.encodeSnapshot({ seq, timeNs });
+      this.noteDetection(await db.persist({ vector: this.#tracker.vector }));
     }
+    const { detection, object: encoded } =
+      reason === undefined
+        ? await db.encodeDelta({ seq, timeNs })
+        : await db.encodeSnapshot({ seq, timeNs });
+    this.noteDetection(detection);
     if (encoded === undefined) {
-      this.noteDetection(await db.detect());
       // A full snapshot was due of an LMDB without data: the first change is a hint.
       if (reason !== undefined) return Number.POSITIVE_INFINITY;
       return this.#policy.nextCheckMs(this.#detection.dataTxnId);
     }
-    this.noteDetection(encoded.detection);
     this.#floorNs = timeNs;
     return { encoded, seq, timeNs };
   }

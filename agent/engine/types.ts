@@ -28,12 +28,9 @@ export type EngineSettings = {
   /** Average distance between two stored objects; 0 = unbounded (file system). */
   readonly uploadMinIntervalMs: number;
   readonly uploadBurst: number;
-  readonly lmdbPollIntervalMs: number;
-  readonly safetyListIntervalMs: number;
   /** The vector and the uploaded marker are written at the latest this long after an upload. */
   readonly persistIntervalMs: number;
   readonly shutdownTimeoutMs: number;
-  readonly maxClockSkewMs: number;
   /** A downloaded or encoded object up to this size stays in memory. */
   readonly spoolMemoryBytes: number;
   readonly spoolFolder: string;

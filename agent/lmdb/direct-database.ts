@@ -3,7 +3,7 @@ import { SyncError } from '../../protocol/errors.ts';
 import type { SnapshotMeta } from '../../protocol/snapshot.ts';
 import { readSnapshot } from '../../protocol/snapshot-reader.ts';
 import type { Clock } from '../../protocol/time.ts';
-import { joinVectors, type VersionVector } from '../../protocol/version-vector.ts';
+import { joinVectors } from '../../protocol/version-vector.ts';
 import { streamOf } from '../../protocol/object-name.ts';
 import { readSpool } from '../spool.ts';
 import { encodeKeys, encodeState, type Encoded } from './encode.ts';
@@ -13,6 +13,7 @@ import type {
   Detection,
   EncodedObject,
   EncodeOptions,
+  EncodeResult,
   LocalDatabase,
   MergeRequest,
   MergeResult,
@@ -69,31 +70,47 @@ export class DirectLocalDatabase implements LocalDatabase {
     });
   }
 
-  encodeDelta(options: EncodeOptions): Promise<EncodedObject | undefined> {
+  encodeDelta(options: EncodeOptions): Promise<EncodeResult> {
     return this.#exclusive(async () => {
       const session = this.#require();
       this.#requireNothingInFlight();
       const startedMs = performance.now();
       await session.refresh();
-      if (session.changes.pending.isEmpty) return undefined;
+      // A regressed entry that could not be put back must not go out as our state, nor the marker pass it.
+      session.requireRepaired();
+      if (session.changes.pending.isEmpty) {
+        return { detection: session.takeDetection(), object: undefined };
+      }
       const encoded = await this.#encodePending(session, this.#snapshotMeta(session, options));
       session.changes.pending.clear();
       // Whatever was pending has been replaced by merges meanwhile: nothing is left to say.
-      if (encoded.entries === 0) return undefined;
-      return this.#send(session, encoded, { kind: 'delta', startedMs, vector: undefined });
+      if (encoded.entries === 0) {
+        return { detection: session.takeDetection(), object: undefined };
+      }
+      const { txnId } = session.basis;
+      const detection = session.takeDetection();
+      const object: EncodedObject = {
+        ...encoded,
+        token: this.#takeToken(txnId),
+        kind: 'delta',
+        txnId,
+        dataTxnId: detection.dataTxnId,
+        vector: undefined,
+        encodeMs: performance.now() - startedMs,
+      };
+      return { detection, object };
     });
   }
 
-  async encodeSnapshot(options: EncodeOptions): Promise<EncodedObject | undefined> {
+  async encodeSnapshot(options: EncodeOptions): Promise<EncodeResult> {
     const startedMs = performance.now();
     // Encoding takes long; it keeps the pin that it began with, and other work goes on meanwhile.
     const begun = await this.#exclusive(async () => {
       const session = this.#require();
       this.#requireNothingInFlight();
       await session.refresh();
-      // A regressed entry that could not be put back must not go out as our state.
       session.requireRepaired();
-      if (!session.hasData) return undefined;
+      if (!session.hasData) return { pinned: undefined, detection: session.takeDetection() };
       const pinned = session.retainPin();
       const own = streamOf(this.#options.instance, this.#options.run);
       const vector = joinVectors(session.state.vector, new Map([[own, options.seq]]));
@@ -102,14 +119,14 @@ export class DirectLocalDatabase implements LocalDatabase {
       const token = this.#takeToken(pinned.meta.txnId);
       return { session, pinned, vector, meta, token, detection: session.takeDetection() };
     });
-    if (begun === undefined) return undefined;
+    if (begun.pinned === undefined) return { detection: begun.detection, object: undefined };
     const { session, pinned, vector, meta, token, detection } = begun;
     try {
       const encoded = await encodeState(session.file, pinned.meta, {
         snapshotMeta: meta,
         spool: this.#spoolOptions(),
       });
-      return {
+      const object: EncodedObject = {
         ...encoded,
         token,
         kind: 'snapshot',
@@ -117,8 +134,8 @@ export class DirectLocalDatabase implements LocalDatabase {
         dataTxnId: detection.dataTxnId,
         vector,
         encodeMs: performance.now() - startedMs,
-        detection,
       };
+      return { detection, object };
     } catch (error) {
       // What was pending is in no object after all: the next one finds it by a scan.
       this.#inFlight = undefined;
@@ -141,6 +158,7 @@ export class DirectLocalDatabase implements LocalDatabase {
     return this.#exclusive(async () => {
       const session = this.#require();
       await session.refresh();
+      if (session.vectorForgotten) return nothingMerged(session.takeDetection());
       const applier = new WriteSetApplier(session);
       const first = await this.#check(session, request);
       if (first.complete) {
@@ -168,7 +186,7 @@ export class DirectLocalDatabase implements LocalDatabase {
     });
   }
 
-  persist(options: PersistOptions): Promise<void> {
+  persist(options: PersistOptions): Promise<Detection> {
     return this.#exclusive(async () => {
       const session = this.#require();
       await session.refresh();
@@ -177,7 +195,8 @@ export class DirectLocalDatabase implements LocalDatabase {
         this.#inFlight = undefined;
       }
       session.persist({
-        vector: options.vector,
+        // Emptied in this very look, it must not come back from whoever asked before.
+        vector: session.vectorForgotten ? new Map() : options.vector,
         lastSyncNs: options.lastSyncNs,
         bucketId: options.bucketId,
         entriesAtStop:
@@ -185,6 +204,7 @@ export class DirectLocalDatabase implements LocalDatabase {
             ? countEntries(syncedDbis(session.file, session.basis))
             : null,
       });
+      return session.takeDetection();
     });
   }
 
@@ -277,25 +297,6 @@ export class DirectLocalDatabase implements LocalDatabase {
     return encodeState(file, basis, { snapshotMeta, spool, includes });
   }
 
-  #send(
-    session: Session,
-    encoded: Encoded,
-    more: { kind: 'delta'; startedMs: number; vector: VersionVector | undefined },
-  ): EncodedObject {
-    const txnId = session.basis.txnId;
-    const detection = session.takeDetection();
-    return {
-      ...encoded,
-      token: this.#takeToken(txnId),
-      kind: more.kind,
-      txnId,
-      dataTxnId: detection.dataTxnId,
-      vector: more.vector,
-      encodeMs: performance.now() - more.startedMs,
-      detection,
-    };
-  }
-
   #takeToken(txnId: number): number {
     this.#lastToken += 1;
     this.#inFlight = { token: this.#lastToken, txnId };
@@ -336,4 +337,18 @@ export class DirectLocalDatabase implements LocalDatabase {
     this.#turn = turn.catch(() => undefined);
     return turn;
   }
+}
+
+function nothingMerged(detection: Detection): MergeResult {
+  return {
+    entries: 0,
+    changed: 0,
+    transactions: 0,
+    lockHeldMaxMs: 0,
+    lockWaitMs: 0,
+    createdDbis: [],
+    skippedDbis: [],
+    futureEntries: 0,
+    detection,
+  };
 }

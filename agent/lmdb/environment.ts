@@ -183,7 +183,7 @@ export class Environment {
   #writeTxn(at: { txnId: number; committed: Meta; openedHere: string[] }): WriteTxn {
     const { txnId, committed, openedHere } = at;
     let records: Map<string, DbRecord> | undefined;
-    const dbis = () => (records ??= listDbis(this.#file, committed));
+    const dbis = () => (records ??= new Map(listDbis(this.#file, committed)));
     const open = (name: string, options: object, flags: number): Store => {
       const store: Store = this.#root.openDB({ ...BINARY, ...options, name: dbiNameText(name) });
       openedHere.push(name);

@@ -74,7 +74,13 @@ export type EncodedObject = {
   /** Of a full snapshot: what its Meta says it covers. */
   readonly vector: VersionVector | undefined;
   readonly encodeMs: number;
+};
+
+/** What {@link LocalDatabase.encodeDelta} and {@link LocalDatabase.encodeSnapshot} found, and made of it. */
+export type EncodeResult = {
   readonly detection: Detection;
+  /** undefined: there is nothing to send. */
+  readonly object: EncodedObject | undefined;
 };
 
 export type EncodeOptions = { readonly seq: bigint; readonly timeNs: bigint };
@@ -98,6 +104,7 @@ export type MergeResult = {
   /** Private DBIs (`_sync…`) that the object had and that were left out. */
   readonly skippedDbis: readonly string[];
   readonly futureEntries: number;
+  /** With `vectorForgotten` nothing was merged: the request's vector is no longer true. */
   readonly detection: Detection;
 };
 
@@ -143,18 +150,18 @@ export interface LocalDatabase {
   /** Finds what changed since the last look, puts local regressions back, and moves the pin. */
   detect(): Promise<Detection>;
   /**
-   * Detects, takes all pending keys and encodes their current values into a delta; undefined: nothing to send.
+   * Detects, takes all pending keys and encodes their current values into a delta.
    * Only one object may be unacknowledged.
    */
-  encodeDelta(options: EncodeOptions): Promise<EncodedObject | undefined>;
-  /** The whole state of one read transaction; it includes all that is pending. undefined: there is no data. */
-  encodeSnapshot(options: EncodeOptions): Promise<EncodedObject | undefined>;
+  encodeDelta(options: EncodeOptions): Promise<EncodeResult>;
+  /** The whole state of one read transaction, unless there is no data; it includes all that is pending. */
+  encodeSnapshot(options: EncodeOptions): Promise<EncodeResult>;
   /** The object of this token is stored: the uploaded marker moves, in memory until the next merge or persist. */
   acknowledge(token: number): Promise<void>;
   /** Checks the whole object, then merges it. A damaged one changes nothing. */
   merge(request: MergeRequest): Promise<MergeResult>;
   /** Writes vector, marker and max_ts (always together), and what else is given, if anything differs. */
-  persist(options: PersistOptions): Promise<void>;
+  persist(options: PersistOptions): Promise<Detection>;
   /** Sizes and page counts, without the write lock. */
   stats(): Promise<DatabaseStats>;
   close(): Promise<void>;

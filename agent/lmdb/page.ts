@@ -181,7 +181,11 @@ export class DataFile implements PageSource, Disposable {
  * byte (latin1). Plain entries that an application keeps in the main database are left out.
  * Errors: ENVIRONMENT_UNREADABLE.
  */
-export function listDbis(file: PageSource, meta: Meta): Map<string, DbRecord> {
+export function listDbis(file: PageSource, meta: Meta): ReadonlyMap<string, DbRecord> {
+  const known = listed.get(meta);
+  if (known !== undefined) {
+    return known;
+  }
   const dbis = new Map<string, DbRecord>();
   const walker = new TreeWalker(file);
   walker.openTree(meta.mainDb.root);
@@ -191,8 +195,12 @@ export function listDbis(file: PageSource, meta: Meta): Map<string, DbRecord> {
       dbis.set(dbi.name, dbi.record);
     }
   }
+  listed.set(meta, dbis);
   return dbis;
 }
+
+/** Every change is looked at from several sides, each of which asks for the DBIs of one or two states. */
+const listed = new WeakMap<Meta, ReadonlyMap<string, DbRecord>>();
 
 /** The DBI that the current node of a walk through the main database stands for; undefined: a plain entry. */
 export function readDbi(

@@ -5,8 +5,8 @@ import type {
   DatabaseOptions,
   DatabaseStats,
   Detection,
-  EncodedObject,
   EncodeOptions,
+  EncodeResult,
   LocalDatabase,
   MergeRequest,
   MergeResult,
@@ -56,11 +56,11 @@ export class WorkerLocalDatabase implements LocalDatabase {
     return this.#call('detect');
   }
 
-  encodeDelta(options: EncodeOptions): Promise<EncodedObject | undefined> {
+  encodeDelta(options: EncodeOptions): Promise<EncodeResult> {
     return this.#call('encodeDelta', options);
   }
 
-  encodeSnapshot(options: EncodeOptions): Promise<EncodedObject | undefined> {
+  encodeSnapshot(options: EncodeOptions): Promise<EncodeResult> {
     return this.#call('encodeSnapshot', options);
   }
 
@@ -72,7 +72,7 @@ export class WorkerLocalDatabase implements LocalDatabase {
     return this.#call('merge', request);
   }
 
-  persist(options: PersistOptions): Promise<void> {
+  persist(options: PersistOptions): Promise<Detection> {
     return this.#call('persist', options);
   }
 

@@ -56,7 +56,6 @@ const ENCODED: EncodedObject = {
   uncompressedBytes: 600,
   vector: undefined,
   encodeMs: 1,
-  detection: DETECTION,
 };
 const MERGED: MergeResult = {
   entries: 10,
