@@ -4,7 +4,7 @@ import { F_DUPDATA, F_SUBDATA, MDB_DUPSORT } from './page-layout.ts';
 import type { DbRecord, PageSource } from './page-layout.ts';
 import { openDuplicates } from './page-duplicates.ts';
 import { ValueView } from './page-value.ts';
-import { TreeWalker } from './page-walker.ts';
+import { TreeWalker, type PageFilter } from './page-walker.ts';
 
 const NO_BYTES = Buffer.alloc(0);
 
@@ -29,10 +29,11 @@ export class PageCursor {
   readonly #source: PageSource;
   readonly #root: number;
 
-  constructor(file: PageSource, db: DbRecord) {
+  /** `onPage` is asked before each page of the keys' tree is read (true: go on); such a cursor must not seek. */
+  constructor(file: PageSource, db: DbRecord, onPage?: PageFilter) {
     this.#source = file;
     this.#root = db.root;
-    this.#walker = new TreeWalker(file);
+    this.#walker = new TreeWalker(file, onPage === undefined ? {} : { filter: onPage });
     this.#walker.openTree(db.root);
     this.#value = new ValueView(file);
     this.#compareKeys = keyComparator(db.flags);

@@ -68,15 +68,24 @@ export function diffPages(
  * trees of duplicates. Overflow pages are not in it: their numbers stand in the leaves. Reads every page once.
  * Errors: ENVIRONMENT_UNREADABLE.
  */
-export function collectPages(file: DataFile, meta: Meta): PageSet {
-  const pages = new PageSet();
+export function collectPages(
+  file: DataFile,
+  meta: Meta,
+  options: {
+    /** Added to, instead of a new set. */
+    readonly pages?: PageSet;
+    /** DBIs whose pages somebody else adds, who walks them anyway. */
+    readonly skips?: (dbiName: string) => boolean;
+  } = {},
+): PageSet {
+  const { pages = new PageSet(), skips } = options;
   const filter = addOnce(pages);
   const collector = new TreeCollector(file, filter);
   const main = new TreeWalker(file, { filter });
   main.openTree(meta.mainDb.root);
   while (main.next()) {
     const dbi = readDbi(main, file.pageCount);
-    if (dbi !== undefined) {
+    if (dbi !== undefined && skips?.(dbi.name) !== true) {
       collector.collectPages(dbi.record.root, (dbi.record.flags & MDB_DUPSORT) !== 0);
     }
   }

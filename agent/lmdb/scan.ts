@@ -1,7 +1,10 @@
 import type { TxnRanges } from './txn-ranges.ts';
 import { KeySet } from './key-set.ts';
 import { listDbis, type DataFile, type DbRecord, type Meta } from './page.ts';
+import { addOnce } from './page-collect.ts';
 import { PageCursor } from './page-cursor.ts';
+import { collectPages } from './page-diff.ts';
+import type { PageSet } from './page-set.ts';
 import { MDB_DUPSORT } from './page-layout.ts';
 import {
   isAbove,
@@ -34,6 +37,8 @@ export function countSynced(file: DataFile, meta: Meta): number {
 }
 
 export type ScanOptions = {
+  /** Becomes the page set of the state: the scan reads every page anyway. */
+  readonly pages: PageSet;
   /** Entries of later transactions, and of transaction 0, are local changes unless they are echoes. */
   readonly sinceTxn: number;
   readonly merged: TxnRanges;
@@ -75,8 +80,11 @@ export function scanLocalChanges(file: DataFile, meta: Meta, options: ScanOption
   let changes = 0;
   let low = false;
   invalid.clear();
-  for (const [name, record] of syncedDbis(file, meta)) {
-    const cursor = new PageCursor(file, record);
+  const synced = syncedDbis(file, meta);
+  collectPages(file, meta, { pages: options.pages, skips: (name) => synced.has(name) });
+  const onPage = addOnce(options.pages);
+  for (const [name, record] of synced) {
+    const cursor = new PageCursor(file, record, onPage);
     while (cursor.next()) {
       const { valueBuffer, valueStart, valueEnd } = cursor;
       if (!isValidValue(valueBuffer, valueStart, valueEnd)) {

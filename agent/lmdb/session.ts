@@ -10,8 +10,8 @@ import { Pin } from './pin.ts';
 import { OwnWrites } from './own-writes.ts';
 import { putBack } from './put-back.ts';
 import { sessionTxn, type SessionTxn } from './session-txn.ts';
-import { collectPages, diffPages } from './page-diff.ts';
-import type { PageSet } from './page-set.ts';
+import { diffPages } from './page-diff.ts';
+import { PageSet } from './page-set.ts';
 import { countSynced, mayHaveVanished, scanLocalChanges, type ScanResult } from './scan.ts';
 import { MAX_PUT_BACK_ROUNDS, REGRESSION_BYTES } from './session-limits.ts';
 import {
@@ -21,6 +21,7 @@ import {
   type SyncState,
   type SyncStateUpdate,
 } from './sync-state.ts';
+import { TxnRanges } from './txn-ranges.ts';
 
 /**
  * The open LMDB of one run: the pin, the page set that belongs to it, what is pending, and the rules by which the pin
@@ -37,7 +38,7 @@ export class Session {
   readonly #clock: Clock;
   #pin: Pin;
   #basis: Meta;
-  #pages: PageSet;
+  #pages = new PageSet();
   #state: SyncState;
   readonly #states = new SyncStateReader();
   readonly #own = new OwnWrites();
@@ -65,7 +66,6 @@ export class Session {
       pendingBytesMax: parts.options.pendingBytesMax,
       maxTsNs: this.#state.maxTsNs,
     });
-    this.#pages = collectPages(this.file, this.#basis);
   }
 
   /** Opens the LMDB; its first read transaction is the first pin, and is scanned for what is not uploaded. */
@@ -339,33 +339,33 @@ export class Session {
   }
 
   #scanAtStart(): void {
-    if (isRenumbered(this.#state, this.#basis.txnId)) this.#forgetTransactions();
+    // In a compacted copy transactions count from 1 again: marker and ids of merges belong to another count, and with
+    // them changes of the next transactions would pass for sent ones.
+    const renumbered = isRenumbered(this.#state, this.#basis.txnId);
+    if (renumbered) this.#uploadedTxn = undefined;
     const { entriesAtStop, vector } = this.#state;
-    const hadMarker = this.#uploadedTxn !== undefined;
-    const { low, changes } = this.#scanSince(this.#uploadedTxn ?? 0);
+    const { low, changes } = this.#scanSince(this.#uploadedTxn ?? 0, { ignoresMerged: renumbered });
     const entries = countSynced(this.file, this.#basis);
     const vanished = mayHaveVanished(entriesAtStop ?? entries, { entries, changes });
-    if (((low && hadMarker) || vanished) && vector.size > 0) this.#forgetVector();
-  }
-
-  /**
-   * The marker and the ids of merges belong to transactions of another count: with them, changes of the next ones would
-   * pass for sent ones. What the vector says is about the content, and stays true.
-   */
-  #forgetTransactions(): void {
-    this.#uploadedTxn = undefined;
-    this.#write({ together: this.#together(this.#state.vector, 0n), forgetMerged: true });
+    if (renumbered) {
+      this.#write({ together: this.#together(this.#state.vector, 0n), forgetMerged: true });
+    }
+    if ((low || vanished) && vector.size > 0) this.#forgetVector();
   }
 
   /** Finds local changes without a diff; `low`: one of them may have replaced something newer. */
-  #scanSince(sinceTxn: number): ScanResult {
+  #scanSince(sinceTxn: number, options: { ignoresMerged?: boolean } = {}): ScanResult {
+    // One walk for both: reading every page twice would double what a start costs.
+    const pages = new PageSet();
     const scan = scanLocalChanges(this.file, this.#basis, {
+      pages,
       sinceTxn,
-      merged: this.#state.merged,
+      merged: options.ignoresMerged === true ? new TxnRanges() : this.#state.merged,
       maxTsNs: this.changes.maxTsNs,
       pendingBytesMax: this.options.pendingBytesMax,
       invalid: this.changes.invalid,
     });
+    this.#pages = pages;
     this.changes.addScan(scan);
     return scan;
   }
@@ -391,7 +391,6 @@ export class Session {
     const { vector } = this.#state;
     this.#basis = read.meta;
     this.#state = this.#states.read(this.file, read.meta);
-    this.#pages = collectPages(this.file, read.meta);
     this.#own.forgetOverlay();
     this.#dataTxnId = read.meta.txnId;
     if (this.#scanSince(since).low && vector.size > 0) this.#forgetVector();

@@ -103,7 +103,8 @@ describe('start', () => {
     expect(result).toMatchObject({
       uploadedTxn: undefined,
       pendingKeys: 3,
-      vector: new Map([[REMOTE_STREAM, 8n]]),
+      // Which of them are changes since the copy nobody can tell, so none of them may stand for what was merged.
+      vector: new Map(),
     });
     const all = await host.sendAll(db);
     expect(await readEncoded(all.spool)).toEqual({ zones: { a: '9@20', b: 'B@40', c: '3@50' } });
