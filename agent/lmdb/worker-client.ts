@@ -13,7 +13,7 @@ import type {
   OpenResult,
   PersistOptions,
 } from './local-database.ts';
-import { uncarryError, type Method, type Response } from './worker-protocol.ts';
+import { packSpool, uncarryError, type Method, type Response } from './worker-protocol.ts';
 
 export type WorkerOptions = {
   /** The bundled worker; unless given, `lmdb-worker.cjs` beside the running bundle. */
@@ -69,7 +69,8 @@ export class WorkerLocalDatabase implements LocalDatabase {
   }
 
   merge(request: MergeRequest): Promise<MergeResult> {
-    return this.#call('merge', request);
+    const { spool, transfer } = packSpool(request.spool, { mayTake: false });
+    return this.#send('merge', [{ ...request, spool }], transfer);
   }
 
   persist(options: PersistOptions): Promise<Detection> {
@@ -90,13 +91,16 @@ export class WorkerLocalDatabase implements LocalDatabase {
   }
 
   #call<T>(method: Method, ...args: readonly unknown[]): Promise<T> {
+    return this.#send(method, args, []);
+  }
+
+  #send<T>(method: Method, args: readonly unknown[], transfer: ArrayBuffer[]): Promise<T> {
     if (this.#ended !== undefined) return Promise.reject(this.#ended);
     this.#lastId += 1;
     const id = this.#lastId;
     return new Promise<T>((resolve, reject) => {
       this.#waiting.set(id, { resolve, reject });
-      // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, not a window
-      this.#worker.postMessage({ id, method, args });
+      this.#worker.postMessage({ id, method, args }, transfer);
     });
   }
 

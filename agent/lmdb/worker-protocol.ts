@@ -1,5 +1,6 @@
 import type { ErrorCode } from '../../protocol/errors.ts';
 import { SyncError } from '../../protocol/errors.ts';
+import type { Spool } from '../spool.ts';
 import type { LocalDatabase } from './local-database.ts';
 
 /** The calls that cross the thread. */
@@ -38,4 +39,19 @@ export function uncarryError({ message, stack, sync }: CarriedError): Error {
   const error = new Error(message);
   if (stack !== undefined) error.stack = stack;
   return error;
+}
+
+/** A spool as it goes to the other thread: its bytes in a buffer of their own, which moves instead of being copied. */
+export type PackedSpool = { readonly spool: Spool; readonly transfer: ArrayBuffer[] };
+
+/**
+ * Prepares a spool for the other thread. `mayTake`: nobody here needs the bytes any more; otherwise (a merge may be
+ * repeated) a copy goes. Without this a view would be sent with all of the buffer that it is a part of.
+ */
+export function packSpool(spool: Spool, { mayTake }: { readonly mayTake: boolean }): PackedSpool {
+  if (spool.kind === 'file') return { spool, transfer: [] };
+  const { bytes } = spool;
+  const isWhole = bytes.length === bytes.buffer.byteLength && bytes.buffer instanceof ArrayBuffer;
+  const own = mayTake && isWhole ? bytes : new Uint8Array(bytes);
+  return { spool: { kind: 'memory', bytes: own }, transfer: [own.buffer as ArrayBuffer] };
 }
