@@ -38,6 +38,8 @@ export interface CompactionProps {
 const COMPACTION_TIMEOUT = Duration.minutes(5);
 const VISIBILITY_FACTOR = 6;
 const MAX_RECEIVES = 3;
+/** Part of the temporary disk for what is read; the rest is for what is written. */
+const SPOOL_SHARE = 0.4;
 
 /** A job per database on a schedule, one after the other per database, and the Lambda that does them. */
 export class Compaction extends Construct {
@@ -100,6 +102,7 @@ export class Compaction extends Construct {
         [COMPACTION_ENV.mustKeepSeconds]: String(props.mustKeep.toSeconds()),
         [COMPACTION_ENV.tombstoneRetentionDays]: String(props.tombstoneRetentionDays ?? 'never'),
         [COMPACTION_ENV.upstreamReads]: String(props.upstreamReads),
+        [COMPACTION_ENV.spoolMib]: String(Math.floor(props.disk.toMebibytes() * SPOOL_SHARE)),
       },
     });
     const objects = `${bucket.bucketArn}/${objectPrefix}*`;

@@ -7,6 +7,7 @@ export const COMPACTION_ENV = {
   mustKeepSeconds: 'MUST_KEEP_SECONDS',
   tombstoneRetentionDays: 'TOMBSTONE_RETENTION_DAYS',
   upstreamReads: 'UPSTREAM_READS',
+  spoolMib: 'SPOOL_MIB',
 } as const;
 
 /** What they hold. */
@@ -21,6 +22,8 @@ export const compactionEnvSchema = z.object({
     z.coerce.number().positive(),
   ]),
   [COMPACTION_ENV.upstreamReads]: z.enum(['true', 'false']).transform((text) => text === 'true'),
+  /** Temporary disk for the full snapshots of one run; what it writes needs as much again. */
+  [COMPACTION_ENV.spoolMib]: z.coerce.number().positive(),
 });
 
 /** The parsed variables. */

@@ -28,6 +28,7 @@ export function policyOf(env: CompactionEnv): CompactionPolicy {
     mustKeepMs: env[COMPACTION_ENV.mustKeepSeconds] * 1000,
     tombstoneRetentionMs: days === undefined ? undefined : days * 24 * 60 * 60 * 1000,
     upstreamReads: env[COMPACTION_ENV.upstreamReads],
+    spoolBytesMax: env[COMPACTION_ENV.spoolMib] * 1024 * 1024,
   };
 }
 

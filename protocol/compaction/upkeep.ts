@@ -39,7 +39,8 @@ const times = z.record(z.string(), decimalSchema);
 const upkeepSchema = z.object({
   upkeep: z
     .object({
-      settled: vectorSchema,
+      /** The settled numbers of the streams whose number is not the manifest's: few, where the whole vector may be long. */
+      unsettled: vectorSchema,
       settledAtNs: decimalSchema,
       retired: times,
       goneSinceNs: times,
@@ -52,7 +53,7 @@ export function encodeState(state: PublishedState): Uint8Array {
   const { settled, settledAtNs, retired, goneSinceNs } = state.upkeep;
   const json: unknown = JSON.parse(Buffer.from(encodeManifest(state.manifest)).toString('utf8'));
   const upkeep = {
-    settled: encodeVectorJson(settled),
+    unsettled: encodeVectorJson(unsettledPart(state.manifest.vector, settled)),
     settledAtNs: settledAtNs.toString(),
     retired: encodeTimes([...retired].slice(-RETIRED_MAX)),
     goneSinceNs: encodeTimes(goneSinceNs),
@@ -71,7 +72,8 @@ export function parseState(bytes: Uint8Array): PublishedState {
   if (upkeep === undefined) {
     return { manifest, upkeep: NO_UPKEEP };
   }
-  const { settled, settledAtNs, retired, goneSinceNs } = upkeep;
+  const { unsettled, settledAtNs, retired, goneSinceNs } = upkeep;
+  const settled = new Map([...manifest.vector, ...unsettled]);
   const gone = new Map<StreamId, bigint>();
   for (const [stream, sinceNs] of Object.entries(goneSinceNs)) {
     const parsed = streamIdSchema.safeParse(stream);
@@ -83,6 +85,18 @@ export function parseState(bytes: Uint8Array): PublishedState {
     manifest,
     upkeep: { settled, settledAtNs, retired: new Map(Object.entries(retired)), goneSinceNs: gone },
   };
+}
+
+/** The settled numbers that differ from the vector's; 0 for a stream that is not settled at all. */
+function unsettledPart(vector: VersionVector, settled: VersionVector): VersionVector {
+  const behind = new Map<StreamId, bigint>();
+  for (const [stream, seq] of vector) {
+    const settledSeq = settled.get(stream) ?? 0n;
+    if (settledSeq < seq) {
+      behind.set(stream, settledSeq);
+    }
+  }
+  return behind;
 }
 
 function encodeTimes(times: Iterable<readonly [string, bigint]>): Record<string, string> {

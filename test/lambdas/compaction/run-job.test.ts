@@ -11,6 +11,7 @@ const VARIABLES = {
   MUST_KEEP_SECONDS: '600',
   TOMBSTONE_RETENTION_DAYS: '370',
   UPSTREAM_READS: 'false',
+  SPOOL_MIB: '800',
 };
 
 function policy(changes: Partial<typeof VARIABLES> = {}) {
@@ -68,6 +69,7 @@ test('the environment gives the policy', () => {
     mustKeepMs: 600_000,
     tombstoneRetentionMs: 370 * 86_400_000,
     upstreamReads: false,
+    spoolBytesMax: 800 * 1024 * 1024,
   });
   expect(policy({ TOMBSTONE_RETENTION_DAYS: 'never', UPSTREAM_READS: 'true' })).toMatchObject({
     tombstoneRetentionMs: undefined,
