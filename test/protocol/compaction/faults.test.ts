@@ -1,4 +1,5 @@
 import { compact } from '../../../protocol/compaction/compact.ts';
+import { SyncError } from '../../../protocol/errors.ts';
 import { manifestName, parseObjectName } from '../../../protocol/object-name.ts';
 import { MemoryObjectStore } from '../../../protocol/storage/memory.ts';
 import type { ObjectStore } from '../../../protocol/storage/object-store.ts';
@@ -83,14 +84,14 @@ describe.each(['base', 'level1'] as const)('a run that writes a %s', (level) => 
   );
 });
 
-/** Lets calls through one at a time, in an order that a seed decides. */
+/** Lets calls through one at a time, or fails them, in an order that a seed decides. */
 class Turnstile {
-  readonly waiting: { readonly who: number; readonly go: () => void }[] = [];
+  readonly waiting: { readonly go: () => void; readonly fail: (error: Error) => void }[] = [];
 
-  gate(store: ObjectStore, who: number): ObjectStore {
+  gate(store: ObjectStore): ObjectStore {
     const turn = (): Promise<void> =>
-      new Promise((go) => {
-        this.waiting.push({ who, go });
+      new Promise((go, fail) => {
+        this.waiting.push({ go, fail });
       });
     const guarded = async <T>(act: () => Promise<T>): Promise<T> => {
       await turn();
@@ -120,45 +121,78 @@ function randomOf(seed: number): (below: number) => number {
   };
 }
 
-test('two compactors at once, with agents writing meanwhile, lose nothing in any order', async () => {
-  for (let seed = 1; seed <= 60; seed++) {
+/** Agents that store deltas, and now and then a full snapshot of all that is in the bucket. */
+class Fleet {
+  readonly #store: MemoryObjectStore;
+  readonly #random: (below: number) => number;
+  readonly #writers: TestWriter[];
+  #time = 1n;
+
+  constructor(store: MemoryObjectStore, random: (below: number) => number) {
+    this.#store = store;
+    this.#random = random;
+    this.#writers = ['a', 'b'].map((instance) => new TestWriter(store, { instance, run: 'r' }));
+  }
+
+  async write(): Promise<void> {
+    const writer = this.#writers[this.#random(2)];
+    if (this.#random(4) === 0) {
+      const state = await freshState(this.#store);
+      const entries = [...(state.get('d') ?? [])].map(([key, register]) => ({
+        ...register,
+        key: Buffer.from(key, 'hex'),
+      }));
+      const vector = new Map(this.#writers.map(({ stream, seq }) => [stream, seq]));
+      await writer?.snapshot([{ name: 'd', entries }], vector);
+      return;
+    }
+    this.#time += 1n;
+    const value = this.#random(3) === 0 ? undefined : `${this.#time}`;
+    const written = entry(`k${this.#random(4)}`, value, this.#time);
+    await writer?.delta([{ name: 'd', entries: [written] }]);
+  }
+}
+
+test('two compactors at once, with agents writing and requests failing, lose nothing in any order', async () => {
+  const published = { count: 0 };
+  for (let seed = 1; seed <= 30; seed++) {
     const random = randomOf(seed);
     const store = new MemoryObjectStore();
     const turnstile = new Turnstile();
-    const writers = ['a', 'b'].map((instance) => new TestWriter(store, { instance, run: 'r' }));
+    const fleet = new Fleet(store, random);
     const compactors = [0, 1].map(
       () => new TestCompactor(store, { smallBaseBytes: 0, baseDueRatio: random(2) }),
     );
-    let time = 1n;
-    const write = async (): Promise<void> => {
-      const writer = writers[random(2)];
-      time += 1n;
-      await writer?.delta([{ name: 'd', entries: [entry(`k${random(4)}`, `${time}`, time)] }]);
-    };
-    for (let i = 0; i < 6; i++) await write();
-    const expected = async (): Promise<string> => JSON.stringify(plain(await freshState(store)));
-    let want = await expected();
+    for (let i = 0; i < 6; i++) await fleet.write();
+    const current = async (): Promise<string> => JSON.stringify(plain(await freshState(store)));
+    let want = await current();
     const ended = new Set<number>();
     const runs = compactors.map(async (compactor, who) => {
-      const gated = turnstile.gate(store, who);
-      for (let i = 0; i < 4; i++) await attempt(compactor, gated);
+      const gated = turnstile.gate(store);
+      for (let i = 0; i < 4; i++) {
+        compactor.advanceMs(1);
+        const report = await compact(compactor.options({ store: gated })).catch(() => undefined);
+        published.count += report?.outcome === 'published' ? 1 : 0;
+      }
       ended.add(who);
     });
     while (ended.size < 2) {
       // Everything that can run without a turn has run when the event loop has gone round.
       await new Promise((resolve) => setImmediate(resolve));
-      if (random(12) === 0) {
-        await write();
-        want = await expected();
+      if (random(10) === 0) {
+        await fleet.write();
+        want = await current();
       }
       const chosen = turnstile.waiting.splice(random(turnstile.waiting.length), 1)[0];
-      chosen?.go();
+      if (random(40) === 0) chosen?.fail(new SyncError('STORAGE_FAILED', 'injected'));
+      else chosen?.go();
       await new Promise((resolve) => setImmediate(resolve));
-      const have = await expected();
+      const have = await current();
       if (have !== want) throw new Error(`seed ${seed}: a fresh reader gets ${have}, not ${want}`);
     }
     await Promise.all(runs);
   }
+  expect(published.count).toBeGreaterThan(30);
 });
 
 test('the manifest is never replaced by a compactor that has read an older one', async () => {
