@@ -5,7 +5,7 @@ import { errorText, isAbortError } from '../protocol/errors.ts';
 import { newRun } from '../protocol/object-name.ts';
 import type { ObjectStore } from '../protocol/storage/object-store.ts';
 import { sleep } from './backoff.ts';
-import { requireStorageOptions, type Config, type DatabaseConfig } from './config.ts';
+import type { Config, DatabaseConfig } from './config.ts';
 import { DatabaseMonitor } from './database-monitor.ts';
 import { DatabaseEngine } from './engine/database-engine.ts';
 import { Semaphore } from './engine/semaphore.ts';
@@ -16,7 +16,8 @@ import type { DatabaseOptions } from './lmdb/local-database.ts';
 import { WorkerLocalDatabase } from './lmdb/worker-client.ts';
 import { createLogger, type Logger } from './log.ts';
 import { Metrics } from './metrics.ts';
-import { PollNotices, WatchNotices, type NoticeSource } from './notices.ts';
+import { openNotices } from './notice-source.ts';
+import type { NoticeSource } from './notices.ts';
 import { openObjectStore } from './object-store-factory.ts';
 import { readSmaps } from './smaps.ts';
 import { StatusServer } from './status-server.ts';
@@ -40,8 +41,6 @@ const PENDING_BYTES_MAX = 16 * 1024 * 1024;
 const STATS_MAX_AGE_MS = 1000;
 /** Vector and marker lag behind the uploads at most this long (the design allows a minute). */
 const PERSIST_INTERVAL_MS = 30_000;
-/** How often a watched folder is checked for being another one. */
-const WATCH_CHECK_MS = 10_000;
 /** Objects of one database that are fetched ahead of merging. */
 const READ_AHEAD = 4;
 
@@ -61,13 +60,20 @@ export async function runAgent(config: Config, options: RunOptions): Promise<voi
     storageType: config.storage.type,
     smaps: config.lmdbScrapeSmaps ? readSmaps : undefined,
   });
-  const store = await openObjectStore(config.storage, {
+  const notices = await openNotices(config, {
+    log,
+    metrics: metrics.notices,
+    countRequest: (kind, requests) => status.countRequest(kind, requests),
+    onlyOnce: options.onlyOnce || config.onlyOnce,
+  });
+  const opened = await openObjectStore(config.storage, {
     signal,
     onRequest: (report) => {
       metrics.onRequest(report, Date.now());
       status.countRequest(report.kind);
     },
   });
+  const store = notices.announcing(opened);
   try {
     if (options.waitForMarkerFile !== undefined) {
       await waitForMarker(store, { name: options.waitForMarkerFile, config, log, signal });
@@ -105,9 +111,10 @@ export async function runAgent(config: Config, options: RunOptions): Promise<voi
             now: Date.now,
           });
     await server?.listen();
-    await runMembers(config, { members, store, log, stop, signal });
+    await runMembers({ members, source: notices.source, log, stop, signal });
   } finally {
     await store.close();
+    notices.close();
   }
   // Asked to stop, this was a clean end; otherwise a member's failure is the reason.
   if (stop.signal.aborted && !isAbortError(stop.signal.reason)) throw stop.signal.reason;
@@ -230,20 +237,16 @@ class Member {
 }
 
 /** The engines, and the notice source that tells all of them; ends when all engines have ended. */
-async function runMembers(
-  config: Config,
-  parts: {
-    members: readonly Member[];
-    store: ObjectStore;
-    log: Logger;
-    stop: AbortController;
-    signal: AbortSignal;
-  },
-): Promise<void> {
-  const { members, log, stop, signal } = parts;
+async function runMembers(parts: {
+  members: readonly Member[];
+  source: NoticeSource;
+  log: Logger;
+  stop: AbortController;
+  signal: AbortSignal;
+}): Promise<void> {
+  const { members, source, log, stop, signal } = parts;
   const ended = new AbortController();
   const noticing = AbortSignal.any([signal, ended.signal]);
-  const source = createNoticeSource(config, log);
   log.info({ source: source.kind, databases: members.length }, 'starting');
   const notices = source
     .run((names) => {
@@ -270,20 +273,6 @@ async function runMembers(
   await notices;
 }
 
-function createNoticeSource(config: Config, log: Logger): NoticeSource {
-  const options = requireStorageOptions(config.storage);
-  if (options.type !== 'fs')
-    return new PollNotices({ intervalMs: config.storagePollIntervalMs, sleep });
-  return new WatchNotices({
-    rootPath: options.rootPath,
-    safetyIntervalMs: config.storageSafetyListIntervalMs,
-    checkIntervalMs: WATCH_CHECK_MS,
-    sleep,
-    onWatchFailed: (error) =>
-      log.warn({ error: errorText(error) }, 'cannot watch the storage folder, listing it instead'),
-  });
-}
-
 /** What the status server and the metrics show, from memory. */
 class AgentStatus implements StatusSource {
   readonly instance: string;
@@ -306,8 +295,8 @@ class AgentStatus implements StatusSource {
     return this.#requests;
   }
 
-  countRequest(kind: string): void {
-    this.#requests.set(kind, (this.#requests.get(kind) ?? 0) + 1);
+  countRequest(kind: string, requests = 1): void {
+    this.#requests.set(kind, (this.#requests.get(kind) ?? 0) + requests);
   }
 }
 

@@ -4,6 +4,7 @@ import { errorText, SyncError } from '../protocol/errors.ts';
 import { sanitizeInstance, type InstanceId } from '../protocol/object-name.ts';
 import { expandVariables } from './config/expand.ts';
 import type { Values } from './config/fields.ts';
+import { noticeProblems } from './config/notice-checks.ts';
 import { readStorageOptions, type StorageOptions } from './config/storage-options.ts';
 import { CONFIG_FIELDS } from './config/table.ts';
 import { YamlReader, type Problem } from './config/yaml-reader.ts';
@@ -145,6 +146,9 @@ function* crossChecks(values: FileValues, reader: YamlReader): Generator<Problem
         hint: 'Keep the one that fits the schema of the application.',
       };
     }
+  }
+  for (const { key, ...problem } of noticeProblems(values.notices, values.storage.type)) {
+    yield { line: reader.lineAt(['notices', key]), ...problem };
   }
 }
 

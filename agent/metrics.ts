@@ -1,5 +1,6 @@
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { RequestReport } from '../protocol/storage/requests.ts';
+import { NoticeMetrics } from './notice-metrics.ts';
 import { createScrapedMetrics } from './scraped-metrics.ts';
 import type { SmapsReader } from './smaps.ts';
 import type { DatabaseStatus, StatusSource } from './status.ts';
@@ -44,12 +45,14 @@ export type MetricsOptions = {
 export class Metrics {
   readonly registry = new Registry();
   readonly syncer: SyncerMetrics;
+  readonly notices: NoticeMetrics;
   readonly #storage: StorageMetrics;
   readonly #status: StatusSource;
   #databases: readonly DatabaseStatus[] = [];
 
   constructor(options: MetricsOptions) {
     this.syncer = createSyncerMetrics(this.registry);
+    this.notices = new NoticeMetrics(this.registry);
     this.#storage = createStorageMetrics(this.registry, options.storageType);
     this.#status = options.status;
     createScrapedMetrics(this.registry, () => this.#databases, options.smaps);

@@ -165,6 +165,46 @@ const health = section('health', 'What `/healthz` reports.', {
   }),
 });
 
+const notices = section('notices', 'How this agent hears of new objects.', {
+  type: choice('type', {
+    default: 'auto',
+    words: ['auto', 'poll', 'watch', 'sqs'],
+    ours: true,
+    help: '`poll`: list the storage. `watch`: watch the folder of storage type `fs`. `sqs`: receive from an SQS queue. `auto`: `sqs` where a queue is named below, `watch` for a folder, else `poll`.',
+  }),
+  queueUrl: text('queue_url', {
+    ours: true,
+    help: 'The queue of this instance, for all its databases. In its place: `queue_prefix`.',
+  }),
+  queuePrefix: text('queue_prefix', {
+    ours: true,
+    help: 'The queue of this instance is the one with this beginning and the name of the instance.',
+  }),
+  createQueue: flag('create_queue', {
+    default: false,
+    ours: true,
+    help: 'With `queue_prefix`: create the queue if it is missing (keeps notices for 4 hours; tagged `lightningstream`).',
+  }),
+  directQueueUrl: text('direct_queue_url', {
+    ours: true,
+    help: 'The ingest queue. Given, this agent announces its objects there itself, at the price of one SQS request each, instead of leaving that to the event of the bucket alone.',
+  }),
+  region: text('region', {
+    ours: true,
+    help: 'Region of the queue. Empty: the one in the URL of the queue, else that of `storage.options`, else that of the AWS SDK (environment, profile).',
+  }),
+  endpointUrl: text('endpoint_url', {
+    ours: true,
+    help: 'The SQS service, with http:// or https://. Empty: AWS. Keys are those that the AWS SDK finds (environment, profile, role); keys and `tls` of `storage.options` hold for SQS only where both services are AWS or have the same URL.',
+  }),
+  waitTimeMs: duration('wait_time', {
+    default: 20 * SECOND,
+    atLeastMs: SECOND,
+    ours: true,
+    help: 'How long one request waits for a notice; 1s to 20s.',
+  }),
+});
+
 const log = section('log', 'What is logged, to standard error.', {
   level: choice('level', {
     default: 'info',
@@ -326,6 +366,7 @@ export const CONFIG_FIELDS = {
       help: 'Deprecated; use `options.root_path`.',
     }),
   }),
+  notices,
   http: section('http', 'The status server.', {
     address: listenAddress('address', {
       default: '',

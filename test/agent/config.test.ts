@@ -90,6 +90,16 @@ test("every default is upstream's, or ours as documented", () => {
     memorySpoolBytes: 16 * 1024 * 1024,
     spoolFolder: '',
     shutdownTimeoutMs: 10_000,
+    notices: {
+      type: 'auto',
+      queueUrl: '',
+      queuePrefix: '',
+      createQueue: false,
+      directQueueUrl: '',
+      region: '',
+      endpointUrl: '',
+      waitTimeMs: 20_000,
+    },
     sweeper: {
       enabled: false,
       retentionDays: 370,
