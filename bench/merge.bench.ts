@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DirectLocalDatabase } from '../agent/lmdb/direct-database.ts';
@@ -59,7 +59,6 @@ async function measure(folder: string, records: number): Promise<Row[]> {
   const merges = await mergeWithOneDifference(db, snapshot);
   const deltas = await deltasOfOneEntry(db, application);
   const received = await mergesOfOneEntry(db);
-  const anonymousMb = await anonymousMemoryMb();
   await db.close();
   await application.close();
   const fresh = await everythingNew({ folder, mapSize, snapshot });
@@ -80,7 +79,6 @@ async function measure(folder: string, records: number): Promise<Row[]> {
     row(`1 change found and encoded, ${size}`, medianOf(deltas, 'wallMs'), 'ms', 2),
     row(`1 change merged, CPU, ${size}`, medianOf(received, 'cpuMs'), 'ms', 2),
     row(`1 change merged, lock, ${size}`, medianOf(received, 'lockMs'), 'ms'),
-    row(`anonymous memory after all that, ${size}`, anonymousMb, 'MB', 150),
   ];
 }
 
@@ -206,11 +204,4 @@ async function everythingNew(parts: {
   );
   await db.close();
   return { ...sample, lockMs: result.lockHeldMaxMs };
-}
-
-/** Memory of this process that is no file's. */
-async function anonymousMemoryMb(): Promise<number> {
-  const status = await readFile('/proc/self/status', 'utf8');
-  const kib = /^RssAnon:\s+(\d+) kB$/m.exec(status)?.[1];
-  return Number(kib ?? 0) / 1024;
 }
