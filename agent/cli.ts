@@ -1,6 +1,7 @@
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { errorText, SyncError } from '../protocol/errors.ts';
 import { formatGoDuration, parseGoDuration } from '../protocol/time.ts';
+import { compact, type CompactFlags } from './commands/compact.ts';
 import {
   openContext,
   type CliDeps,
@@ -105,6 +106,7 @@ export function buildProgram(deps: CliDeps, run: Run): Command {
   addGlobalFlags(program);
   addSyncCommands(program, run);
   addDatabaseCommands(program, run);
+  addCompactCommand(program, run);
   addSnapshotCommands(program, run);
   addInfoCommands(program, deps);
   return quiet(program, deps);
@@ -164,6 +166,20 @@ function addDatabaseCommands(program: Command, run: Run): void {
     .option('-H, --hide', 'hide private DBIs (`_sync*`)', false)
     .action((flags: DumpFlags, command: Command) =>
       run(command, (context) => dump(context, flags)),
+    );
+}
+
+function addCompactCommand(program: Command, run: Run): void {
+  program
+    .command('compact')
+    .description(
+      'Fold the objects in the storage into one base per database, delete what it covers.',
+    )
+    .option('--only-db <name>', 'only this database; repeatable', collect, [])
+    .option('--dry-run', 'print what would be done, change nothing', false)
+    .option('--json', 'one JSON object per database', false)
+    .action((flags: CompactFlags, command: Command) =>
+      run(command, (context) => compact(context, flags)),
     );
 }
 
