@@ -54,7 +54,7 @@ export async function runAgent(config: Config, options: RunOptions): Promise<voi
   const databases = selectDatabases(config, options.onlyDatabases);
   const stop = new AbortController();
   const signal = AbortSignal.any([options.signal, stop.signal]);
-  const status = new AgentStatus(config.instance, options.version);
+  const status = new AgentStatus(config, options.version);
   const metrics = new Metrics({
     status,
     storageType: config.storage.type,
@@ -278,12 +278,15 @@ class AgentStatus implements StatusSource {
   readonly instance: string;
   readonly version: string;
   readonly startedMs = Date.now();
+  readonly billedPollIntervalMs: number | undefined;
   members: readonly Member[] = [];
   readonly #requests = new Map<string, number>();
 
-  constructor(instance: string, version: string) {
-    this.instance = instance;
+  constructor(config: Config, version: string) {
+    this.instance = config.instance;
     this.version = version;
+    this.billedPollIntervalMs =
+      config.storage.type === 's3' ? config.storagePollIntervalMs : undefined;
   }
 
   databases() {

@@ -1,4 +1,5 @@
 import { formatDbiFlags } from './config/value-types.ts';
+import { estimateCost } from './cost-estimate.ts';
 import { dbiUsedBytes, usedBytes, type DatabaseStatus, type StatusSource } from './status.ts';
 
 /** The status as plain JSON: what `/status.json` gives and the page shows. Times are milliseconds since the epoch. */
@@ -9,7 +10,27 @@ export function statusJson(source: StatusSource, nowMs: number) {
     time: nowMs,
     uptime_seconds: Math.max(0, Math.round((nowMs - source.startedMs) / 1000)),
     requests: Object.fromEntries(source.requests()),
+    cost: costJson(source, nowMs),
     databases: source.databases().map(databaseJson),
+  };
+}
+
+/** null: the storage costs nothing, or it is too early to say. */
+function costJson(source: StatusSource, nowMs: number) {
+  const { billedPollIntervalMs: pollIntervalMs, startedMs } = source;
+  if (pollIntervalMs === undefined) return null;
+  const estimate = estimateCost({
+    requests: source.requests(),
+    uptimeMs: nowMs - startedMs,
+    databases: source.databases().length,
+    pollIntervalMs,
+  });
+  if (estimate === undefined) return null;
+  return {
+    dollars_per_month: estimate.month,
+    dollars_per_month_listing: estimate.monthListing,
+    poll_interval_ms: pollIntervalMs,
+    prices: estimate.prices,
   };
 }
 

@@ -88,6 +88,11 @@ function database(db, now) {
     db.dbis.map((d) => [d.name, size(d.used), d.entries, d.depth, d.branch_pages, d.leaf_pages, d.overflow_pages, d.flags])));
   return part;
 }
+function cost(estimate) {
+  if (!estimate) return '';
+  return '. At list prices (' + estimate.prices + ') about $' + estimate.dollars_per_month.toFixed(2) + ' a month; listing every '
+    + estimate.poll_interval_ms / 1000 + ' s instead: $' + estimate.dollars_per_month_listing.toFixed(2);
+}
 async function refresh() {
   const state = document.getElementById('state');
   try {
@@ -95,7 +100,7 @@ async function refresh() {
     const status = await answer.json();
     document.getElementById('who').textContent = status.instance + ', version ' + status.version + ', up ' + age(status.uptime_seconds);
     const requests = Object.entries(status.requests).map(([kind, count]) => count + ' ' + kind).join(', ');
-    state.textContent = 'Storage requests: ' + (requests || 'none');
+    state.textContent = 'Storage requests: ' + (requests || 'none') + cost(status.cost);
     state.className = 'note';
     const parts = status.databases.map((db) => database(db, status.time));
     document.getElementById('databases').replaceChildren(...parts);

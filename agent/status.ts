@@ -97,6 +97,8 @@ export interface StatusSource {
   databases(): readonly DatabaseStatus[];
   /** Storage requests since the start by kind (`list`, `load`, `store`, `delete`, …). */
   requests(): ReadonlyMap<string, number>;
+  /** What a loop of listings would wait between two; undefined: requests to this storage cost nothing. */
+  readonly billedPollIntervalMs?: number | undefined;
 }
 
 /** Bytes in use: all pages of all DBIs, as upstream counts. */

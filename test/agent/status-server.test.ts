@@ -3,6 +3,7 @@ import { Script } from 'node:vm';
 import { createLogger } from '../../agent/log.ts';
 import { Healthz } from '../../agent/healthz.ts';
 import { Metrics } from '../../agent/metrics.ts';
+import { statusJson } from '../../agent/status-json.ts';
 import { StatusServer } from '../../agent/status-server.ts';
 import { MemoryObjectStore } from '../../protocol/storage/memory.ts';
 import { bytesBody } from '../../protocol/storage/bodies.ts';
@@ -109,6 +110,18 @@ test('the status has everything of the page and the metrics', async () => {
       },
     ],
   });
+});
+
+test('where requests cost money, the status says how much, and what listing in a loop would', () => {
+  const source = { ...statusSource(databaseStatus()), billedPollIntervalMs: 1000 };
+  expect(statusJson(source, source.startedMs + 60_000).cost).toBeNull();
+  expect(statusJson(source, source.startedMs + 3_600_000).cost).toEqual({
+    dollars_per_month: expect.closeTo(0.0146, 4),
+    dollars_per_month_listing: expect.closeTo(13.149, 3),
+    poll_interval_ms: 1000,
+    prices: expect.stringContaining('us-east-1'),
+  });
+  expect(statusJson(statusSource(), NOW_MS).cost).toBeNull();
 });
 
 test('names from others are never part of the HTML', async () => {
