@@ -77,6 +77,7 @@ export class AgentAccess extends Construct {
         region: Stack.of(this).region,
         objectPrefix: props.objectPrefix,
         queuePrefix: props.queuePrefix,
+        directQueueUrl: props.ingest?.queueUrl,
       }),
       `Configuration of agent ${agent}`,
     );
@@ -121,7 +122,8 @@ function statementsOf(props: AgentAccessProps): PolicyStatement[] {
     statements.push(
       new PolicyStatement({
         sid: 'NotifyDirectly',
-        actions: ['sqs:SendMessage', 'sqs:GetQueueUrl'],
+        // As with deletion: a batch.
+        actions: ['sqs:SendMessage*', 'sqs:GetQueueUrl'],
         resources: [ingest.queueArn],
       }),
     );

@@ -6,11 +6,14 @@ export type AgentYamlProps = {
   readonly region: string;
   readonly objectPrefix: string;
   readonly queuePrefix: string;
+  /** Queue for the agent's own notices; none: S3's event alone announces its objects. */
+  readonly directQueueUrl?: string | undefined;
 };
 
 /** A complete configuration file of an agent; only the paths of the LMDBs are to be checked. */
 export function agentYaml(props: AgentYamlProps): string {
-  const { instance, databases, bucketName, region, objectPrefix, queuePrefix } = props;
+  const { instance, databases, bucketName, region, objectPrefix, queuePrefix, directQueueUrl } =
+    props;
   const lmdbs = databases.flatMap((database) => [
     `  ${database}:`,
     `    path: /var/lib/powerdns/${database}.lmdb`,
@@ -19,6 +22,7 @@ export function agentYaml(props: AgentYamlProps): string {
     '      no_subdir: true',
   ]);
   const prefix = objectPrefix === '' ? [] : [`    global_prefix: "${objectPrefix}"`];
+  const direct = directQueueUrl === undefined ? [] : [`  direct_queue_url: ${directQueueUrl}`];
   return [
     `instance: ${instance}`,
     'lmdbs:',
@@ -33,6 +37,7 @@ export function agentYaml(props: AgentYamlProps): string {
     '  type: sqs',
     `  queue_prefix: ${queuePrefix}`,
     `  region: ${region}`,
+    ...direct,
     'http:',
     '  address: 127.0.0.1:8500',
     '',

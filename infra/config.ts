@@ -44,6 +44,8 @@ const configSchema = z.strictObject({
   upstreamReads: z.boolean().default(false),
   /** Hours for which notices wait for an agent that is away; later it lists. */
   noticeRetentionHours: z.number().int().min(1).max(336).default(4),
+  /** Days after which a queue that an agent has made, and in which notices wait that nobody takes, is removed. */
+  unreadQueueDays: z.number().int().min(1).max(365).default(7),
   /** Gets the alarms by e-mail. Absent: alarms only show in CloudWatch. */
   alarmEmail: z.email().optional(),
   /** Minutes without a compaction, or for which an object waits for one, before the alarm. */

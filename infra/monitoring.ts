@@ -24,10 +24,12 @@ import {
 import type { Compaction } from './compaction.ts';
 import type { NodeFunction } from './node-function.ts';
 import type { NoticeFanOut } from './notice-fan-out.ts';
+import type { QueueSweeper } from './queue-sweeper.ts';
 
 export interface MonitoringProps {
   readonly fanOut: NoticeFanOut;
   readonly compaction: Compaction;
+  readonly queueSweeper: QueueSweeper;
   readonly databases: readonly string[];
   /**
    * Who gets the alarms.
@@ -64,6 +66,15 @@ export class Monitoring extends Construct {
     this.#queueAlarms();
     this.#functionAlarms('FanOut', props.fanOut.function);
     this.#functionAlarms('Compaction', props.compaction.function);
+    this.#alarm('QueueSweeperErrors', {
+      metric: props.queueSweeper.function.function.metricErrors({
+        period: Duration.hours(1),
+        statistic: 'Sum',
+      }),
+      threshold: 3,
+      says: 'Queues that nobody reads cannot be removed.',
+      runbook: 'queue-sweeper-fails',
+    });
     this.#ownAlarms();
     this.#dashboard();
   }

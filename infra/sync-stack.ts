@@ -7,6 +7,7 @@ import { Compaction } from './compaction.ts';
 import type { SyncConfig } from './config.ts';
 import { Monitoring } from './monitoring.ts';
 import { NoticeFanOut } from './notice-fan-out.ts';
+import { QueueSweeper } from './queue-sweeper.ts';
 import { SnapshotBucket } from './snapshot-bucket.ts';
 
 export interface SyncStackProps extends StackProps {
@@ -61,9 +62,16 @@ export class SyncStack extends Stack {
       disk: Size.mebibytes(config.compactionDiskMib),
       logRetention,
     });
+    const queueSweeper = new QueueSweeper(this, 'QueueSweeper', {
+      repositoryRoot,
+      queuePrefix,
+      unread: Duration.days(config.unreadQueueDays),
+      logRetention,
+    });
     new Monitoring(this, 'Monitoring', {
       fanOut,
       compaction,
+      queueSweeper,
       databases,
       alarmEmail: config.alarmEmail,
       runbookUrl: config.runbookUrl,
@@ -81,16 +89,17 @@ export class SyncStack extends Stack {
         role: config.agentRoles,
       });
     }
-    this.#outputs({ bucket, fanOut, compaction, queuePrefix });
+    this.#outputs({ bucket, fanOut, compaction, queueSweeper, queuePrefix });
   }
 
   #outputs(made: {
     bucket: SnapshotBucket;
     fanOut: NoticeFanOut;
     compaction: Compaction;
+    queueSweeper: QueueSweeper;
     queuePrefix: string;
   }): void {
-    const { bucket, fanOut, compaction, queuePrefix } = made;
+    const { bucket, fanOut, compaction, queueSweeper, queuePrefix } = made;
     new CfnOutput(this, 'BucketName', { value: bucket.bucketName });
     new CfnOutput(this, 'QueuePrefix', { value: queuePrefix });
     new CfnOutput(this, 'IngestQueueUrl', { value: fanOut.ingest.queueUrl });
@@ -102,6 +111,9 @@ export class SyncStack extends Stack {
     new CfnOutput(this, 'CompactionJobsUrl', { value: compaction.jobs.queueUrl });
     new CfnOutput(this, 'CompactionDeadLettersUrl', { value: compaction.deadLetters.queueUrl });
     new CfnOutput(this, 'CompactionFunction', { value: compaction.function.function.functionName });
+    new CfnOutput(this, 'QueueSweeperFunction', {
+      value: queueSweeper.function.function.functionName,
+    });
     new CfnOutput(this, 'FanOutFunction', { value: fanOut.function.function.functionName });
   }
 }

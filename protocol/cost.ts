@@ -94,7 +94,7 @@ const COMPACTION_SECONDS_PER_OBJECT = 0.02 / 16;
 const LIST_PAGE = 1000;
 const FIXED_METRICS = 5;
 const METRICS_PER_DATABASE = 6;
-const FIXED_ALARMS = 9;
+const FIXED_ALARMS = 10;
 const ALARMS_PER_DATABASE = 3;
 
 /** What a fleet asks for in a month. */

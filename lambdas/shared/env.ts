@@ -5,7 +5,11 @@ export const METRICS_NAMESPACE = 'LightningStream';
 export const SERVICE_DIMENSION = 'service';
 
 /** Service names: values of {@link SERVICE_DIMENSION}. */
-export const SERVICES = { fanOut: 'fan-out', compaction: 'compaction' } as const;
+export const SERVICES = {
+  fanOut: 'fan-out',
+  compaction: 'compaction',
+  queueSweeper: 'queue-sweeper',
+} as const;
 
 /** Metrics of the Lambdas. Alarms and the dashboard use the same names. */
 export const METRICS = {

@@ -5,6 +5,7 @@ import {
   PutObjectCommand,
 } from '@aws-sdk/client-s3';
 import {
+  CreateQueueCommand,
   DeleteMessageBatchCommand,
   GetQueueAttributesCommand,
   ListQueuesCommand,
@@ -16,7 +17,7 @@ import {
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parse } from 'yaml';
 import { parseManifest } from '../../protocol/manifest.ts';
-import { type Notice, parseNotice } from '../../protocol/notice.ts';
+import { type Notice, encodeNotice, parseNotice } from '../../protocol/notice.ts';
 import { manifestName } from '../../protocol/object-name.ts';
 import type { S3ObjectStore } from '../../protocol/storage/s3.ts';
 import { AwsStack } from '../support/aws-stack.ts';
@@ -31,6 +32,7 @@ const CONFIG = {
   compactionMinutes: 1,
   mustKeepMinutes: 0,
   agentRoles: true,
+  directNotices: true,
 };
 /** Generous: the emulator shares the machine with other tests. */
 const PATIENCE_MS = 60_000;
@@ -208,7 +210,6 @@ suite('the stack, deployed with TLS and policies enforced', () => {
       ['receive what is for another', 'denied', receive(stack.queueUrl('a2'))],
       ['receive from the ingest queue', 'denied', receive(stack.output('IngestQueueUrl'))],
       ['send to a queue of notices', 'denied', send(stack.queueUrl('a2'))],
-      ['send to the ingest queue', 'denied', send(stack.output('IngestQueueUrl'))],
       ['send a compaction job', 'denied', send(stack.output('CompactionJobsUrl'))],
       ['list queues', 'denied', own.send(new ListQueuesCommand({}))],
     ];
@@ -220,6 +221,40 @@ suite('the stack, deployed with TLS and policies enforced', () => {
     await store.delete(ownKey, new AbortController().signal);
     s3.destroy();
     own.destroy();
+  }, 60_000);
+
+  test('an agent’s own notice is passed on like S3’s', async () => {
+    const keys = await stack.assume('a1');
+    const own = stack.sqs(keys);
+    const name = 'main__a1__20240131-235959-012345678__Grdirect__S1.delta.pb.gz';
+    const notice: Notice = {
+      version: 1,
+      database: 'main',
+      instance: 'a1',
+      name,
+      sizeBytes: 1,
+      eventTimeMs: Date.now(),
+    };
+    const QueueUrl = stack.output('IngestQueueUrl');
+    await own.send(new SendMessageCommand({ QueueUrl, MessageBody: encodeNotice(notice) }));
+    const got = await receiveUntil('a3', (received) => received.name === name);
+    expect(got.find((received) => received.name === name)).toEqual(notice);
+    own.destroy();
+  }, 90_000);
+
+  test('a queue that an agent has made and nobody reads is removed, those of the stack are not', async () => {
+    const { QueueUrl = '' } = await sqs.send(
+      new CreateQueueCommand({
+        QueueName: `${stack.output('QueuePrefix')}gone`,
+        tags: { lightningstream: 'gone', 'lightningstream-unread-since': '2024-01-01T00:00:00Z' },
+      }),
+    );
+    await sqs.send(new SendMessageCommand({ QueueUrl, MessageBody: 'unread' }));
+    await stack.invoke(stack.output('QueueSweeperFunction'));
+    const prefix = stack.output('QueuePrefix');
+    const { QueueUrls = [] } = await sqs.send(new ListQueuesCommand({ QueueNamePrefix: prefix }));
+    const left = QueueUrls.map((url) => url.slice(url.lastIndexOf(prefix) + prefix.length));
+    expect(left.toSorted((a, b) => (a < b ? -1 : 1))).toEqual(AGENTS);
   }, 60_000);
 
   test('every agent has a complete configuration in the outputs', () => {

@@ -51,8 +51,8 @@ test('cdk-nag has nothing to say that is not answered with a reason', () => {
   }
 });
 
-test('there is no Lambda but the two of ours: no custom resource', () => {
-  expect(resources('AWS::Lambda::Function')).toHaveLength(2);
+test('there is no Lambda but the three of ours: no custom resource', () => {
+  expect(resources('AWS::Lambda::Function')).toHaveLength(3);
   expect(
     Object.values(template.toJSON()['Resources'] as Record<string, Resource>),
   ).not.toContainEqual(
@@ -157,9 +157,8 @@ describe('queues', () => {
   });
 
   test('hide a message for six times as long as its Lambda may take', () => {
-    const timeouts = resources('AWS::Lambda::Function').map(
-      ([, { Properties }]) => Properties['Timeout'],
-    );
+    const fed = resources('AWS::Lambda::Function').filter(([id]) => !id.startsWith('QueueSweeper'));
+    const timeouts = fed.map(([, { Properties }]) => Properties['Timeout']);
     const visible = queues.map(([, { Properties }]) => Properties['VisibilityTimeout']);
     for (const timeout of timeouts) expect(visible).toContain(6 * Number(timeout));
   });
@@ -244,7 +243,7 @@ describe('Lambdas', () => {
 });
 
 test('every database is compacted on a schedule, in an order of its own', () => {
-  const rules = resources('AWS::Events::Rule');
+  const rules = resources('AWS::Events::Rule').filter(([id]) => id.startsWith('Compaction'));
   expect(rules).toHaveLength(2);
   for (const [, { Properties }] of rules) {
     expect(Properties['ScheduleExpression']).toBe('rate(5 minutes)');
@@ -286,7 +285,7 @@ describe('an agent', () => {
     const direct = JSON.stringify(
       resources('AWS::IAM::ManagedPolicy', templateOf({ directNotices: true })),
     );
-    expect(direct).toContain('sqs:SendMessage');
+    expect(direct).toContain('sqs:SendMessage*');
   });
 
   test('finds its configuration, complete, in an output', () => {
@@ -352,7 +351,7 @@ describe('alarms', () => {
     for (const [metric, count] of [
       ['ApproximateNumberOfMessagesVisible', 2],
       ['ApproximateAgeOfOldestMessage', 2],
-      ['Errors', 2],
+      ['Errors', 3],
       ['Throttles', 2],
       ['CompactionLag', 2],
       ['UnreadableObjects', 2],

@@ -5,6 +5,7 @@ import { Agent } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
+import { InvokeCommand, LambdaClient } from '@aws-sdk/client-lambda';
 import { S3Client } from '@aws-sdk/client-s3';
 import { SQSClient } from '@aws-sdk/client-sqs';
 import { AssumeRoleCommand, STSClient } from '@aws-sdk/client-sts';
@@ -109,6 +110,18 @@ export class AwsStack {
       secretKey: keys.secretAccessKey,
       tls: { caFile: this.#ministack.caFile },
     });
+  }
+
+  /** Runs a Lambda and waits for its end. */
+  async invoke(functionName: string): Promise<void> {
+    const lambda = new LambdaClient(this.#client(this.rootKeys));
+    const { FunctionError, Payload } = await lambda.send(
+      new InvokeCommand({ FunctionName: functionName }),
+    );
+    lambda.destroy();
+    if (FunctionError !== undefined) {
+      throw new Error(`${functionName}: ${Buffer.from(Payload ?? []).toString()}`);
+    }
   }
 
   /** Keys of an agent's role: exactly its policy's rights. */
