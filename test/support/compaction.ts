@@ -74,7 +74,8 @@ export function mergeBytes(state: State, compressed: Uint8Array): SnapshotMeta {
     },
     onDbi(header) {
       dbi = state.get(header.name) ?? new Map();
-      state.set(header.name, dbi);
+      // Private DBIs never travel: every reader passes over them.
+      if (!header.name.startsWith('_sync')) state.set(header.name, dbi);
     },
     onEntry(view) {
       const { key, value, timestampNs, deleted } = entryOf(view);
