@@ -52,7 +52,7 @@ export class DirectLocalDatabase implements LocalDatabase {
       this.#session = session;
       const { state } = session;
       return {
-        ...session.detection(),
+        ...session.takeDetection(),
         vector: state.vector,
         uploadedTxn: state.uploadedTxn,
         lastSyncNs: state.lastSyncNs,

@@ -5,7 +5,14 @@ import * as lmdb from 'lmdb';
 import type { Database, RootDatabase } from 'lmdb';
 import { errorText, SyncError } from '../../protocol/errors.ts';
 import { DataFile, listDbis, type DbRecord, type Meta } from './page.ts';
-import { MDB_INTEGERKEY, MDB_REVERSEKEY } from './page-layout.ts';
+import {
+  MDB_DUPFIXED,
+  MDB_DUPSORT,
+  MDB_INTEGERDUP,
+  MDB_INTEGERKEY,
+  MDB_REVERSEDUP,
+  MDB_REVERSEKEY,
+} from './page-layout.ts';
 
 /** How an environment is opened. */
 export type EnvironmentOptions = {
@@ -34,6 +41,10 @@ export interface WriteTxn {
   put(dbiName: string, key: Uint8Array, value: Uint8Array): void;
   /** Removes a key; false: it was not there. */
   remove(dbiName: string, key: Uint8Array): boolean;
+  /** Removes one value of a key of an MDB_DUPSORT DBI; false: it was not there. */
+  removeValue(dbiName: string, key: Uint8Array, value: Uint8Array): boolean;
+  /** The flags of a DBI, be it created in this transaction; undefined: there is none. */
+  dbiFlags(dbiName: string): number | undefined;
   /** Creates a DBI with these persistent flags, unless it exists. */
   createDbi(dbiName: string, flags: number): void;
 }
@@ -41,10 +52,20 @@ export interface WriteTxn {
 /** What {@link Environment.write} returns after the commit. */
 export type WriteOutcome<T> = {
   readonly result: T;
-  readonly txnId: number;
+  /** undefined: nothing was written, so that LMDB gives this id to the next transaction, whosever that is. */
+  readonly txnId: number | undefined;
   readonly lockWaitMs: number;
   readonly lockHeldMs: number;
 };
+
+/** What LMDB keeps of the flags that a DBI is created with. */
+const PERSISTENT_FLAGS =
+  MDB_REVERSEKEY |
+  MDB_DUPSORT |
+  MDB_INTEGERKEY |
+  MDB_DUPFIXED |
+  MDB_INTEGERDUP |
+  MDB_REVERSEDUP;
 
 type Store = Database<Buffer, Buffer>;
 /** The binding's own handle has what its types leave out. */
@@ -132,6 +153,7 @@ export class Environment {
   write<T>(work: (txn: WriteTxn) => T): WriteOutcome<T> {
     const root = this.#root;
     const openedHere: string[] = [];
+    const writes = { count: 0 };
     const askedMs = performance.now();
     let lockedMs = askedMs;
     let txnId = 0;
@@ -141,10 +163,16 @@ export class Environment {
         txnId = root.getWriteTxnId();
         if (txnId === 0) throw new BeginFailed();
         const committed = this.#file.readMeta();
-        return work(this.#writeTxn({ txnId, committed, openedHere }));
+        return work(this.#writeTxn({ txnId, committed, openedHere, writes }));
       });
       const endMs = performance.now();
-      return { result, txnId, lockWaitMs: lockedMs - askedMs, lockHeldMs: endMs - lockedMs };
+      const written = writes.count > 0 ? txnId : undefined;
+      return {
+        result,
+        txnId: written,
+        lockWaitMs: lockedMs - askedMs,
+        lockHeldMs: endMs - lockedMs,
+      };
     } catch (error) {
       // DBI handles opened in an aborted transaction are closed with it.
       for (const name of openedHere) this.#stores.delete(name);
@@ -180,8 +208,13 @@ export class Environment {
     await this.#root.close();
   }
 
-  #writeTxn(at: { txnId: number; committed: Meta; openedHere: string[] }): WriteTxn {
-    const { txnId, committed, openedHere } = at;
+  #writeTxn(at: {
+    txnId: number;
+    committed: Meta;
+    openedHere: string[];
+    writes: { count: number };
+  }): WriteTxn {
+    const { txnId, committed, openedHere, writes } = at;
     let records: Map<string, DbRecord> | undefined;
     const dbis = () => (records ??= new Map(listDbis(this.#file, committed)));
     const open = (name: string, options: object, flags: number): Store => {
@@ -204,29 +237,48 @@ export class Environment {
     const store = (name: string): Store => {
       const flags = dbis().get(name)?.flags;
       assert(flags !== undefined, `DBI ${name} exists or was created before`);
-      return findOpen(name) ?? open(name, {}, flags);
+      return findOpen(name) ?? open(name, { dupSort: (flags & MDB_DUPSORT) !== 0 }, flags);
     };
     return {
       txnId,
       committed,
       put: (name, key, value) => {
+        writes.count += 1;
         const put: unknown = store(name).putSync(asBuffer(key), asBuffer(value));
         if (put === true) return;
         throw new SyncError('TRANSACTION_FAILED', `LMDB did not take a value for DBI ${name}`, {
           retryable: true,
         });
       },
-      remove: (name, key) => store(name).removeSync(asBuffer(key)),
+      remove: (name, key) => {
+        const removed = store(name).removeSync(asBuffer(key));
+        if (removed) writes.count += 1;
+        return removed;
+      },
+      removeValue: (name, key, value) => {
+        const removed = store(name).removeSync(asBuffer(key), asBuffer(value));
+        if (removed) writes.count += 1;
+        return removed;
+      },
+      dbiFlags: (name) => dbis().get(name)?.flags,
       createDbi: (name, flags) => {
         if (dbis().has(name)) return;
+        writes.count += 1;
         findOpen(name);
-        const persistent = flags & (MDB_INTEGERKEY | MDB_REVERSEKEY);
-        const reverseKey = (flags & MDB_REVERSEKEY) !== 0;
-        if ((flags & MDB_INTEGERKEY) !== 0) {
+        const persistent = flags & PERSISTENT_FLAGS;
+        const has = (flag: number) => (flags & flag) !== 0;
+        const options = {
+          reverseKey: has(MDB_REVERSEKEY),
+          dupSort: has(MDB_DUPSORT),
+          dupFixed: has(MDB_DUPFIXED),
+          integerDup: has(MDB_INTEGERDUP),
+          reverseDup: has(MDB_REVERSEDUP),
+        };
+        if (has(MDB_INTEGERKEY)) {
           // The binding knows this flag only as a key encoding; handles opened later take flags from the file.
-          open(name, { keyEncoding: 'uint32', reverseKey }, persistent);
+          open(name, { keyEncoding: 'uint32', ...options }, persistent);
         }
-        open(name, { reverseKey }, persistent);
+        open(name, options, persistent);
         dbis().set(name, { ...EMPTY_DBI, flags: persistent });
       },
     };

@@ -103,6 +103,11 @@ export class LmdbHost {
 
   /** The entries of DBI `zones`. */
   zones(): Record<string, DumpedEntry> {
-    return dumpEntries(this.file).zones ?? {};
+    return this.dbi('zones');
+  }
+
+  /** The entries of a DBI; none if there is no such DBI. */
+  dbi(name: string): Record<string, DumpedEntry> {
+    return dumpEntries(this.file)[name] ?? {};
   }
 }

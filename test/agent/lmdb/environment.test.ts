@@ -153,6 +153,17 @@ describe('write transactions', () => {
     expect(Object.keys(dumpEntries(file))).toEqual(['zones']);
   });
 
+  test('one that writes nothing has no id: LMDB gives the same to the next one', () => {
+    const environment = Environment.open(databaseOptions(file));
+    open.push(environment);
+    const create = () => environment.write((txn) => txn.createDbi('zones', 0)).txnId;
+    const first = create();
+    expect(create()).toBeUndefined();
+    const bytes = Buffer.from('k');
+    expect(environment.write((txn) => txn.remove('zones', bytes)).txnId).toBeUndefined();
+    expect(environment.write((txn) => txn.put('zones', bytes, bytes)).txnId).toBe(first! + 1);
+  });
+
   test('more DBIs than allowed is an error that says so', () => {
     const environment = Environment.open(databaseOptions(file, { maxDbs: 2 }));
     open.push(environment);
