@@ -13,7 +13,7 @@ import type { Gathered } from './gather.ts';
 import { FOLD_BYTES_PER_SECOND, LISTED_OBJECTS_MAX } from './limits.ts';
 import { type Listing, sortListing } from './listing.ts';
 import { type Publication, type StoredState, publishState, readState } from './manifest-store.ts';
-import { nextState, pruneVector, upkeepChanged } from './next-state.ts';
+import { type StateObjects, nextState, pruneVector, upkeepChanged } from './next-state.ts';
 import { type FoldLevel, type TailPlan, chooseLevel, planTail } from './plan.ts';
 import { type Removal, removeObjects } from './remove.ts';
 import { type CompactionReport, makeReport } from './report.ts';
@@ -152,7 +152,8 @@ async function finishWithoutState(
 
 async function finishWithState(start: RunStart, written: WrittenState): Promise<CompactionReport> {
   checkTime(start.run);
-  const next = makeNext(start, written.objects);
+  // The time of the publication, not of the run's beginning: must_keep is counted from it.
+  const next = makeNext(start, { ...written.objects, publishedAtNs: start.run.nowNs() });
   const publication = await publish(start, next);
   const copied = publication === 'published' && (await copyForUpstream(start, written));
   const { gathered } = written;
@@ -188,9 +189,10 @@ async function conclude(start: RunStart, conclusion: Conclusion): Promise<Compac
   });
 }
 
-function makeNext(start: RunStart, objects: WrittenState['objects']): PublishedState {
-  const { run, before, listing, nowNs } = start;
+function makeNext(start: RunStart, objects: StateObjects): PublishedState {
+  const { run, before, listing } = start;
   const { database, policy } = run;
+  const nowNs = run.nowNs();
   return nextState({ before, objects, listing, database, id: newRun(run.random), nowNs, policy });
 }
 
@@ -204,8 +206,9 @@ function remove(
   published: PublishedState,
   done: Pick<DeleteInput, 'ownPublication' | 'copied'>,
 ): Promise<Removal> {
-  const { listing, before, nowNs, run } = start;
+  const { listing, before, run } = start;
   const { policy } = run;
+  const nowNs = run.nowNs();
   const objects = deletable({ listing, before, published, nowNs, policy, ...done });
   return removeObjects(objects, run);
 }

@@ -33,7 +33,7 @@ export type WriteInput = {
 /** A new state whose objects are stored and not yet published. */
 export type WrittenState = {
   readonly gathered: Gathered;
-  readonly objects: StateObjects;
+  readonly objects: Omit<StateObjects, 'publishedAtNs'>;
   /** The new base or level-1 delta. */
   readonly name: string;
   readonly file: ScratchFile;
@@ -92,12 +92,11 @@ async function attempt(input: WriteInput, table: DbiTable): Promise<WrittenState
   );
   await run.store.create(seqName, fileBody(file.file), run.signal);
   const whole = level === 'base' || published === undefined;
-  const objects: StateObjects = {
+  const objects = {
     base: whole ? seqName : published.base,
     level1: whole ? [] : [...keptLevel1, seqName],
     vector: pruned,
     ...counts(input, file, whole),
-    publishedAtNs: nowNs,
   };
   return { gathered, objects, name: seqName, file: file.file };
 }

@@ -337,3 +337,18 @@ test('names of bases ascend even when the clock steps back', async () => {
   const second = parseObjectName((await compactor.run()).written ?? '');
   expect(second?.timeNs).toBeGreaterThan(first?.timeNs ?? 0n);
 });
+
+test('must_keep is counted from the publication, not from the beginning of a long run', async () => {
+  const { store, a, compactor } = setup({ mustKeepMs: 600_000 });
+  const first = await a.snapshot(records(entry('k', '1', 1n)));
+  const startNs = compactor.nowNs;
+  // Nine minutes go by between the first look at the clock and the next one.
+  let looks = 0;
+  await compactor.run({ nowNs: () => startNs + (looks++ === 0 ? 0n : 540_000_000_000n) });
+  compactor.nowNs = startNs;
+  compactor.advanceMs(600_000);
+  expect((await compactor.run()).deleted).toEqual([]);
+  compactor.advanceMs(540_000);
+  expect((await compactor.run()).deleted).toEqual([first]);
+  expect(await names(store)).toHaveLength(2);
+});

@@ -57,9 +57,7 @@ test.each([
   ...snapshotsOf('g-corrupt'),
   ...snapshotsOf('h-edges'),
 ])('an odd or damaged object neither stops a run nor gets lost: %s', async (path) => {
-  const good = join(FIXTURES, 'a-native-small/snapshots');
-  const goodPath = join(good, readdirSync(good)[0] ?? '');
-  const store = await bucketOf([path, goodPath], 'main');
+  const store = await bucketOf([path, ...snapshotsOf('a-native-small')], 'main');
   const before = plain(await freshState(store));
   const report = await new TestCompactor(store).run();
   expect(report.outcome).toBe('published');
