@@ -1,0 +1,137 @@
+import path from 'node:path';
+import fs from 'node:fs';
+import fc from 'fast-check';
+import { Environment } from '../../../agent/lmdb/environment.ts';
+import { listDbis } from '../../../agent/lmdb/page.ts';
+import {
+  SYNC_STATE_DBI,
+  isPrivateDbi,
+  isRenumbered,
+  readSyncState,
+  wouldChange,
+  writeSyncState,
+  type SyncState,
+  type SyncStateUpdate,
+} from '../../../agent/lmdb/sync-state.ts';
+import { TxnRanges } from '../../../agent/lmdb/txn-ranges.ts';
+import { streamOf } from '../../../protocol/object-name.ts';
+import { databaseOptions, scratchFolder } from '../../support/lmdb.ts';
+
+const folder = scratchFolder();
+let count = 0;
+let environment: Environment;
+
+beforeEach(() => {
+  count += 1;
+  environment = Environment.open(databaseOptions(path.join(folder, `${count}.mdb`)));
+});
+
+afterEach(() => environment.close());
+
+afterAll(() => fs.rmSync(folder, { recursive: true, force: true }));
+
+function read(): SyncState {
+  const { file } = environment;
+  return readSyncState(file, listDbis(file, file.readMeta()).get(SYNC_STATE_DBI));
+}
+
+function write(update: SyncStateUpdate): number | undefined {
+  const before = read();
+  return environment.write((txn) => writeSyncState(txn, before, update)).txnId;
+}
+
+const STREAM = streamOf('b', 'runb');
+const TOGETHER = {
+  vector: new Map([[STREAM, 2n ** 60n]]),
+  uploadedTxn: 7,
+  maxTsNs: 2n ** 64n - 1n,
+};
+
+test('what was written is read again; what an update leaves out stays', () => {
+  write({ together: TOGETHER });
+  write({ lastSyncNs: 5n, bucketId: 'bücket' });
+  write({ entriesAtStop: 12, addMerged: { txnId: 30, quietSince: 30 } });
+  const { merged, ...state } = read();
+  expect(state).toEqual({ ...TOGETHER, lastSyncNs: 5n, bucketId: 'bücket', entriesAtStop: 12 });
+  expect([...merged]).toEqual([{ first: 30, last: 30 }]);
+  write({ entriesAtStop: null });
+  expect(read().entriesAtStop).toBeUndefined();
+});
+
+test('nothing is written where nothing differs', () => {
+  write({ together: TOGETHER, lastSyncNs: 5n });
+  const same = { together: { ...TOGETHER, vector: new Map(TOGETHER.vector) }, lastSyncNs: 5n };
+  expect(wouldChange(read(), same)).toBe(false);
+  expect(write(same)).toBeUndefined();
+  expect(wouldChange(read(), { together: { ...TOGETHER, uploadedTxn: null } })).toBe(true);
+  expect(wouldChange(read(), { lastSyncNs: 6n })).toBe(true);
+});
+
+test('ids of merges up to the uploaded marker are removed with it', () => {
+  for (const txnId of [5, 10, 20]) write({ addMerged: { txnId, quietSince: txnId } });
+  write({ addMerged: { txnId: 25, quietSince: 20 } });
+  write({ together: { ...TOGETHER, uploadedTxn: 10 } });
+  expect([...read().merged]).toEqual([{ first: 20, last: 25 }]);
+  write({ forgetMerged: true });
+  expect([...read().merged]).toEqual([]);
+});
+
+test('damaged values count as missing', () => {
+  write({ together: TOGETHER, lastSyncNs: 5n });
+  environment.write((txn) => {
+    const put = (key: string, value: string) =>
+      txn.put(
+        SYNC_STATE_DBI,
+        Buffer.from(key),
+        Buffer.concat([Buffer.alloc(24), Buffer.from(value)]),
+      );
+    put('vector', '{"no stream": 7}');
+    put('uploaded', '-3');
+    put('merged/x', '');
+    put('merged/9', '3');
+    txn.put(SYNC_STATE_DBI, Buffer.from('last_sync'), Buffer.from('short'));
+  });
+  const { merged, ...state } = read();
+  expect(state).toMatchObject({ uploadedTxn: undefined, lastSyncNs: undefined });
+  expect(state.vector.size).toBe(0);
+  expect([...merged]).toEqual([]);
+});
+
+test('a marker or merge above the last transaction shows that they were counted anew', () => {
+  const state = { ...read(), uploadedTxn: 10 };
+  expect(isRenumbered(state, 10)).toBe(false);
+  expect(isRenumbered(state, 9)).toBe(true);
+  const merged = new TxnRanges([{ first: 3, last: 12 }]);
+  expect(isRenumbered({ ...state, merged }, 11)).toBe(true);
+});
+
+test('names that begin with _sync are private', () => {
+  expect(['_sync_state', '_sync', '_synced', 'sync', 'a_sync'].map(isPrivateDbi)).toEqual([
+    true,
+    true,
+    true,
+    false,
+    false,
+  ]);
+});
+
+test('ranges hold exactly the ids between their ends', () => {
+  const lengths = fc.array(fc.record({ gap: fc.integer({ min: 1, max: 5 }), length: fc.nat(5) }));
+  fc.assert(
+    fc.property(lengths, (parts) => {
+      const ids = new Set<number>();
+      const ranges = [];
+      let at = 0;
+      for (const { gap, length } of parts) {
+        const first = at + gap;
+        at = first + length;
+        ranges.push({ first, last: at });
+        for (let id = first; id <= at; id += 1) ids.add(id);
+      }
+      const merged = new TxnRanges(ranges.toReversed());
+      for (let id = 0; id <= at + 2; id += 1) expect(merged.has(id)).toBe(ids.has(id));
+      expect(merged.newest?.last).toBe(parts.length === 0 ? undefined : at);
+    }),
+    { numRuns: 50 },
+  );
+});
