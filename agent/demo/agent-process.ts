@@ -36,6 +36,8 @@ export type Traffic = {
   readonly lists: number;
   readonly bytesUp: number;
   readonly bytesDown: number;
+  /** Requests to SQS. */
+  readonly queueRequests: number;
 };
 
 /** One agent as a process of its own: the bundle, as an operator runs it. */
@@ -128,6 +130,7 @@ export class AgentProcess {
       lists: of('list_calls_total'),
       bytesUp: of('store_bytes_total'),
       bytesDown: of('load_bytes_total'),
+      queueRequests: metrics.get('lightningstream_sqs_requests_total') ?? 0,
     };
   }
 

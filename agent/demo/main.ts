@@ -3,11 +3,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { errorText } from '../../protocol/errors.ts';
+import type { Traffic } from './agent-process.ts';
 import { Application } from './application.ts';
+import { AWS_AGENTS, AwsScenario } from './aws-scenario.ts';
+import { AwsDeployment } from './aws-deployment.ts';
+import { findMiniStack, startMiniStack } from './ministack.ts';
 import { Scenario, type StepResult } from './scenario.ts';
 import { formatBytes, formatTable } from './table.ts';
 
 const USAGE = `Usage: npm run demo [-- --keep]              two agents, then a third, over a folder as the bucket
+       npm run demo -- --aws [--keep]        the same through the stack in infra/, deployed on an emulator of AWS
        npm run demo -- put FILE KEY VALUE    write one record into an LMDB of a kept demo
        npm run demo -- delete FILE KEY
        npm run demo -- get FILE KEY`;
@@ -15,27 +20,75 @@ const USAGE = `Usage: npm run demo [-- --keep]              two agents, then a t
 async function main(args: readonly string[]): Promise<number> {
   const { values, positionals } = parseArgs({
     args: [...args],
-    options: { keep: { type: 'boolean', default: false }, help: { type: 'boolean', short: 'h' } },
+    options: {
+      aws: { type: 'boolean', default: false },
+      keep: { type: 'boolean', default: false },
+      help: { type: 'boolean', short: 'h' },
+    },
     allowPositionals: true,
   });
   if (values.help === true) {
     console.log(USAGE);
     return 0;
   }
-  return positionals.length > 0 ? byHand(positionals) : demo(values.keep);
+  if (positionals.length > 0) {
+    return byHand(positionals);
+  }
+  const folder = await mkdtemp(join(tmpdir(), 'lightningstream-demo-'));
+  try {
+    return await (values.aws ? awsDemo(folder, values.keep) : folderDemo(folder, values.keep));
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
 }
 
-async function demo(keep: boolean): Promise<number> {
-  const folder = await mkdtemp(join(tmpdir(), 'lightningstream-demo-'));
+type Report = (result: StepResult) => void;
+
+async function folderDemo(folder: string, keep: boolean): Promise<number> {
+  console.log('Starting two agents on two empty LMDBs; a folder stands for the S3 bucket.\n');
+  return demo((report) => new Scenario(folder, report), { folder, keep, columns: COLUMNS });
+}
+
+async function awsDemo(folder: string, keep: boolean): Promise<number> {
+  console.log(
+    'Starting MiniStack, an emulator of AWS; the first time it is installed under .venv.',
+  );
+  const program = findMiniStack();
+  if (program === undefined) {
+    return 1;
+  }
+  // A reminder for developers that the SDK would print in the middle of the steps.
+  process.env['AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED'] = 'true';
+  const ministack = await startMiniStack(program);
+  try {
+    console.log('Deploying infra/ with cdk bootstrap and cdk deploy.');
+    const started = performance.now();
+    const deployment = await AwsDeployment.deploy(ministack, { agents: AWS_AGENTS, folder });
+    const seconds = ((performance.now() - started) / 1000).toFixed(0);
+    console.log(`Deployed in ${seconds} s. Starting two agents on two empty LMDBs.\n`);
+    return await demo((report) => new AwsScenario(folder, report, deployment), {
+      folder,
+      keep,
+      columns: { ...COLUMNS, SQS: ({ queueRequests }) => String(queueRequests) },
+    });
+  } finally {
+    await ministack.stop();
+  }
+}
+
+async function demo(
+  create: (report: Report) => Scenario,
+  options: { folder: string; keep: boolean; columns: Columns },
+): Promise<number> {
+  const { folder, keep, columns } = options;
   const results: StepResult[] = [];
-  const scenario = new Scenario(folder, (result) => {
+  const scenario = create((result) => {
     results.push(result);
     console.log(`${result.step}: ${result.happened} (${result.latencyMs.toFixed(1)} ms)`);
   });
-  console.log('Starting two agents on two empty LMDBs; a folder stands for the S3 bucket.\n');
   try {
     await scenario.run();
-    printTable(results);
+    printTable(results, columns);
     if (keep) {
       printHelp(scenario, folder);
       await interrupted();
@@ -49,21 +102,27 @@ async function demo(keep: boolean): Promise<number> {
     return 1;
   } finally {
     await scenario.stop();
-    await rm(folder, { recursive: true, force: true });
   }
 }
 
-function printTable(results: readonly StepResult[]): void {
+/** The table's columns behind step and time. */
+type Columns = Readonly<Record<string, (traffic: Traffic) => string>>;
+
+const COLUMNS: Columns = {
+  uploaded: ({ bytesUp }) => formatBytes(bytesUp),
+  downloaded: ({ bytesDown }) => formatBytes(bytesDown),
+  PUT: ({ stores }) => String(stores),
+  GET: ({ loads }) => String(loads),
+  LIST: ({ lists }) => String(lists),
+};
+
+function printTable(results: readonly StepResult[], columns: Columns): void {
   const rows = results.map(({ step, latencyMs, traffic }) => [
     step,
     `${latencyMs.toFixed(1)} ms`,
-    formatBytes(traffic.bytesUp),
-    formatBytes(traffic.bytesDown),
-    String(traffic.stores),
-    String(traffic.loads),
-    String(traffic.lists),
+    ...Object.values(columns).map((textOf) => textOf(traffic)),
   ]);
-  const heading = ['step', 'commit to visible', 'uploaded', 'downloaded', 'PUT', 'GET', 'LIST'];
+  const heading = ['step', 'commit to visible', ...Object.keys(columns)];
   console.log(`\n${formatTable(heading, rows, new Set(heading.slice(1)))}`);
 }
 
