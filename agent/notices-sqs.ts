@@ -193,6 +193,8 @@ const DENIED =
 function troubleOf(error: unknown): QueueTrouble {
   const { name, status } = factsOf(error);
   if (GONE.test(name)) return 'gone';
+  // SQS answers with 403 to requests that are too many, too.
+  if (/Throttl/.test(name)) return 'passing';
   const refused = status === 401 || status === 403 || DENIED.test(name);
   // A wrong region is told by the SDK in words only.
   return refused || /region is missing/i.test(errorText(error)) ? 'denied' : 'passing';

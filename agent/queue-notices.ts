@@ -175,7 +175,8 @@ export class QueueNotices implements NoticeSource {
       if (this.#handled.length === 0) this.#oldestHandledMs = monotonicMs();
       this.#handled.push(receipt);
     }
-    if (names.size > 0) onNotice([...names]);
+    // Queues do not keep an order; by name, those of a stream have theirs: a number that seems missing costs a listing.
+    if (names.size > 0) onNotice([...names].toSorted());
     onReceived?.({ notices: delaysMs.length, broken, delaysMs });
   }
 

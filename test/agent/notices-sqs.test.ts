@@ -173,11 +173,12 @@ const deletedReceipts = () =>
 test('names of a batch are handed on together, and deleted in one request once nothing more comes', async () => {
   const scene = await Scene.open();
   expect(scene.said).toEqual(['list']);
-  await scene.answer([message(1), message(2), message(1)]);
+  await scene.answer([message(2), message(1), message(2)]);
+  // In the order of the stream, whatever order the queue has.
   expect(scene.said[1]).toEqual([objectName(1), objectName(2)]);
   expect(deletedReceipts()).toEqual([]);
   await scene.answer([]);
-  expect(deletedReceipts()).toEqual([['r1', 'r2', 'r1']]);
+  expect(deletedReceipts()).toEqual([['r2', 'r1', 'r2']]);
   expect(sqs.commandCalls(ReceiveMessageCommand)[0]?.args[0].input).toMatchObject({
     QueueUrl: URL,
     MaxNumberOfMessages: 10,
@@ -252,6 +253,15 @@ test('errors that pass are tried again ever more rarely, and the safety listing 
   expect(scene.logged).toHaveLength(2);
   await scene.answer(failure('ServiceUnavailable'));
   expect(scene.sleeping).toContain(500);
+  await scene.stop();
+});
+
+test('too many requests are no reason to list instead', async () => {
+  const scene = await Scene.open();
+  const metadata = { $metadata: { httpStatusCode: 403 } };
+  await scene.answer(Object.assign(failure('RequestThrottled'), metadata));
+  expect(scene.requests.map(({ trouble }) => trouble)).toEqual(['passing']);
+  expect(scene.sleeping.toSorted((a, b) => a - b)).toEqual([500, SAFETY_MS]);
   await scene.stop();
 });
 
