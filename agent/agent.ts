@@ -5,6 +5,7 @@ import { errorText, isAbortError } from '../protocol/errors.ts';
 import { newRun } from '../protocol/object-name.ts';
 import type { ObjectStore } from '../protocol/storage/object-store.ts';
 import { sleep } from './backoff.ts';
+import { cleaningDeps } from './cleaner-monitor.ts';
 import type { Config, DatabaseConfig } from './config.ts';
 import { DatabaseMonitor } from './database-monitor.ts';
 import { DatabaseEngine } from './engine/database-engine.ts';
@@ -168,6 +169,12 @@ class Member {
         random: Math.random,
         log: this.#log,
         observer: this.monitor,
+        cleaning: cleaningDeps(config, {
+          name,
+          metrics: shared.metrics.syncer,
+          log: this.#log,
+          receiveOnly: shared.receiveOnly,
+        }),
       },
       { memory: shared.memory },
     );

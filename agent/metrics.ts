@@ -167,6 +167,13 @@ function upstreamMetrics({ counter, gauge, histogram }: MetricMaker) {
       'Size of the objects in the storage',
       ['lmdb'],
     ),
+    cleanerListCalls: counter('cleaner_list_calls_total', 'Listings by the cleaner', []),
+    cleanerListFailed: counter('cleaner_list_failed_total', 'Failed listings by the cleaner', []),
+    cleanerDeletes: counter('cleaner_delete_total', 'Deletions that the cleaner tried', [
+      'lmdb',
+      'reason',
+    ]),
+    cleanerDeleteFailed: counter('cleaner_delete_failed_total', 'Failed deletions', []),
   };
 }
 

@@ -23,7 +23,7 @@ export async function runSync(
     }
   }
   requirePid(deps.pid, context.flags.minimumPid);
-  for (const warning of ignoredParts(config, flags)) {
+  for (const warning of ignoredParts(config)) {
     log.warn({}, warning);
   }
   await deps.runAgent(config, {
@@ -76,11 +76,8 @@ function requirePid(pid: number, minimumPid: number): void {
 }
 
 /** What is switched on but does nothing here; going on is safe. Throws where it is not. */
-function* ignoredParts(
-  config: Config,
-  flags: { readonly receiveOnly: boolean },
-): Generator<string> {
-  const { options, cleanup } = config.storage;
+function* ignoredParts(config: Config): Generator<string> {
+  const { options } = config.storage;
   if (!(options instanceof SyncError) && options.type === 's3' && options.useUpdateMarker) {
     throw new SyncError(
       'CONFIG_INVALID',
@@ -90,8 +87,5 @@ function* ignoredParts(
   }
   if (config.sweeper.enabled) {
     yield 'sweeper.enabled is ignored: this version does not remove old tombstones, the LMDB keeps them';
-  }
-  if (cleanup.enabled && !flags.receiveOnly) {
-    yield 'storage.cleanup.enabled is ignored: this version does not remove old objects from the storage';
   }
 }

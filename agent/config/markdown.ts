@@ -37,8 +37,7 @@ How it is read:
 - \`log.timestamp: disable\` leaves out the time in every format.
 
 Not in this version, and refused when \`sync\` or \`receive\` starts: \`schema_tracks_changes: false\` (also as the
-default), \`dupsort_hack\`, \`use_update_marker\`, storage type \`azure\`. \`sweeper.enabled\` and \`storage.cleanup.enabled\`
-are ignored with a warning.
+default), \`dupsort_hack\`, \`use_update_marker\`, storage type \`azure\`. \`sweeper.enabled\` is ignored with a warning.
 
 \`--log-config\` logs the effective configuration. Values of secret keys (marked *secret*) are shown as \`***\`: the original
 masks \`secret_key\` only.

@@ -2,6 +2,7 @@ import { errorText } from '../../protocol/errors.ts';
 import type { ObjectName } from '../../protocol/object-name.ts';
 import type { Detection } from '../lmdb/local-database.ts';
 import { NO_BUCKET_ID, requireBucketId } from './bucket-id.ts';
+import { runCleaner } from './cleaner.ts';
 import { ObjectMerger } from './object-merger.ts';
 import { Publisher } from './publisher.ts';
 import { finishedStreams, Receiver, type PassResult } from './receiver.ts';
@@ -121,6 +122,7 @@ export class DatabaseEngine {
       this.#publishLoop(parts, running),
       this.#receiveLoop(parts, running, { bucketId: opened.bucketId, finished }),
       this.#persistLoop(parts, running),
+      runCleaner(this.#deps, { stored: publisher, mayClean: () => this.#passedOnce, signal: running }),
     ];
     try {
       await Promise.all(loops);

@@ -3,11 +3,12 @@ import {
   formatObjectName,
   instanceOfStream,
   isTimeOrdered,
+  parseObjectName,
   streamOf,
   type ObjectKind,
   type StreamId,
 } from '../../protocol/object-name.ts';
-import type { VersionVector } from '../../protocol/version-vector.ts';
+import { covers, type VersionVector } from '../../protocol/version-vector.ts';
 import type { Detection, EncodedObject } from '../lmdb/local-database.ts';
 import { discardSpool, spoolBody } from '../spool.ts';
 import { backoff } from '../backoff.ts';
@@ -164,13 +165,30 @@ export class Publisher {
       );
       this.#policy.requireAgain();
     }
+    this.#forgetGoneSnapshots(own, result.vectorBefore);
     const based = result.manifest?.vector.get(this.ownStream);
     if (based !== undefined) this.#policy.coveredByBase(Number(this.#acknowledged - based), 0);
+  }
+
+  /** Vectors that acknowledged full snapshots of this run were encoded with, by name. */
+  get fullSnapshots(): ReadonlyMap<string, VersionVector> {
+    return this.#fullVectors;
   }
 
   /** Remembers what an own full snapshot, met or stored, covers. */
   noteFullSnapshot(name: string, vector: VersionVector): void {
     this.#fullVectors.set(name, vector);
+  }
+
+  /** What is gone covers nothing any more; what was acknowledged after the listing began is not gone. */
+  #forgetGoneSnapshots(own: readonly ListedObject[], vectorBefore: VersionVector): void {
+    const listed = new Set(own.map(({ name }) => name));
+    for (const name of this.#fullVectors.keys()) {
+      const object = parseObjectName(name);
+      if (object !== undefined && covers(vectorBefore, object) && !listed.has(name)) {
+        this.#fullVectors.delete(name);
+      }
+    }
   }
 
   /**

@@ -2,6 +2,7 @@ import type { Clock } from '../../protocol/time.ts';
 import type { ObjectStore } from '../../protocol/storage/object-store.ts';
 import type { LocalDatabase } from '../lmdb/local-database.ts';
 import type { Logger } from '../log.ts';
+import type { CleanerObserver, CleanerSettings } from './cleaner-types.ts';
 import type { SyncObserver } from './observer.ts';
 
 /** Resolves after `ms`; rejects with the signal's reason when it aborts. Injected, so that tests own time. */
@@ -50,4 +51,8 @@ export type EngineDeps = {
   readonly random: () => number;
   readonly log: Logger;
   readonly observer: SyncObserver;
+  /** undefined: this agent deletes nothing in the storage. */
+  readonly cleaning?:
+    | { readonly settings: CleanerSettings; readonly observer: CleanerObserver }
+    | undefined;
 };

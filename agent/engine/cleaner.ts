@@ -1,0 +1,211 @@
+import { errorText, SyncError } from '../../protocol/errors.ts';
+import { parseManifest, type Manifest } from '../../protocol/manifest.ts';
+import { MAX_MANIFEST_BYTES } from '../../protocol/limits.ts';
+import { manifestName } from '../../protocol/object-name.ts';
+import type { VersionVector } from '../../protocol/version-vector.ts';
+import type { CleanerObserver, CleanerReport, CleanerSettings } from './cleaner-types.ts';
+import { superfluousObjects, type Superfluous } from './cleaning-rule.ts';
+import { listDatabase, type Listing } from './listing.ts';
+import { readBounded } from './read-bounded.ts';
+import type { EngineDeps } from './types.ts';
+
+/** Where the cleaner learns which full snapshots this run has stored. */
+export interface StoredSnapshots {
+  /** Vectors that acknowledged full snapshots of this run were encoded with, by name. */
+  readonly fullSnapshots: ReadonlyMap<string, VersionVector>;
+}
+
+/** Deletions of one run at most; the next one goes on. */
+const MAX_DELETIONS = 50_000;
+const DELETE_CONCURRENCY = 8;
+const MIN_INTERVAL_MS = 1000;
+/** Timers of Node hold no more. */
+const MAX_INTERVAL_MS = 2 ** 31 - 1;
+/** The published state is remembered this many times per `must_keep`. */
+const REMEMBERED_STATES = 8n;
+
+/**
+ * Deletes what has become superfluous in the bucket, of all instances of one database; which objects that are says
+ * {@link superfluousObjects}. Never the bucket's id, a manifest or what the compactor stored: those are not in the
+ * listing that it works on.
+ *
+ * How long a state has been stored is counted from the first run that found it, so no clock but ours matters.
+ */
+export class Cleaner {
+  readonly #deps: EngineDeps;
+  readonly #settings: CleanerSettings;
+  readonly #observer: CleanerObserver;
+  readonly #stored: StoredSnapshots;
+  readonly #snapshotSinceNs = new Map<string, bigint>();
+  /** What the published base covered, ascending in time; at most one of them is older than `must_keep`. */
+  #published: { readonly vector: VersionVector; readonly sinceNs: bigint }[] = [];
+  #denied = false;
+
+  constructor(
+    deps: EngineDeps,
+    parts: { settings: CleanerSettings; observer: CleanerObserver; stored: StoredSnapshots },
+  ) {
+    this.#deps = deps;
+    this.#settings = parts.settings;
+    this.#observer = parts.observer;
+    this.#stored = parts.stored;
+  }
+
+  /** Cleans again and again until `signal` aborts, or until the storage turns out to allow no deletions. */
+  async run(signal: AbortSignal, options: { mayClean: () => boolean }): Promise<void> {
+    const { sleep, random, log } = this.#deps;
+    while (!signal.aborted && !this.#denied) {
+      const intervalMs = this.#settings.intervalMs * (0.8 + 0.4 * random());
+      const pauseMs = Math.min(Math.max(intervalMs, MIN_INTERVAL_MS), MAX_INTERVAL_MS);
+      await sleep(pauseMs, signal).catch(() => undefined);
+      if (signal.aborted) return;
+      if (!options.mayClean()) continue;
+      try {
+        await this.clean(signal);
+      } catch (error) {
+        if (signal.aborted) return;
+        log.warn({ error: errorText(error) }, 'cannot clean the storage now, trying again later');
+      }
+    }
+  }
+
+  /** One run. Rejects when the storage cannot be listed, or its manifest not be read; failed deletions only count. */
+  async clean(signal: AbortSignal): Promise<CleanerReport> {
+    const { settings, clock } = this.#deps;
+    const listing = await this.#list(signal);
+    // After the listing, as everywhere: what it names is at least as new.
+    const manifest = await this.#readManifest(signal);
+    const nowNs = clock.nowNs();
+    const found = superfluousObjects({
+      objects: listing.objects,
+      instance: settings.instance,
+      snapshots: this.#settledSnapshots(listing, nowNs),
+      published: this.#settledBase(manifest, nowNs),
+      upstreamReaders: settings.upstreamReaders,
+      removeOldInstancesMs: this.#settings.removeOldInstancesMs,
+      nowNs,
+    });
+    const outcome = await this.#deleteAll(found.slice(0, MAX_DELETIONS), signal);
+    const report = { ...outcome, listed: listing.objects.length };
+    // Denied, one warning has said it all.
+    if (!this.#denied) this.#observer.finished(report);
+    return report;
+  }
+
+  async #list(signal: AbortSignal): Promise<Listing> {
+    const { store, settings } = this.#deps;
+    try {
+      const listing = await listDatabase(store, settings.database, signal);
+      this.#observer.listed();
+      return listing;
+    } catch (error) {
+      if (!signal.aborted) this.#observer.listFailed(error);
+      throw error;
+    }
+  }
+
+  async #readManifest(signal: AbortSignal): Promise<Manifest | undefined> {
+    const { store, settings } = this.#deps;
+    const got = await store.get(manifestName(settings.database), { signal });
+    if (got === undefined) return undefined;
+    return parseManifest(await readBounded(got.body, MAX_MANIFEST_BYTES));
+  }
+
+  /** Own full snapshots that are listed, and were `must_keep` ago. */
+  #settledSnapshots(listing: Listing, nowNs: bigint): ReadonlyMap<string, VersionVector> {
+    const settled = new Map<string, VersionVector>();
+    const listed = new Set<string>();
+    for (const { name } of listing.objects) {
+      const vector = this.#stored.fullSnapshots.get(name);
+      if (vector === undefined) continue;
+      listed.add(name);
+      const sinceNs = this.#snapshotSinceNs.get(name) ?? nowNs;
+      this.#snapshotSinceNs.set(name, sinceNs);
+      if (this.#isSettled(sinceNs, nowNs)) settled.set(name, vector);
+    }
+    for (const name of this.#snapshotSinceNs.keys()) {
+      if (!listed.has(name)) this.#snapshotSinceNs.delete(name);
+    }
+    return settled;
+  }
+
+  /** What the published base covers, and covered `must_keep` ago. */
+  #settledBase(
+    manifest: Manifest | undefined,
+    nowNs: bigint,
+  ): { now: VersionVector; settled: VersionVector } | undefined {
+    if (manifest === undefined) {
+      this.#published = [];
+      return undefined;
+    }
+    const stepNs = this.#mustKeepNs / REMEMBERED_STATES;
+    const last = this.#published.at(-1);
+    if (last === undefined || nowNs - last.sinceNs >= stepNs) {
+      this.#published.push({ vector: manifest.vector, sinceNs: nowNs });
+    }
+    const at = this.#published.findLastIndex(({ sinceNs }) => this.#isSettled(sinceNs, nowNs));
+    if (at > 0) this.#published.splice(0, at);
+    const settled = at < 0 ? undefined : this.#published[0];
+    return settled && { now: manifest.vector, settled: settled.vector };
+  }
+
+  get #mustKeepNs(): bigint {
+    return BigInt(Math.round(this.#settings.mustKeepMs * 1e6));
+  }
+
+  #isSettled(sinceNs: bigint, nowNs: bigint): boolean {
+    return nowNs - sinceNs >= this.#mustKeepNs;
+  }
+
+  async #deleteAll(
+    objects: readonly Superfluous[],
+    signal: AbortSignal,
+  ): Promise<{ deleted: number; failed: number }> {
+    let deleted = 0;
+    let failed = 0;
+    let at = 0;
+    const worker = async () => {
+      while (at < objects.length && !this.#denied) {
+        signal.throwIfAborted();
+        const object = objects[at];
+        at += 1;
+        if (object === undefined) return;
+        if (await this.#delete(object, signal)) deleted += 1;
+        else failed += 1;
+      }
+    };
+    await Promise.all(Array.from({ length: DELETE_CONCURRENCY }, worker));
+    return { deleted, failed };
+  }
+
+  async #delete(superfluous: Superfluous, signal: AbortSignal): Promise<boolean> {
+    const { store, log } = this.#deps;
+    try {
+      await store.delete(superfluous.object.name, signal);
+      this.#observer.deleted(superfluous);
+      return true;
+    } catch (error) {
+      signal.throwIfAborted();
+      this.#observer.deleteFailed(superfluous, error);
+      if (error instanceof SyncError && error.code === 'STORAGE_DENIED' && !this.#denied) {
+        this.#denied = true;
+        log.warn(
+          { error: errorText(error) },
+          'the cleaner rests until the next start: the policies give this agent no delete right; leave cleaning to the compactor and set storage.cleanup.enabled to false',
+        );
+      }
+      return false;
+    }
+  }
+}
+
+/** Runs the cleaner of one engine until `signal` aborts; returns at once where this agent deletes nothing. */
+export async function runCleaner(
+  deps: EngineDeps,
+  parts: { stored: StoredSnapshots; mayClean: () => boolean; signal: AbortSignal },
+): Promise<void> {
+  const { cleaning, settings } = deps;
+  if (cleaning === undefined || settings.receiveOnly) return;
+  const cleaner = new Cleaner(deps, { ...cleaning, stored: parts.stored });
+  await cleaner.run(parts.signal, { mayClean: parts.mayClean });
+}

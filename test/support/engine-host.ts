@@ -1,0 +1,181 @@
+import path from 'node:path';
+import { DatabaseEngine } from '../../agent/engine/database-engine.ts';
+import type { SyncObserver } from '../../agent/engine/observer.ts';
+import { Semaphore } from '../../agent/engine/semaphore.ts';
+import type { EngineDeps, EngineSettings } from '../../agent/engine/types.ts';
+import { DirectLocalDatabase } from '../../agent/lmdb/direct-database.ts';
+import type { Logger } from '../../agent/log.ts';
+import type { ObjectStore } from '../../protocol/storage/object-store.ts';
+import { engineSettings } from './engine.ts';
+import type { FakeClock } from './fake-clock.ts';
+import { Application, databaseOptions, dumpEntries, type DumpedEntry } from './lmdb.ts';
+
+/** Waits longer than this last until they are aborted: a test says itself when time passes. */
+const LONG_MS = 10_000;
+const EVENTUALLY_MS = 20_000;
+
+export type EngineHostOptions = {
+  readonly folder: string;
+  readonly instance: string;
+  readonly store: ObjectStore;
+  readonly clock: FakeClock;
+};
+
+let hosts = 0;
+
+/** A host of one database: its application, and the engine that is started and stopped beside it. */
+export class EngineHost {
+  readonly file: string;
+  readonly app: Application;
+  readonly warnings: string[] = [];
+  readonly #options: EngineHostOptions;
+  #runs = 0;
+  #engine: DatabaseEngine | undefined;
+  #isStarted = false;
+  #stop = new AbortController();
+  #running: Promise<void> = Promise.resolve();
+
+  constructor(options: EngineHostOptions) {
+    this.#options = options;
+    hosts += 1;
+    this.file = path.join(options.folder, `host-${hosts}.lmdb`);
+    this.app = new Application(this.file, { mapSize: 16 * 1024 ** 2 });
+  }
+
+  get engine(): DatabaseEngine {
+    if (this.#engine === undefined) throw new Error('not started');
+    return this.#engine;
+  }
+
+  /** Starts an engine; resolves when its first listing pass is complete, unless told not to wait. */
+  async start(
+    overrides: Partial<EngineSettings> = {},
+    more: Partial<EngineDeps> & { readonly wait?: boolean } = {},
+  ): Promise<void> {
+    const { instance, clock, store, folder } = this.#options;
+    this.#runs += 1;
+    const run = `${instance}run${this.#runs}`;
+    const { wait, ...deps } = more;
+    const settings = engineSettings({ instance, run, spoolFolder: folder, ...overrides });
+    this.#stop = new AbortController();
+    this.#isStarted = false;
+    const engine = new DatabaseEngine(
+      {
+        settings,
+        db: new DirectLocalDatabase(
+          databaseOptions(this.file, {
+            instance,
+            run,
+            spoolFolder: folder,
+            mapSizeBytes: 16 * 1024 ** 2,
+          }),
+          clock,
+        ),
+        store,
+        clock,
+        sleep,
+        randomBytes: (size) => new Uint8Array(size).fill(7),
+        random: () => 0.5,
+        log: this.#logger(),
+        observer: this.#observer(),
+        ...deps,
+      },
+      { memory: new Semaphore(4) },
+    );
+    this.#engine = engine;
+    this.#running = engine.run(this.#stop.signal);
+    this.#running.catch(() => undefined);
+    if (wait !== false) await this.eventually(() => this.#isStarted);
+  }
+
+  async stop(): Promise<void> {
+    this.#stop.abort(new Error('stopped'));
+    await this.#running;
+    this.#engine = undefined;
+  }
+
+  /** The application writes one entry, with the time of the host's clock; undefined: it deletes it. */
+  write(key: string, value: string | undefined): void {
+    const deleted = value === undefined;
+    const txnId = this.app.put('d', key, { value, deleted, ts: this.#options.clock.nowNs() });
+    this.#engine?.noteChange(txnId);
+  }
+
+  /** Key to entry, in the one DBI that the application of these tests has. */
+  entries(): Record<string, DumpedEntry> {
+    return dumpEntries(this.file)['d'] ?? {};
+  }
+
+  /** Key to value, deleted ones as undefined. */
+  values(): Record<string, string | undefined> {
+    return Object.fromEntries(
+      Object.entries(this.entries()).map(([key, { value, deleted }]) => [
+        key,
+        deleted ? undefined : value,
+      ]),
+    );
+  }
+
+  async eventually(condition: () => boolean | Promise<boolean>): Promise<void> {
+    const endMs = performance.now() + EVENTUALLY_MS;
+    while (!(await condition())) {
+      if (performance.now() > endMs) {
+        throw new Error(`never happened; warnings: ${this.warnings.join('; ')}`);
+      }
+      await new Promise((resolve) => {
+        setTimeout(resolve, 1);
+      });
+    }
+  }
+
+  async close(): Promise<void> {
+    if (this.#engine !== undefined) await this.stop();
+    await this.app.close();
+  }
+
+  #observer(): SyncObserver {
+    const noop = () => undefined;
+    return {
+      detected: noop,
+      generated: noop,
+      stored: noop,
+      storeFailed: noop,
+      listed: noop,
+      listFailed: noop,
+      loaded: noop,
+      loadFailed: noop,
+      merged: noop,
+      databaseFailed: noop,
+      databaseWorked: noop,
+      quarantined: noop,
+      released: noop,
+      started: () => {
+        this.#isStarted = true;
+      },
+      twinSeen: noop,
+    };
+  }
+
+  #logger(): Logger {
+    const noop = () => undefined;
+    const warn = (_fields: unknown, text: string) => {
+      this.warnings.push(text);
+    };
+    const log: Logger = { debug: noop, info: noop, warn, error: warn, child: () => log };
+    return log;
+  }
+}
+
+async function sleep(ms: number, signal: AbortSignal): Promise<void> {
+  signal.throwIfAborted();
+  await new Promise<void>((resolve, reject) => {
+    const timer = ms >= LONG_MS ? undefined : setTimeout(end, Math.min(ms, 5));
+    function end(): void {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', end);
+      if (signal.aborted) reject(signal.reason as Error);
+      else resolve();
+    }
+    signal.addEventListener('abort', end, { once: true });
+  });
+}
