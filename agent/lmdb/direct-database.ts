@@ -22,7 +22,6 @@ import type {
 } from './local-database.ts';
 import { MergeCollector, type Write } from './merge-collector.ts';
 import { listDbis } from './page.ts';
-import { countEntries, syncedDbis } from './scan.ts';
 import { Session } from './session.ts';
 import { WRITE_SET_BYTES } from './session-limits.ts';
 import { WriteSetApplier } from './write-set-applier.ts';
@@ -57,7 +56,7 @@ export class DirectLocalDatabase implements LocalDatabase {
         uploadedTxn: state.uploadedTxn,
         lastSyncNs: state.lastSyncNs,
         bucketId: state.bucketId,
-        entries: countEntries(syncedDbis(session.file, session.basis)),
+        entries: session.entries,
       };
     });
   }
@@ -122,7 +121,8 @@ export class DirectLocalDatabase implements LocalDatabase {
     if (begun.pinned === undefined) return { detection: begun.detection, object: undefined };
     const { session, pinned, vector, meta, token, detection } = begun;
     try {
-      const encoded = await encodeState(session.file, pinned.meta, {
+      const encoded = await encodeState(session.file, {
+        dbis: session.synced(pinned.meta),
         snapshotMeta: meta,
         spool: this.#spoolOptions(),
       });
@@ -199,10 +199,7 @@ export class DirectLocalDatabase implements LocalDatabase {
         vector: session.vectorForgotten ? new Map() : options.vector,
         lastSyncNs: options.lastSyncNs,
         bucketId: options.bucketId,
-        entriesAtStop:
-          options.entriesAtStop === true
-            ? countEntries(syncedDbis(session.file, session.basis))
-            : null,
+        entriesAtStop: options.entriesAtStop === true ? session.entries : null,
       });
       return session.takeDetection();
     });
@@ -275,6 +272,7 @@ export class DirectLocalDatabase implements LocalDatabase {
     return new MergeCollector({
       file: session.file,
       dbis: () => listDbis(session.file, session.basis),
+      target: session.targets,
       headerPadding: this.#options.headerPadding,
       futureFromNs: session.futureFromNs(),
       invalid: session.changes.invalid,
@@ -288,13 +286,14 @@ export class DirectLocalDatabase implements LocalDatabase {
     const { file, basis, uploadedTxn = 0 } = session;
     const { pending } = session.changes;
     const { merged } = session.state;
+    const dbis = session.synced(basis);
     const spool = this.#spoolOptions();
     if (!pending.overflowed) {
-      return encodeKeys(file, basis, { keys: pending, merged, snapshotMeta, spool });
+      return encodeKeys(file, { dbis, keys: pending, merged, snapshotMeta, spool });
     }
     // Too many to remember: as at start, the headers tell which they are.
     const includes = (txnId: number) => (txnId > uploadedTxn || txnId === 0) && !merged.has(txnId);
-    return encodeState(file, basis, { snapshotMeta, spool, includes });
+    return encodeState(file, { dbis, snapshotMeta, spool, includes });
   }
 
   #takeToken(txnId: number): number {

@@ -7,9 +7,9 @@ import { SpoolWriter, type Spool, type SpoolOptions } from '../spool.ts';
 import { isValidValue, newView, readBigEndian32, txnIdAt } from './change-classifier.ts';
 import { keyComparator } from './comparator.ts';
 import type { KeySet } from './key-set.ts';
-import type { DataFile, DbRecord, Meta } from './page.ts';
+import type { DataFile, DbRecord } from './page.ts';
 import { PageCursor } from './page-cursor.ts';
-import { syncedDbis } from './scan.ts';
+import type { SyncedDbis } from './scan.ts';
 
 export type Encoded = {
   readonly spool: Spool;
@@ -23,7 +23,6 @@ const ONE_GO_BYTES = 64 * 1024;
 const GZIP_LEVEL = 1;
 /** Uncompressed bytes between two looks at the event loop and at how far compression has come. */
 const SLICE_BYTES = 1024 * 1024;
-const DBI_FLAGS_MASK = 0x7f;
 
 /** Collects uncompressed blocks and turns them into a spool; compression runs on the thread pool. */
 class GzipSpool {
@@ -84,14 +83,14 @@ class GzipSpool {
 }
 
 /**
- * Encodes the whole state at `meta`, or the entries of it whose transaction `includes` accepts. It must stay pinned
- * until this resolves. Gives the event loop a turn after
+ * Encodes the whole state that `dbis` are of, or the entries of it whose transaction `includes` accepts. It must stay
+ * pinned until this resolves. Gives the event loop a turn after
  * every mebibyte or so (about 3 ms), so that other work on the same database goes on meanwhile.
  */
 export async function encodeState(
   file: DataFile,
-  meta: Meta,
   options: {
+    readonly dbis: SyncedDbis;
     readonly snapshotMeta: SnapshotMeta;
     readonly spool: SpoolOptions;
     readonly includes?: (txnId: number) => boolean;
@@ -105,8 +104,8 @@ export async function encodeState(
   let sliceEnd = SLICE_BYTES;
   try {
     writer.begin(options.snapshotMeta);
-    for (const [name, record] of syncedDbis(file, meta)) {
-      writer.beginDbi({ name, flags: record.flags & DBI_FLAGS_MASK, transform: '' });
+    for (const { record, header } of options.dbis.values()) {
+      writer.beginDbi(header);
       const cursor = new PageCursor(file, record);
       while (cursor.next()) {
         if (!showEntry(view, cursor)) continue;
@@ -132,13 +131,13 @@ export async function encodeState(
 }
 
 /**
- * Encodes the current values of some keys at `meta`. Left out: keys that are gone, values that a merge has written
+ * Encodes the values of some keys in the state that `dbis` are of. Left out: keys that are gone, values that a merge has written
  * meanwhile (`merged`), and values without a valid header.
  */
 export async function encodeKeys(
   file: DataFile,
-  meta: Meta,
   options: {
+    readonly dbis: SyncedDbis;
     readonly keys: KeySet;
     readonly merged: TxnRanges;
     readonly snapshotMeta: SnapshotMeta;
@@ -149,13 +148,13 @@ export async function encodeKeys(
   const writer = new SnapshotWriter(out.add);
   const view = newView();
   let entries = 0;
-  const dbis = syncedDbis(file, meta);
   try {
     writer.begin(options.snapshotMeta);
     for (const [name, keys] of options.keys.dbis()) {
-      const record = dbis.get(name);
-      if (record === undefined) continue;
-      writer.beginDbi({ name, flags: record.flags & DBI_FLAGS_MASK, transform: '' });
+      const dbi = options.dbis.get(name);
+      if (dbi === undefined) continue;
+      const { record } = dbi;
+      writer.beginDbi(dbi.header);
       const cursor = new PageCursor(file, record);
       for (const key of sortedKeys(keys, record)) {
         if (!cursor.seek(key, 0, key.length) || !isAtKey(cursor, key)) continue;

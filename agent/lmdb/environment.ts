@@ -60,12 +60,7 @@ export type WriteOutcome<T> = {
 
 /** What LMDB keeps of the flags that a DBI is created with. */
 const PERSISTENT_FLAGS =
-  MDB_REVERSEKEY |
-  MDB_DUPSORT |
-  MDB_INTEGERKEY |
-  MDB_DUPFIXED |
-  MDB_INTEGERDUP |
-  MDB_REVERSEDUP;
+  MDB_REVERSEKEY | MDB_DUPSORT | MDB_INTEGERKEY | MDB_DUPFIXED | MDB_INTEGERDUP | MDB_REVERSEDUP;
 
 type Store = Database<Buffer, Buffer>;
 /** The binding's own handle has what its types leave out. */

@@ -49,6 +49,12 @@ export class KeySet {
     return this.#dbis.get(dbiName)?.has(key) === true;
   }
 
+  delete(dbiName: string, key: string): void {
+    if (this.#dbis.get(dbiName)?.delete(key) !== true) return;
+    this.#size -= 1;
+    this.#bytes -= key.length + KEY_OVERHEAD_BYTES;
+  }
+
   /** Forgets the keys; all that is known is that there are some. */
   overflow(): void {
     this.clear();

@@ -1,7 +1,23 @@
-import { ValueMap, type ChangeClassifier } from './change-classifier.ts';
+import { ValueMap } from './change-classifier.ts';
 import { KeySet } from './key-set.ts';
 import type { Detection } from './local-database.ts';
 import type { ScanResult } from './scan.ts';
+
+/** Local changes, and what is counted of them. */
+export interface ChangeFindings {
+  readonly pending: KeySet;
+  readonly newChanges: number;
+  readonly futureEntries: number;
+  readonly maxTsNs: bigint;
+}
+
+/** What a diff says of local changes. */
+export interface DiffFindings extends ChangeFindings {
+  /** The winner of each key that a local write replaced by something that loses against it. */
+  readonly regressed: ValueMap;
+  /** Flags of DBIs that the application dropped. */
+  readonly droppedDbis: ReadonlyMap<string, number>;
+}
 
 /** What is known of local changes: which are to be sent, which are to be put back, and what was counted on the way. */
 export class LocalChanges {
@@ -25,13 +41,18 @@ export class LocalChanges {
   }
 
   /** Takes over what a diff found, also one that broke off: what it found is true. */
-  addDiff(classifier: ChangeClassifier): void {
-    this.addRegressed(classifier.regressed);
-    for (const [name, flags] of classifier.droppedDbis) this.droppedDbis.set(name, flags);
-    this.pending.addAll(classifier.pending);
-    this.#changes += classifier.newChanges;
-    this.#future += classifier.futureEntries;
-    this.raiseMaxTs(classifier.maxTsNs);
+  addDiff(found: DiffFindings): void {
+    this.addRegressed(found.regressed);
+    for (const [name, flags] of found.droppedDbis) this.droppedDbis.set(name, flags);
+    this.addChanges(found);
+  }
+
+  /** Takes over local changes, also those that we wrote down for the application ourselves. */
+  addChanges(found: ChangeFindings): void {
+    this.pending.addAll(found.pending);
+    this.#changes += found.newChanges;
+    this.#future += found.futureEntries;
+    this.raiseMaxTs(found.maxTsNs);
   }
 
   addRegressed(winners: ValueMap): void {

@@ -15,6 +15,12 @@ export type DatabaseOptions = {
   readonly instance: string;
   readonly hostname: string;
   readonly run: string;
+  /** The application keeps the value headers itself (true unless given); false: we keep them, in shadow DBIs. */
+  readonly schemaTracksChanges?: boolean | undefined;
+  /** Without headers of the application: sync its MDB_DUPSORT DBIs, too. */
+  readonly dupsortHack?: boolean | undefined;
+  /** Flags (MDB_*) to create a DBI with, by its name, instead of those in the snapshot. */
+  readonly createFlags?: Readonly<Record<string, number>> | undefined;
   /** Merged headers get one empty extension block (a test aid of upstream's). */
   readonly headerPadding: boolean;
   readonly maxLockHoldMs: number;

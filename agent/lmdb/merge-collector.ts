@@ -1,13 +1,17 @@
-import { SyncError } from '../../protocol/errors.ts';
 import { incomingWins } from '../../protocol/register.ts';
 import type { SnapshotSink } from '../../protocol/snapshot-reader.ts';
-import type { DbiHeader, EntryView } from '../../protocol/snapshot.ts';
+import type {
+  DbiHeader,
+  EntryView,
+  SnapshotMeta,
+  SnapshotVersions,
+} from '../../protocol/snapshot.ts';
 import { FLAG_DELETED, VALUE_HEADER_BYTES, writeValueHeader } from '../../protocol/value-header.ts';
 import { isAbove, isValidValue, noteInvalid } from './change-classifier.ts';
 import type { DataFile, DbRecord } from './page.ts';
 import { PageCursor } from './page-cursor.ts';
-import { MDB_DUPSORT, MDB_INTEGERKEY, MDB_REVERSEKEY } from './page-layout.ts';
-import { isPrivateDbi } from './sync-state.ts';
+import { MDB_INTEGERKEY } from './page-layout.ts';
+import { rejected, type FindTarget, type MergeTarget } from './merge-target.ts';
 
 /** One value to be put; its header's transaction id is filled in when the transaction is known. */
 export type Write = {
@@ -20,6 +24,7 @@ export type CollectorOptions = {
   readonly file: DataFile;
   /** The local DBIs at the root compared against, which stays pinned. Asked anew after every `flush`. */
   readonly dbis: () => ReadonlyMap<string, DbRecord>;
+  readonly target: FindTarget;
   readonly headerPadding: boolean;
   readonly futureFromNs: bigint;
   readonly invalid: Set<string>;
@@ -30,8 +35,7 @@ export type CollectorOptions = {
 };
 
 /** What a write costs beyond its bytes. */
-const WRITE_OVERHEAD_BYTES = 200;
-const PERSISTENT_FLAGS = MDB_REVERSEKEY | MDB_INTEGERKEY;
+const WRITE_OVERHEAD_BYTES = 400;
 const INTEGER_KEY_LENGTHS = new Set([2, 4, 8]);
 
 /**
@@ -51,7 +55,14 @@ export class MergeCollector implements SnapshotSink {
   readonly #options: CollectorOptions;
   readonly #futureHi: number;
   readonly #futureLo: number;
-  #dbi: { name: string; integerKeys: boolean; cursor: PageCursor | undefined } | undefined;
+  #dbi:
+    | {
+        name: string;
+        integerKeys: boolean;
+        check: MergeTarget['check'];
+        cursor: PageCursor | undefined;
+      }
+    | undefined;
   #bytes = 0;
   #checkOnly = false;
   /** The DBI's last key; entries at or below it need a look at what was collected already. */
@@ -59,6 +70,7 @@ export class MergeCollector implements SnapshotSink {
   /** Index in `writes` by key, once the order of the current DBI turned out to be another than ascending. */
   #collected: Map<string, number> | undefined;
   readonly #seen = new Set<string>();
+  #formatVersion = 0;
 
   constructor(options: CollectorOptions) {
     this.#options = options;
@@ -71,28 +83,25 @@ export class MergeCollector implements SnapshotSink {
     return (BigInt(this.#maxHi) << 32n) | BigInt(this.#maxLo);
   }
 
-  onMeta(): void {}
+  onMeta(_meta: SnapshotMeta, { formatVersion }: SnapshotVersions): void {
+    this.#formatVersion = formatVersion;
+  }
 
   onDbi(header: DbiHeader): void {
-    const { name, flags, transform } = header;
-    this.#beginOrder(name);
-    if (isPrivateDbi(name)) {
-      this.skippedDbis.add(name);
+    const dbis = this.#options.dbis();
+    const target = this.#options.target(header, { formatVersion: this.#formatVersion, dbis });
+    this.#beginOrder(target?.name ?? header.name);
+    if (target === undefined) {
+      this.skippedDbis.add(header.name);
       this.#dbi = undefined;
       return;
     }
-    if (transform !== '' || (flags & MDB_DUPSORT) !== 0) {
-      throw rejected(`DBI ${name} is one of duplicate values (${transform || 'MDB_DUPSORT'})`);
-    }
-    const local = this.#options.dbis().get(name);
-    if (local !== undefined && (local.flags & MDB_DUPSORT) !== 0) {
-      throw rejected(`the local DBI ${name} has duplicate values (MDB_DUPSORT)`);
-    }
-    if (local === undefined) this.missingDbis.set(name, flags & PERSISTENT_FLAGS);
-    const effective = local?.flags ?? flags;
+    for (const [missing, flags] of target.missing) this.missingDbis.set(missing, flags);
+    const local = dbis.get(target.name);
     this.#dbi = {
-      name,
-      integerKeys: (effective & MDB_INTEGERKEY) !== 0,
+      name: target.name,
+      integerKeys: (target.flags & MDB_INTEGERKEY) !== 0,
+      check: target.check,
       cursor: local === undefined ? undefined : new PageCursor(this.#options.file, local),
     };
   }
@@ -114,6 +123,7 @@ export class MergeCollector implements SnapshotSink {
         `DBI ${dbi.name} has integer keys, one here has ${entry.keyEnd - entry.keyStart} bytes`,
       );
     }
+    dbi.check?.(entry, dbi.name);
     if (this.#checkOnly || !this.#winsLocally(dbi, entry)) return;
     this.#collect(dbi.name, entry);
   }
@@ -221,10 +231,4 @@ export class MergeCollector implements SnapshotSink {
     if (!deleted) value.set(entry.buffer.subarray(entry.valueStart, entry.valueEnd), at);
     return value;
   }
-}
-
-function rejected(what: string): SyncError {
-  return new SyncError('SNAPSHOT_REJECTED', `cannot merge: ${what}`, {
-    hint: 'Check that all instances of this database have the same schema and schema_tracks_changes.',
-  });
 }

@@ -1,4 +1,4 @@
-import { keyComparator } from './comparator.ts';
+import { dupComparator, keyComparator } from './comparator.ts';
 import type { Comparator } from './comparator.ts';
 import { F_DUPDATA, F_SUBDATA, MDB_DUPSORT } from './page-layout.ts';
 import type { DbRecord, PageSource } from './page-layout.ts';
@@ -24,6 +24,7 @@ export class PageCursor {
   readonly #walker: TreeWalker;
   readonly #value: ValueView;
   readonly #compareKeys: Comparator;
+  readonly #compareDuplicates: Comparator;
   /** Through the values of the current key; undefined: not a DUPSORT DBI. */
   readonly #duplicates: TreeWalker | undefined;
   readonly #source: PageSource;
@@ -37,6 +38,7 @@ export class PageCursor {
     this.#walker.openTree(db.root);
     this.#value = new ValueView(file);
     this.#compareKeys = keyComparator(db.flags);
+    this.#compareDuplicates = dupComparator(db.flags);
     this.#duplicates =
       (db.flags & MDB_DUPSORT) === 0 ? undefined : new TreeWalker(file, { parent: this.#walker });
   }
@@ -64,6 +66,34 @@ export class PageCursor {
   seek(key: Uint8Array, start: number, end: number): boolean {
     this.#duplicates?.openTree(-1);
     return this.#showFrom(this.#walker.seek(this.#compareKeys, key, start, end));
+  }
+
+  /**
+   * In a DUPSORT DBI: moves to the first value of `key` that is `value` or above it in the order of duplicates; false:
+   * the key has none.
+   */
+  seekPair(key: Uint8Array, value: Uint8Array): boolean {
+    const { node } = this.#walker;
+    const duplicates = this.#duplicates;
+    duplicates?.openTree(-1);
+    if (duplicates === undefined || !this.#walker.seek(this.#compareKeys, key, 0, key.length)) {
+      return false;
+    }
+    this.keyBuffer = node.buffer;
+    this.keyStart = node.keyStart;
+    this.keyEnd = node.keyEnd;
+    if (this.#compareKeys(node.buffer, node.keyStart, node.keyEnd, key, 0, key.length) !== 0) {
+      return false;
+    }
+    if ((node.nodeFlags & F_DUPDATA) === 0) {
+      this.#value.showData(node);
+      const { buffer, start, end } = this.#value;
+      return this.#compareDuplicates(buffer, start, end, value, 0, value.length) >= 0;
+    }
+    openDuplicates(duplicates, node, this.#source.pageCount);
+    if (!duplicates.seek(this.#compareDuplicates, value, 0, value.length)) return false;
+    this.#value.showKey(duplicates.node);
+    return true;
   }
 
   /** Bytes in which the value stands from `valueStart` to `valueEnd`; one on overflow pages is read only now. */

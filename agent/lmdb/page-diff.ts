@@ -37,6 +37,8 @@ type DbiPair = { readonly oldDb: DbRecord | undefined; readonly newDb: DbRecord 
  * numbers and order, then to pair their entries. Memory follows neither the database nor the change, except for
  * page numbers. Cost: about four page reads for each changed page.
  *
+ * Without a sink only `pages` is brought up to date: for a caller who wrote the difference itself.
+ *
  * If anything throws, sink included, `pages` is as before, and the same diff may be done again.
  * Errors: ENVIRONMENT_UNREADABLE, also when `pages` or the pin turn out not to belong to `oldMeta`.
  */
@@ -45,7 +47,7 @@ export function diffPages(
   oldMeta: Meta,
   newMeta: Meta,
   pages: PageSet,
-  sink: DiffSink,
+  sink: DiffSink | undefined,
 ): { pagesRead: number } {
   const readBefore = file.pagesRead;
   const added = new PageSet();
@@ -53,7 +55,7 @@ export function diffPages(
   const dbis = diffMain({ file, pages, added, removed }, oldMeta.mainDb.root, newMeta.mainDb.root);
   for (const [name, { oldDb, newDb }] of dbis) {
     if (oldDb?.root !== newDb?.root || oldDb?.flags !== newDb?.flags) {
-      sink.onDbi(name, oldDb, newDb);
+      sink?.onDbi(name, oldDb, newDb);
       diffDbi({ file, pages, added, removed }, oldDb, newDb, sink);
     }
   }
@@ -189,7 +191,7 @@ function diffDbi(
   sides: Sides,
   oldDb: DbRecord | undefined,
   newDb: DbRecord | undefined,
-  sink: DiffSink,
+  sink: DiffSink | undefined,
 ): void {
   const oldRoot = oldDb?.root ?? EMPTY_ROOT;
   const newRoot = newDb?.root ?? EMPTY_ROOT;
@@ -199,6 +201,14 @@ function diffDbi(
   const oldFlags = oldDb?.flags ?? newDb?.flags ?? 0;
   const newFlags = newDb?.flags ?? oldFlags;
   const frontier = new Frontier(sides);
+  if (sink === undefined) {
+    const collectOnly = (root: number, flags: number, filter: PageFilter) =>
+      new TreeCollector(sides.file, filter).collectPages(root, (flags & MDB_DUPSORT) !== 0);
+    collectOnly(newRoot, newFlags, frontier.collectNew);
+    collectOnly(oldRoot, oldFlags, frontier.collectOld);
+    frontier.check();
+    return;
+  }
   const collectSide = (root: number, flags: number, filter: PageFilter): boolean =>
     new TreeCollector(sides.file, filter).collect(root, orderOf(flags));
   const isNewOrdered = collectSide(newRoot, newFlags, frontier.collectNew);

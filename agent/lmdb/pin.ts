@@ -1,3 +1,4 @@
+import { SyncError } from '../../protocol/errors.ts';
 import type { ReadTxn } from './environment.ts';
 import type { Meta } from './page.ts';
 
@@ -14,7 +15,13 @@ export class Pin {
     return this.#read.meta;
   }
 
-  retain(): void {
+  /** One holder more, of exactly this state. Errors: TRANSACTION_FAILED, when it is another one that is pinned. */
+  retainAt(state: Meta): void {
+    if (this.meta.txnId !== state.txnId) {
+      throw new SyncError('TRANSACTION_FAILED', 'the newest state could not be pinned', {
+        retryable: true,
+      });
+    }
     this.#holders += 1;
   }
 

@@ -1,3 +1,4 @@
+import type { DbiHeader } from '../../protocol/snapshot.ts';
 import type { TxnRanges } from './txn-ranges.ts';
 import { KeySet } from './key-set.ts';
 import { listDbis, type DataFile, type DbRecord, type Meta } from './page.ts';
@@ -15,28 +16,34 @@ import {
 } from './change-classifier.ts';
 import { isPrivateDbi } from './sync-state.ts';
 
-/** The DBIs whose entries are synced. */
-export function syncedDbis(file: DataFile, meta: Meta): Map<string, DbRecord> {
-  const dbis = new Map(listDbis(file, meta));
-  for (const [name, record] of dbis) {
+/** A DBI whose entries are synced, and what an object says of it. */
+export type SyncedDbi = { readonly record: DbRecord; readonly header: DbiHeader };
+
+/** The DBIs that hold the registers of a state, by their names in the LMDB. */
+export type SyncedDbis = ReadonlyMap<string, SyncedDbi>;
+
+const DBI_FLAGS_MASK = 0x7f;
+
+/** The synced DBIs of an application that keeps the registers itself: all but the private ones. */
+export function nativeDbis(file: DataFile, meta: Meta): SyncedDbis {
+  const dbis = new Map<string, SyncedDbi>();
+  for (const [name, record] of listDbis(file, meta)) {
     // Native values have one value per key; what is in a DUPSORT DBI cannot have a header of its own.
-    if (isPrivateDbi(name) || (record.flags & MDB_DUPSORT) !== 0) dbis.delete(name);
+    if (isPrivateDbi(name) || (record.flags & MDB_DUPSORT) !== 0) continue;
+    const header = { name, flags: record.flags & DBI_FLAGS_MASK, transform: '' };
+    dbis.set(name, { record, header });
   }
   return dbis;
 }
 
-export function countEntries(dbis: ReadonlyMap<string, DbRecord>): number {
+export function countEntries(dbis: SyncedDbis): number {
   let entries = 0;
-  for (const record of dbis.values()) entries += record.entries;
+  for (const { record } of dbis.values()) entries += record.entries;
   return entries;
 }
 
-/** Entries of all synced DBIs. */
-export function countSynced(file: DataFile, meta: Meta): number {
-  return countEntries(syncedDbis(file, meta));
-}
-
 export type ScanOptions = {
+  readonly dbis: SyncedDbis;
   /** Becomes the page set of the state: the scan reads every page anyway. */
   readonly pages: PageSet;
   /** Entries of later transactions, and of transaction 0, are local changes unless they are echoes. */
@@ -80,10 +87,10 @@ export function scanLocalChanges(file: DataFile, meta: Meta, options: ScanOption
   let changes = 0;
   let low = false;
   invalid.clear();
-  const synced = syncedDbis(file, meta);
+  const synced = options.dbis;
   collectPages(file, meta, { pages: options.pages, skips: (name) => synced.has(name) });
   const onPage = addOnce(options.pages);
-  for (const [name, record] of synced) {
+  for (const [name, { record }] of synced) {
     const cursor = new PageCursor(file, record, onPage);
     while (cursor.next()) {
       const { valueBuffer, valueStart, valueEnd } = cursor;

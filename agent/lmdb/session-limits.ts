@@ -1,8 +1,18 @@
 /** Writes of one merge that are held in memory; a larger merge is checked whole first and then applied in slices. */
-export const WRITE_SET_BYTES = 24 * 1024 * 1024;
+export const WRITE_SET_BYTES = 8 * 1024 * 1024;
 /** Values of regressed entries held at once; more of them are put back in several rounds. */
 export const REGRESSION_BYTES = 8 * 1024 * 1024;
 /** Rounds of putting back before the rest waits for the next detection. */
 export const MAX_PUT_BACK_ROUNDS = 1000;
+/** Keys of registers that are behind the application, as found by diffs; more of them are found by comparing all. */
+export const BEHIND_BYTES = 8 * 1024 * 1024;
+/** Keys that a comparison of everything collects before they are stamped. */
+export const COMPARE_BYTES = 4 * 1024 * 1024;
+/** Registers that a transaction with other work may stamp: a few milliseconds; more of them go first, by themselves. */
+export const STAMPS_WITH_MERGE = 2000;
+/** Transactions of catching up with the application before it waits for the next detection. */
+export const MAX_CATCH_UP_ROUNDS = 1000;
+/** Of the time that the lock may be held, the part in which registers are stamped; the rest is for the commit. */
+export const STAMP_PART = 0.3;
 /** The clock is looked at after this many writes of a transaction. */
 export const WRITES_PER_CLOCK_LOOK = 64;

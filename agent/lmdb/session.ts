@@ -7,13 +7,23 @@ import { LocalChanges } from './local-changes.ts';
 import type { DatabaseOptions, Detection } from './local-database.ts';
 import type { DataFile, Meta } from './page.ts';
 import { Pin } from './pin.ts';
-import { OwnWrites } from './own-writes.ts';
+import { OwnWrites, WrittenValues } from './own-writes.ts';
 import { putBack } from './put-back.ts';
+import { nativeTargets, type FindTarget } from './merge-target.ts';
 import { sessionTxn, type SessionTxn } from './session-txn.ts';
 import { diffPages } from './page-diff.ts';
 import { PageSet } from './page-set.ts';
-import { countSynced, mayHaveVanished, scanLocalChanges, type ScanResult } from './scan.ts';
-import { MAX_PUT_BACK_ROUNDS, REGRESSION_BYTES } from './session-limits.ts';
+import {
+  countEntries,
+  mayHaveVanished,
+  nativeDbis,
+  scanLocalChanges,
+  type ScanResult,
+  type SyncedDbis,
+} from './scan.ts';
+import { MAX_PUT_BACK_ROUNDS, REGRESSION_BYTES, STAMP_PART } from './session-limits.ts';
+import { openShadow, type Shadow, type StampOptions } from './shadow.ts';
+import { catchUp, compareAll, transactCaughtUp } from './shadow-update.ts';
 import {
   isRenumbered,
   SyncStateReader,
@@ -41,6 +51,8 @@ export class Session {
   #pages = new PageSet();
   #state: SyncState;
   readonly #states = new SyncStateReader();
+  /** Where the application keeps no registers: those that we keep for it. */
+  readonly #shadow: Shadow | undefined;
   readonly #own = new OwnWrites();
   /** Full snapshots that are being encoded: their pins cannot outlive this opening of the LMDB. */
   #retained = 0;
@@ -62,6 +74,7 @@ export class Session {
     this.#dataTxnId = this.#basis.txnId;
     this.#state = this.#states.read(this.file, this.#basis);
     this.#uploadedTxn = this.#state.uploadedTxn;
+    this.#shadow = openShadow(parts.options, this.#state);
     this.changes = new LocalChanges({
       pendingBytesMax: parts.options.pendingBytesMax,
       maxTsNs: this.#state.maxTsNs,
@@ -106,7 +119,23 @@ export class Session {
   }
 
   get hasData(): boolean {
-    return countSynced(this.file, this.#basis) > 0;
+    return this.entries > 0;
+  }
+
+  /** Registers of the basis, tombstones included. */
+  get entries(): number {
+    return countEntries(this.synced(this.#basis));
+  }
+
+  /** The DBIs that hold the registers of a state. */
+  synced(meta: Meta): SyncedDbis {
+    if (this.#shadow === undefined) return nativeDbis(this.file, meta);
+    return this.#shadow.synced(this.file, meta, this.changes.droppedDbis);
+  }
+
+  /** Where the entries of an object go. */
+  get targets(): FindTarget {
+    return this.#shadow?.targets ?? nativeTargets(this.options.createFlags);
   }
 
   /** The vector was emptied since the last {@link takeDetection}. */
@@ -147,11 +176,10 @@ export class Session {
         this.#putBackWithoutMoving();
       }
     }
-    if (this.changes.regressed.size === 0) return;
     try {
-      this.transact(() => undefined);
+      this.requireRepaired();
     } catch (error) {
-      // Kept, and tried again at the next refresh; until then no full snapshot goes out.
+      // Kept, and tried again at the next refresh; until then nothing goes out.
       if (!(error instanceof SyncError) || !error.retryable) throw error;
     }
   }
@@ -159,12 +187,7 @@ export class Session {
   /** A pin at the basis, held until it is released, however far this session's pin moves meanwhile. */
   retainPin(): { meta: Meta; release(): void } {
     const pin = this.#pin;
-    if (pin.meta.txnId !== this.#basis.txnId) {
-      throw new SyncError('TRANSACTION_FAILED', 'the newest state could not be pinned', {
-        retryable: true,
-      });
-    }
-    pin.retain();
+    pin.retainAt(this.#basis);
     this.#retained += 1;
     const release = () => {
       this.#retained -= 1;
@@ -173,9 +196,14 @@ export class Session {
     return { meta: pin.meta, release };
   }
 
-  /** Errors: MAP_FULL or TRANSACTION_FAILED while a regressed entry could not be put back. */
+  /** Errors: MAP_FULL or TRANSACTION_FAILED while a regressed entry could not be put back, or a register stamped. */
   requireRepaired(): void {
     if (this.changes.regressed.size > 0) this.transact(() => undefined);
+    if (this.#shadow !== undefined) catchUp(this.#shadow, this);
+  }
+
+  stampSome(): void {
+    this.#transactOnce(() => undefined, this.options.maxLockHoldMs * STAMP_PART);
   }
 
   markUploaded(txnId: number): void {
@@ -223,17 +251,28 @@ export class Session {
    * as the old side of that diff, so that an application's write in between is still seen.
    */
   transact<T>(work: (txn: SessionTxn) => T): WriteOutcome<T> {
-    const written = new ValueMap();
+    if (this.#shadow === undefined) return this.#transactOnce(work);
+    return transactCaughtUp(this.#shadow, this, () => this.#transactOnce(work));
+  }
+
+  /** `stampMs`: stamp only for so long, and leave the rest of what is behind. */
+  #transactOnce<T>(work: (txn: SessionTxn) => T, stampMs?: number): WriteOutcome<T> {
+    const written = new WrittenValues();
     const outcome = this.environment.write((txn) => {
       this.#advanceInside(txn);
-      const onlyMerged = this.#putRegressed(txn, written) === 0;
+      const repaired = this.#shadow?.stamp(txn, this.#stampOptions(written, stampMs));
+      const local = repaired?.local ?? this.#putRegressed(txn, written);
+      const onlyMerged = local.size === 0;
       const own = { written, onlyMerged, quietSince: this.#own.quietSince(txn, onlyMerged) };
-      const result = work(sessionTxn(txn, { ...own, state: this.#state }));
-      return { result, own };
+      const alsoPut = this.#shadow?.mainWriter(txn, { file: this.file, local });
+      const result = work(sessionTxn(txn, { ...own, state: this.#state, local, alsoPut }));
+      return { result, own, repaired };
     });
     // From here on it is committed.
-    const { result, own } = outcome.result;
-    this.#own.add({ ...own, txnId: outcome.txnId });
+    const { result, own, repaired } = outcome.result;
+    repaired?.committed(this.changes);
+    const { txnId } = outcome;
+    if (txnId !== undefined) this.#own.add({ ...own, txnId });
     this.changes.regressed = new ValueMap();
     this.#repin();
     return { ...outcome, result };
@@ -277,34 +316,47 @@ export class Session {
       read.close();
       throw error;
     }
-    const before = this.#pin;
+    this.#pin.release();
     this.#pin = new Pin(read);
-    before.release();
   }
 
   /** Moves the basis by a page diff. If it throws, nothing but the found regressions has changed. */
   #advance(to: Meta): void {
     if (to.txnId === this.#basis.txnId) return;
     const state = this.#states.read(this.file, to);
-    const classifier = new ChangeClassifier({
+    const own = this.#own.leftExactly(to);
+    if (own === undefined) {
+      this.#findChanges(to, state);
+    } else {
+      // Nobody else has committed: what differs is what we wrote, and only the pages must be followed.
+      diffPages(this.file, this.#basis, to, this.#pages, undefined);
+      if (own.written.dataChanged) this.#dataTxnId = to.txnId;
+    }
+    this.#basis = to;
+    this.#state = state;
+    this.#own.forgetOverlay();
+  }
+
+  #findChanges(to: Meta, state: SyncState): void {
+    const options = {
       merged: state.merged,
       overlay: this.#own.overlay,
       invalid: this.changes.invalid,
       futureFromNs: this.futureFromNs(),
       pendingBytesMax: this.options.pendingBytesMax,
       regressionBytesMax: REGRESSION_BYTES,
-    });
+    };
+    const shadow = this.#shadow;
+    const classifier = shadow?.classifier(this.file, to, options) ?? new ChangeClassifier(options);
     try {
       diffPages(this.file, this.#basis, to, this.#pages, classifier);
-      const overwritten = this.#own.findOverwritten(this.file, to);
+      // Both sides of what we wrote were compared in the diff.
+      const overwritten = shadow ? undefined : this.#own.findOverwritten(this.file, to);
       if (overwritten !== undefined) this.changes.addRegressed(overwritten);
     } finally {
       this.changes.addDiff(classifier);
     }
     if (classifier.dataChanged) this.#dataTxnId = to.txnId;
-    this.#basis = to;
-    this.#state = state;
-    this.#own.forgetOverlay();
   }
 
   #advanceInside(txn: WriteTxn): void {
@@ -319,23 +371,38 @@ export class Session {
   /** Too many to hold: these are put back first; the pin and the page set stay, and the same diff goes on after it. */
   #putBackWithoutMoving(): void {
     this.environment.write((txn) => {
-      this.#putRegressed(txn, new ValueMap());
+      this.#putRegressed(txn, new WrittenValues());
     });
     this.changes.regressed = new ValueMap();
   }
 
-  #putRegressed(txn: WriteTxn, written: ValueMap): number {
+  /** Returns what was put back. */
+  #putRegressed(txn: WriteTxn, written: WrittenValues): ValueMap {
+    const local = new ValueMap();
     const count = putBack(txn, {
       file: this.file,
       regressed: this.changes.regressed,
       droppedDbis: this.changes.droppedDbis,
       onPut: (dbiName, key, value) => {
-        written.set(dbiName, key, value);
+        written.add(dbiName, Buffer.from(key, 'latin1'), value);
+        local.set(dbiName, key, value);
         this.changes.pending.add(dbiName, key);
       },
     });
     this.changes.countPutBack(count);
-    return count;
+    return local;
+  }
+
+  #stampOptions(written: WrittenValues, stampMs: number | undefined): StampOptions {
+    const untilMs = stampMs === undefined ? undefined : performance.now() + stampMs;
+    const { file } = this;
+    return {
+      file,
+      written,
+      untilMs,
+      nowNs: this.#clock.nowNs(),
+      futureFromNs: this.futureFromNs(),
+    };
   }
 
   #scanAtStart(): void {
@@ -345,12 +412,13 @@ export class Session {
     if (renumbered) this.#uploadedTxn = undefined;
     const { entriesAtStop, vector } = this.#state;
     const { low, changes } = this.#scanSince(this.#uploadedTxn ?? 0, { ignoresMerged: renumbered });
-    const entries = countSynced(this.file, this.#basis);
+    const { entries } = this;
     const vanished = mayHaveVanished(entriesAtStop ?? entries, { entries, changes });
     if (renumbered) {
       this.#write({ together: this.#together(this.#state.vector, 0n), forgetMerged: true });
     }
     if ((low || vanished) && vector.size > 0) this.#forgetVector();
+    if (this.#shadow !== undefined) compareAll(this.#shadow, this, this.#shadow.behindAtStart);
   }
 
   /** Finds local changes without a diff; `low`: one of them may have replaced something newer. */
@@ -358,6 +426,7 @@ export class Session {
     // One walk for both: reading every page twice would double what a start costs.
     const pages = new PageSet();
     const scan = scanLocalChanges(this.file, this.#basis, {
+      dbis: this.synced(this.#basis),
       pages,
       sinceTxn,
       merged: options.ignoresMerged === true ? new TxnRanges() : this.#state.merged,
@@ -392,6 +461,7 @@ export class Session {
     this.#basis = read.meta;
     this.#state = this.#states.read(this.file, read.meta);
     this.#own.forgetOverlay();
+    this.#shadow?.behind.overflow();
     this.#dataTxnId = read.meta.txnId;
     if (this.#scanSince(since).low && vector.size > 0) this.#forgetVector();
   }

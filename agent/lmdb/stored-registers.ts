@@ -4,6 +4,13 @@ import { isAtKey } from './encode.ts';
 import type { DataFile, DbRecord } from './page.ts';
 import { PageCursor } from './page-cursor.ts';
 
+/** True if one native value (header and application value) wins over another one. */
+export function replaces(incoming: Buffer, stored: Buffer): boolean {
+  const view = newView();
+  showValue(view, incoming, 0, incoming.length);
+  return incomingWins(stored, 0, stored.length, view);
+}
+
 /** The stored values of one root, to compare native values with. Cheapest when keys ascend within a DBI. */
 export class StoredRegisters {
   readonly #file: DataFile;

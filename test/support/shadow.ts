@@ -1,0 +1,170 @@
+import { open, type Database, type RootDatabase } from 'lmdb';
+import { DirectLocalDatabase } from '../../agent/lmdb/direct-database.ts';
+import type { DatabaseOptions, LocalDatabase } from '../../agent/lmdb/local-database.ts';
+import { DataFile, listDbis } from '../../agent/lmdb/page.ts';
+import { PageCursor } from '../../agent/lmdb/page-cursor.ts';
+import type { Clock } from '../../protocol/time.ts';
+import { parseValueHeader } from '../../protocol/value-header.ts';
+import { databaseOptions } from './lmdb.ts';
+
+type Bytes = Database<Buffer, Buffer>;
+type Text = string | Buffer;
+
+/** LMDB's flags of a DBI, as options of the binding. */
+function creationOptions(flags: number): Record<string, unknown> {
+  return {
+    keyEncoding: (flags & 8) === 0 ? 'binary' : 'uint32',
+    reverseKey: (flags & 2) !== 0,
+    dupSort: (flags & 4) !== 0,
+    dupFixed: (flags & 16) !== 0,
+    integerDup: (flags & 32) !== 0,
+    reverseDup: (flags & 64) !== 0,
+  };
+}
+
+/** What a plain application does in one transaction. */
+export interface PlainTxn {
+  put(dbi: string, key: Text, value: Text): void;
+  /** Removes a key, or one value of it. */
+  remove(dbi: string, key: Text, value?: Text): void;
+  drop(dbi: string): void;
+}
+
+/** An application that knows nothing of headers, beside the agent; as `Application` of lmdb.ts, it never reads. */
+export class PlainApplication {
+  readonly #root: RootDatabase<Buffer, Buffer>;
+  readonly #dbis = new Map<string, Bytes>();
+
+  constructor(file: string, options: { mapSize?: number } = {}) {
+    this.#root = open<Buffer, Buffer>({
+      path: file,
+      noSubdir: true,
+      keyEncoding: 'binary',
+      encoding: 'binary',
+      cache: false,
+      overlappingSync: false,
+      noSync: true,
+      maxDbs: 64,
+      mapSize: options.mapSize ?? 256 * 1024 ** 2,
+    } as never);
+  }
+
+  create(dbi: string, flags: number): void {
+    this.#root.openDB({ name: dbi, encoding: 'binary', ...creationOptions(flags) } as never);
+    this.#open(dbi, (flags & 4) !== 0);
+  }
+
+  write(work: (txn: PlainTxn) => void): void {
+    this.#root.transactionSync(() => {
+      work({
+        put: (dbi, key, value) => {
+          this.#open(dbi).putSync(bytes(key), bytes(value));
+        },
+        remove: (dbi, key, value) => {
+          if (value === undefined) this.#open(dbi).removeSync(bytes(key));
+          else this.#open(dbi).removeSync(bytes(key), bytes(value) as never);
+        },
+        drop: (dbi) => {
+          this.#open(dbi).dropSync();
+          this.#dbis.delete(dbi);
+        },
+      });
+    });
+  }
+
+  put(dbi: string, key: Text, value: Text): void {
+    this.write((txn) => txn.put(dbi, key, value));
+  }
+
+  remove(dbi: string, key: Text, value?: Text): void {
+    this.write((txn) => txn.remove(dbi, key, value));
+  }
+
+  async close(): Promise<void> {
+    await this.#root.close();
+  }
+
+  #open(name: string, dupSort = false): Bytes {
+    let dbi = this.#dbis.get(name);
+    if (dbi === undefined) {
+      const options = { name, keyEncoding: 'binary', encoding: 'binary', dupSort };
+      dbi = this.#root.openDB<Buffer, Buffer>(options as never);
+      this.#dbis.set(name, dbi);
+    }
+    return dbi;
+  }
+}
+
+/** The agent's side of a file whose application keeps no headers, in this thread. */
+export function shadowDatabase(
+  file: string,
+  overrides: Partial<DatabaseOptions> & { clock: Clock },
+): LocalDatabase {
+  const { clock, ...rest } = overrides;
+  return new DirectLocalDatabase(
+    databaseOptions(file, { schemaTracksChanges: false, ...rest }),
+    clock,
+  );
+}
+
+/** One entry of a dump, as the fixtures' JSON has it: hex; a register has a time and flags. */
+export type DumpEntry = {
+  readonly key: string;
+  readonly value: string;
+  readonly timestampNano?: string;
+  readonly flags?: number;
+};
+
+export type DumpedDbi = {
+  readonly name: string;
+  readonly flags: number;
+  readonly entries: DumpEntry[];
+};
+
+/** Everything that a file holds but `_sync_state`, with the registers taken apart. */
+export function dumpLmdb(file: string): DumpedDbi[] {
+  using data = DataFile.open(file);
+  const dump: DumpedDbi[] = [];
+  for (const [name, record] of listDbis(data, data.readMeta())) {
+    if (name === '_sync_state') continue;
+    const entries: DumpEntry[] = [];
+    const cursor = new PageCursor(data, record);
+    while (cursor.next()) {
+      const key = cursor.keyBuffer.toString('hex', cursor.keyStart, cursor.keyEnd);
+      const value = Buffer.from(cursor.valueBuffer.subarray(cursor.valueStart, cursor.valueEnd));
+      entries.push(
+        name.startsWith('_sync_') ? register(key, value) : { key, value: value.toString('hex') },
+      );
+    }
+    dump.push({ name, flags: record.flags, entries });
+  }
+  return dump;
+}
+
+/** A dump as short text: DBI, key, value; registers as `value@time`, deletions as `x@time`. Keys and values as latin1. */
+export function dumpText(file: string): Record<string, Record<string, string>> {
+  const dump: Record<string, Record<string, string>> = {};
+  for (const { name, entries } of dumpLmdb(file)) {
+    const texts: Record<string, string> = {};
+    for (const { key, value, timestampNano, flags } of entries) {
+      const text = Buffer.from(value, 'hex').toString('latin1');
+      const at = timestampNano === undefined ? '' : `@${timestampNano}`;
+      const keyText = Buffer.from(key, 'hex').toString('latin1');
+      const before = texts[keyText];
+      texts[keyText] =
+        `${before === undefined ? '' : `${before},`}${flags === 1 ? 'x' : text}${at}`;
+    }
+    dump[name] = texts;
+  }
+  return dump;
+}
+
+function register(key: string, value: Buffer): DumpEntry {
+  const { timestampNs, flags, headerLength } = parseValueHeader(value);
+  const timestampNano = String(timestampNs);
+  return { key, timestampNano, flags, value: value.toString('hex', headerLength) };
+}
+
+function bytes(text: Text): Buffer {
+  return typeof text === 'string' ? Buffer.from(text, 'latin1') : text;
+}
