@@ -182,7 +182,7 @@ class Member {
     this.#detector = new ChangeDetector({
       path: database.options.noSubdir ? database.path : join(database.path, 'data.mdb'),
       pollIntervalMs: config.lmdbPollIntervalMs,
-      onChange: () => this.engine.noteChange(),
+      onChange: (txnId) => this.engine.noteChange(txnId),
     });
   }
 
@@ -355,11 +355,8 @@ function engineSettings(
     // Requests to a file system cost nothing.
     uploadMinIntervalMs: isLocal ? 0 : config.uploadMinIntervalMs,
     uploadBurst: config.uploadBurst,
-    lmdbPollIntervalMs: config.lmdbPollIntervalMs,
-    safetyListIntervalMs: config.storageSafetyListIntervalMs,
     persistIntervalMs: PERSIST_INTERVAL_MS,
     shutdownTimeoutMs: config.shutdownTimeoutMs,
-    maxClockSkewMs: config.maxClockSkewMs,
     spoolMemoryBytes: config.memorySpoolBytes,
     spoolFolder: config.spoolFolder || tmpdir(),
     downloadConcurrency: READ_AHEAD,

@@ -1,8 +1,9 @@
 import { z } from 'zod';
-import { SyncError } from '../../protocol/errors.ts';
+import { errorText, SyncError } from '../../protocol/errors.ts';
 import { bucketIdName } from '../../protocol/object-name.ts';
 import { bytesBody } from '../../protocol/storage/bodies.ts';
 import type { ObjectStore } from '../../protocol/storage/object-store.ts';
+import type { Logger } from '../log.ts';
 import { readBounded } from './read-bounded.ts';
 
 const schema = z.object({ version: z.literal(1), id: z.string().min(8).max(128) });
@@ -11,14 +12,32 @@ const MAX_BYTES = 4096;
 /** A bucket (or prefix) that nobody could give an id: agents without the right to create it, no compactor yet. */
 export const NO_BUCKET_ID = '';
 
+export type BucketIdOptions = {
+  readonly mayCreate: boolean;
+  /** The id of the bucket that was synced with before; undefined: none was. */
+  readonly known: string | undefined;
+  readonly randomBytes: (size: number) => Uint8Array;
+  readonly log: Logger;
+  readonly signal: AbortSignal;
+};
+
 /**
  * The random id of this bucket, created when it has none and this agent may. The vector and the uploaded marker
- * are facts about one bucket: with another id they are void.
+ * are facts about one bucket: with another id they are void. A damaged id counts as the one that is known: that it
+ * is another bucket is less likely than that one small object was hurt.
  */
-export async function requireBucketId(
-  store: ObjectStore,
-  options: { mayCreate: boolean; randomBytes: (size: number) => Uint8Array; signal: AbortSignal },
-): Promise<string> {
+export async function findBucketId(store: ObjectStore, options: BucketIdOptions): Promise<string> {
+  try {
+    return await readOrCreate(store, options);
+  } catch (error) {
+    if (!(error instanceof SyncError) || error.code !== 'MESSAGE_INVALID') throw error;
+    const fields = { error: errorText(error), hint: error.hint };
+    options.log.error(fields, 'cannot tell which bucket this is');
+    return options.known ?? NO_BUCKET_ID;
+  }
+}
+
+async function readOrCreate(store: ObjectStore, options: BucketIdOptions): Promise<string> {
   for (let attempt = 0; attempt < 3; attempt += 1) {
     const found = await store.get(bucketIdName(), { signal: options.signal });
     if (found !== undefined) return parseBucketId(await readBounded(found.body, MAX_BYTES));

@@ -1,7 +1,7 @@
 import { errorText } from '../../protocol/errors.ts';
 import type { ObjectName } from '../../protocol/object-name.ts';
 import type { Detection } from '../lmdb/local-database.ts';
-import { NO_BUCKET_ID, requireBucketId } from './bucket-id.ts';
+import { findBucketId, NO_BUCKET_ID } from './bucket-id.ts';
 import { runCleaner } from './cleaner.ts';
 import { ObjectMerger } from './object-merger.ts';
 import { Publisher } from './publisher.ts';
@@ -106,7 +106,10 @@ export class DatabaseEngine {
       // Every merge takes a diff first: what it found is to be sent.
       onDetection: (detection) => {
         publisher.noteDetection(detection);
-        if (!publisher.idle || this.#toldTxnId > detection.txnId) this.#changed.notify();
+        if (!publisher.idle) this.#changed.notify();
+      },
+      onIdle: () => {
+        if (this.#toldTxnId > this.#seenTxnId) this.#changed.notify();
       },
     });
     this.#merger = merger;
@@ -122,7 +125,11 @@ export class DatabaseEngine {
       this.#publishLoop(parts, running),
       this.#receiveLoop(parts, running, { bucketId: opened.bucketId, finished }),
       this.#persistLoop(parts, running),
-      runCleaner(this.#deps, { stored: publisher, mayClean: () => this.#passedOnce, signal: running }),
+      runCleaner(this.#deps, {
+        stored: publisher,
+        mayClean: () => this.#passedOnce,
+        signal: running,
+      }),
     ];
     try {
       await Promise.all(loops);
@@ -234,14 +241,16 @@ export class DatabaseEngine {
       ...(atStart ? { onOwnMerged: () => this.#allowUploads() } : {}),
     });
     this.#afterPass(parts, result, atStart);
-    if (!result.complete) throw new Error('some objects could not be merged in this pass');
+    if (result.retry) throw new Error('some objects could not be merged in this pass');
   }
 
   #afterPass({ publisher, tracker }: EngineParts, result: PassResult, atStart: boolean): void {
     publisher.reviewListing(result, { atStart });
-    if (!result.complete) return;
-    tracker.prune(finishedStreams(result).filter((stream) => stream !== publisher.ownStream));
-    this.#lastPassNs = result.startedNs;
+    if (result.retry) return;
+    if (result.complete) {
+      tracker.prune(finishedStreams(result).filter((stream) => stream !== publisher.ownStream));
+      this.#lastPassNs = result.startedNs;
+    }
     if (!this.#passedOnce) {
       this.#passedOnce = true;
       this.#deps.observer.started();
@@ -265,7 +274,7 @@ export class DatabaseEngine {
   ): Promise<void> {
     const { db, store, settings, randomBytes, log } = this.#deps;
     const mayCreate = !settings.receiveOnly;
-    const bucketId = await requireBucketId(store, { mayCreate, randomBytes, signal });
+    const bucketId = await findBucketId(store, { mayCreate, known, randomBytes, log, signal });
     if (known === bucketId) return;
     if (known !== undefined && known !== NO_BUCKET_ID) {
       log.warn(

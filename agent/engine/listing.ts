@@ -7,6 +7,8 @@ import type { ListedEvent } from './observer.ts';
 export type Listing = {
   /** Snapshots and deltas, in name order; bases are found through the manifest only. */
   readonly objects: readonly ListedObject[];
+  /** Etag of each base by name: whether one is needed says the manifest. */
+  readonly bases: ReadonlyMap<string, string>;
   /** The manifest's etag in this very listing, undefined when there is none. */
   readonly manifestEtag: string | undefined;
   /** True when all names came in one answer, so that the listing shows one moment. */
@@ -27,6 +29,7 @@ export async function listDatabase(
   signal: AbortSignal,
 ): Promise<Listing> {
   const objects: ListedObject[] = [];
+  const bases = new Map<string, string>();
   let manifestEtag: string | undefined;
   let count = 0;
   let bytes = 0;
@@ -39,11 +42,14 @@ export async function listDatabase(
     }
     const parsed = parseObjectName(info.name);
     if (parsed === undefined || parsed.database !== database) continue;
-    // The compactor's copy for upstream readers holds nothing that the base does not.
-    if (parsed.instance === COMPACTED_INSTANCE || parsed.kind === 'base') continue;
+    if (parsed.instance === COMPACTED_INSTANCE || parsed.kind === 'base') {
+      // The compactor's copy for upstream readers holds nothing that the base does not.
+      bases.set(info.name, info.etag);
+      continue;
+    }
     objects.push({ ...parsed, sizeBytes: info.sizeBytes, etag: info.etag });
   }
-  return { objects, manifestEtag, singlePage: count < NAMES_PER_PAGE, count, bytes };
+  return { objects, bases, manifestEtag, singlePage: count < NAMES_PER_PAGE, count, bytes };
 }
 
 export function describeListing(listing: Listing): ListedEvent {

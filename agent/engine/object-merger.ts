@@ -34,6 +34,7 @@ export class ObjectMerger {
   readonly #tracker: VectorTracker;
   readonly #memory: Semaphore;
   readonly #onDetection: (detection: Detection) => void;
+  readonly #onIdle: () => void;
   /** Name of each quarantined object and the etag of the bytes that were bad. */
   readonly #quarantined = new Map<string, string>();
   #merging: Promise<unknown> = Promise.resolve();
@@ -45,12 +46,15 @@ export class ObjectMerger {
       tracker: VectorTracker;
       memory: Semaphore;
       onDetection: (detection: Detection) => void;
+      /** No merge is under way any more, whatever became of the last one. */
+      onIdle: () => void;
     },
   ) {
     this.#deps = deps;
     this.#tracker = parts.tracker;
     this.#memory = parts.memory;
     this.#onDetection = parts.onDetection;
+    this.#onIdle = parts.onIdle;
   }
 
   /** True while the bytes of this etag are known to be bad. */
@@ -126,6 +130,7 @@ export class ObjectMerger {
       return await turn;
     } finally {
       this.#running -= 1;
+      if (this.#running === 0) this.#onIdle();
     }
   }
 

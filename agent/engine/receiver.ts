@@ -1,4 +1,4 @@
-import { errorText, isAbortError } from '../../protocol/errors.ts';
+import { errorText, isAbortError, SyncError } from '../../protocol/errors.ts';
 import { parseManifest, type Manifest } from '../../protocol/manifest.ts';
 import {
   manifestName,
@@ -19,8 +19,10 @@ const MANIFEST_MAX_BYTES = 8 * 1024 * 1024;
 const MAX_RESTARTS = 5;
 
 export type PassResult = {
-  /** Every listed object is merged, covered or quarantined. */
+  /** Every listed object, and the published base, is merged, covered or (objects only) quarantined. */
   readonly complete: boolean;
+  /** Something could not be fetched or merged at this moment: the pass is worth repeating soon. */
+  readonly retry: boolean;
   readonly listing: Listing;
   readonly manifest: Manifest | undefined;
   /** Wall clock just before the LIST. */
@@ -42,6 +44,7 @@ export class Receiver {
   readonly #merger: ObjectMerger;
   readonly #ownStream: StreamId;
   #manifest: { etag: string; manifest: Manifest } | undefined;
+  #manifestDamaged = false;
 
   constructor(
     deps: EngineDeps,
@@ -122,18 +125,23 @@ export class Receiver {
     }
     observer.listed(describeListing(listing));
 
-    let complete = true;
-    if (manifest !== undefined) complete = await this.#mergeBase(manifest, signal);
-    if (!(await this.#mergeListed(listing, options))) complete = false;
+    const base =
+      manifest === undefined ? 'merged' : await this.#mergeBase(manifest, listing, signal);
+    const merged = await this.#mergeListed(listing, options);
+    const retry = base === 'failed' || !merged;
+    const complete = !retry && base === 'merged' && !this.#manifestDamaged;
 
-    const etags = new Map(listing.objects.map((object) => [object.name, object.etag]));
+    const etags = new Map(listing.bases);
+    for (const object of listing.objects) etags.set(object.name, object.etag);
     this.#merger.releaseExcept((name) => {
       const object = parseObjectName(name);
       if (object === undefined) return false;
-      if (object.kind === 'base') return true;
-      return etags.has(name) && !this.#tracker.has(object);
+      const isWanted = listing.bases.has(name)
+        ? manifest?.base === name || manifest?.level1.includes(name) === true
+        : !this.#tracker.has(object);
+      return isWanted && this.#merger.isQuarantined(name, etags.get(name));
     });
-    return { complete, listing, manifest, startedNs, vectorBefore };
+    return { complete, retry, listing, manifest, startedNs, vectorBefore };
   }
 
   /**
@@ -143,47 +151,66 @@ export class Receiver {
   async #readManifest(listing: Listing, signal: AbortSignal): Promise<Manifest | undefined> {
     const { store, settings } = this.#deps;
     if (listing.singlePage) {
-      if (listing.manifestEtag === undefined) return undefined;
+      if (listing.manifestEtag === undefined) {
+        this.#manifestDamaged = false;
+        return undefined;
+      }
       if (this.#manifest?.etag === listing.manifestEtag) return this.#manifest.manifest;
     }
     const got = await store.get(manifestName(settings.database), { signal });
     if (got === undefined) return undefined;
-    const manifest = parseManifest(await readBounded(got.body, MANIFEST_MAX_BYTES));
-    this.#manifest = { etag: got.etag, manifest };
-    return manifest;
+    try {
+      const manifest = parseManifest(await readBounded(got.body, MANIFEST_MAX_BYTES));
+      this.#manifest = { etag: got.etag, manifest };
+      this.#manifestDamaged = false;
+      return manifest;
+    } catch (error) {
+      if (!(error instanceof SyncError) || error.code !== 'MESSAGE_INVALID') throw error;
+      // One damaged object must not stop the others; but until it is mended no pass counts as complete.
+      if (!this.#manifestDamaged) {
+        this.#deps.log.error(
+          { filename: manifestName(settings.database), error: errorText(error), hint: error.hint },
+          'the manifest is damaged: what was compacted cannot be read; run the compactor again',
+        );
+      }
+      this.#manifestDamaged = true;
+      return undefined;
+    }
   }
 
-  /** Merges the published state unless the vector covers it; false when it cannot be read now. */
-  async #mergeBase(manifest: Manifest, signal: AbortSignal): Promise<boolean> {
-    if (isCoveredBy(manifest.vector, this.#tracker.vector)) return true;
+  /** Merges the published state unless the vector covers it. */
+  async #mergeBase(
+    manifest: Manifest,
+    listing: Listing,
+    signal: AbortSignal,
+  ): Promise<'merged' | 'quarantined' | 'failed'> {
+    if (isCoveredBy(manifest.vector, this.#tracker.vector)) return 'merged';
     const names = [manifest.base, ...manifest.level1];
     for (const [index, name] of names.entries()) {
       const parsed = parseObjectName(name);
-      if (parsed === undefined) {
-        this.#deps.log.error({ name }, 'the manifest names an object that cannot be');
-        return false;
+      if (parsed === undefined || this.#merger.isQuarantined(name, listing.bases.get(name))) {
+        return 'quarantined';
       }
-      if (this.#merger.isQuarantined(name, undefined)) return false;
       // Only with the last part is the state whole; before that the vector must not move.
       const last = index === names.length - 1;
       const got = await this.#fetchListed(parsed, signal);
-      if (got === undefined) return false;
+      if (got === undefined) return 'failed';
       if (got.kind === 'missing') throw new PassRestart('base');
-      if (got.kind === 'quarantined') return false;
+      if (got.kind === 'quarantined') return 'quarantined';
       const { fetched } = got;
       const vector: VersionVector = last ? manifest.vector : new Map();
       const absorbed = { stream: parsed.stream, seq: parsed.seq, vector };
       try {
         const merged = await this.#merger.merge({ ...fetched, absorbed }, signal);
-        if (merged === 'quarantined') return false;
+        if (merged === 'quarantined') return 'quarantined';
       } catch (error) {
         this.#rethrowIfStopping(error, signal);
-        return false;
+        return 'failed';
       } finally {
         await fetched.release();
       }
     }
-    return true;
+    return 'merged';
   }
 
   async #mergeListed(
