@@ -92,19 +92,40 @@ describe('Wakeup', () => {
   test('a notice before the wait is not lost', async () => {
     const wakeup = new Wakeup();
     wakeup.notify();
-    await wakeup.wait(new AbortController().signal, 1e6, never);
+    const { signal } = new AbortController();
+    await expect(wakeup.wait(signal, Number.POSITIVE_INFINITY, never)).resolves.toBeUndefined();
   });
 
-  test('wakes by a notice, by time and by abort', async () => {
+  test('one notice ends one wait', async () => {
     const wakeup = new Wakeup();
-    const stop = new AbortController();
-    const noticed = wakeup.wait(stop.signal, 1e6, never);
+    const { signal } = new AbortController();
     wakeup.notify();
-    await noticed;
-    await wakeup.wait(stop.signal, 5, () => Promise.resolve());
-    const aborted = wakeup.wait(stop.signal, 1e6, never);
-    stop.abort(new Error('stopped'));
-    await aborted;
+    await wakeup.wait(signal, 1e6, never);
+    let woken = false;
+    const second = wakeup.wait(signal, 1e6, never).then(() => (woken = true));
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(woken).toBe(false);
+    wakeup.notify();
+    await second;
+  });
+
+  test.each([1e6, Number.POSITIVE_INFINITY])(
+    'wakes by a notice and by abort, limit %p',
+    async (limit) => {
+      const wakeup = new Wakeup();
+      const stop = new AbortController();
+      const noticed = wakeup.wait(stop.signal, limit, never);
+      wakeup.notify();
+      await expect(noticed).resolves.toBeUndefined();
+      const aborted = wakeup.wait(stop.signal, limit, never);
+      stop.abort(new Error('stopped'));
+      await expect(aborted).resolves.toBeUndefined();
+    },
+  );
+
+  test('wakes by time', async () => {
+    const { signal } = new AbortController();
+    await expect(new Wakeup().wait(signal, 5, () => Promise.resolve())).resolves.toBeUndefined();
   });
 });
 
