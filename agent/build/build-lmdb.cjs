@@ -70,7 +70,8 @@ async function requireCompilers() {
 
 async function main() {
   const wanted = `lmdb ${require(path.join(lmdbRoot, 'package.json')).version} data-v1 ${process.arch}\n`;
-  if (fs.existsSync(target) && fs.existsSync(stamp) && fs.readFileSync(stamp, 'utf8') === wanted) return;
+  if (fs.existsSync(target) && fs.existsSync(stamp) && fs.readFileSync(stamp, 'utf8') === wanted)
+    return;
 
   await requireCompilers();
   const startedMs = Date.now();
@@ -91,18 +92,34 @@ async function main() {
       for (let source = queue.shift(); source !== undefined; source = queue.shift()) {
         const isCxx = source.endsWith('.cpp');
         const flags = [...(isCxx ? CXX_FLAGS : []), ...COMMON_FLAGS, ...defines, ...includes];
-        await run(isCxx ? cxx : cc, [...flags, '-c', path.join(lmdbRoot, source), '-o', objectOf(source)]);
+        await run(isCxx ? cxx : cc, [
+          ...flags,
+          '-c',
+          path.join(lmdbRoot, source),
+          '-o',
+          objectOf(source),
+        ]);
       }
     };
     await Promise.all(Array.from({ length: os.availableParallelism() }, compileRest));
     fs.mkdirSync(path.dirname(target), { recursive: true });
     const linked = path.join(objects, 'lmdb.node');
-    await run(cxx, ['-shared', '-pthread', '-fPIC', '-fvisibility=hidden', ...SOURCES.map(objectOf), '-o', linked]);
+    await run(cxx, [
+      '-shared',
+      '-pthread',
+      '-fPIC',
+      '-fvisibility=hidden',
+      ...SOURCES.map(objectOf),
+      '-o',
+      linked,
+    ]);
     // Copy then rename: a process that has the old addon mapped keeps its file.
     fs.copyFileSync(linked, `${target}.tmp`);
     fs.renameSync(`${target}.tmp`, target);
     fs.writeFileSync(stamp, wanted);
-    console.log(`lmdb built for the v1 data format in ${((Date.now() - startedMs) / 1000).toFixed(1)} s`);
+    console.log(
+      `lmdb built for the v1 data format in ${((Date.now() - startedMs) / 1000).toFixed(1)} s`,
+    );
   } finally {
     fs.rmSync(objects, { recursive: true, force: true });
   }
