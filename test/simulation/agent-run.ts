@@ -1,10 +1,11 @@
 import { DatabaseEngine } from '../../agent/engine/database-engine.ts';
 import type { SyncObserver } from '../../agent/engine/observer.ts';
 import { Semaphore } from '../../agent/engine/semaphore.ts';
-import type { EngineSettings, Sleep } from '../../agent/engine/types.ts';
+import type { EngineDeps, EngineSettings, Sleep } from '../../agent/engine/types.ts';
 import { DirectLocalDatabase } from '../../agent/lmdb/direct-database.ts';
 import type { DatabaseOptions, LocalDatabase } from '../../agent/lmdb/local-database.ts';
 import type { LogFields, Logger } from '../../agent/log.ts';
+import { SyncError } from '../../protocol/errors.ts';
 import type { ObjectStore } from '../../protocol/storage/object-store.ts';
 import type { Clock } from '../../protocol/time.ts';
 import type { SeededRandom } from './random.ts';
@@ -19,7 +20,11 @@ export type RunOptions = {
   readonly store: ObjectStore;
   readonly clock: Clock;
   readonly random: SeededRandom;
+  /** Whether the next call to the LMDB fails, as with a full map, before it has done anything. */
+  readonly databaseFails: (call: string) => boolean;
   readonly onLog: (text: string) => void;
+  /** Objects stay this long after they became superfluous; undefined: this agent deletes nothing. */
+  readonly mustKeepMs: number | undefined;
 };
 
 /**
@@ -44,7 +49,7 @@ export class AgentRun {
     const { settings, clock, random } = options;
     this.settings = settings;
     this.#database = new DirectLocalDatabase(options.database, clock);
-    this.#local = this.#abandonable(this.#database);
+    this.#local = this.#abandonable(failing(this.#database, options.databaseFails));
     const deps = {
       settings,
       db: this.#local,
@@ -55,6 +60,7 @@ export class AgentRun {
       random: random.next,
       log: logger(options.onLog),
       observer: this.#observer(),
+      cleaning: options.mustKeepMs === undefined ? undefined : cleaning(options.mustKeepMs),
     };
     this.engine = new DatabaseEngine(deps, { memory: new Semaphore(4) });
     this.#running = this.engine.run(this.#stopping.signal).then(
@@ -170,6 +176,19 @@ const SILENT: SyncObserver = {
   twinSeen: noop,
 };
 
+function cleaning(mustKeepMs: number): NonNullable<EngineDeps['cleaning']> {
+  return {
+    settings: { intervalMs: 1, mustKeepMs, removeOldInstancesMs: 200 },
+    observer: {
+      listed: noop,
+      listFailed: noop,
+      deleted: noop,
+      deleteFailed: noop,
+      finished: noop,
+    },
+  };
+}
+
 function logger(onLog: (text: string) => void): Logger {
   const write = (level: string) => (fields: LogFields, text: string) => {
     onLog(`${level} ${text} ${Object.values(fields).map(String).join(' ')}`);
@@ -182,6 +201,31 @@ function logger(onLog: (text: string) => void): Logger {
     child: () => log,
   };
   return log;
+}
+
+const CALLS_THAT_MAY_FAIL = new Set<string | symbol>([
+  'detect',
+  'encodeDelta',
+  'encodeSnapshot',
+  'merge',
+  'persist',
+]);
+
+/** The same LMDB, some of whose calls fail. */
+function failing(database: LocalDatabase, fails: (call: string) => boolean): LocalDatabase {
+  return new Proxy(database, {
+    get(inner, property) {
+      const value: unknown = Reflect.get(inner, property);
+      if (typeof value !== 'function') return value;
+      return (...args: unknown[]) => {
+        if (CALLS_THAT_MAY_FAIL.has(property) && fails(String(property))) {
+          const what = `the map is full (injected fault: ${String(property)})`;
+          return Promise.reject(new SyncError('MAP_FULL', what, { retryable: true }));
+        }
+        return Reflect.apply(value as () => unknown, inner, args);
+      };
+    },
+  });
 }
 
 function never<T>(): Promise<T> {

@@ -19,6 +19,10 @@ export type Traits = {
   readonly instances: readonly string[];
   readonly keys: readonly string[];
   readonly faultRate: number;
+  readonly databaseFaultRate: number;
+  readonly damages: boolean;
+  /** Of the agents' cleaners; undefined: they have none. */
+  readonly mustKeepMs: number | undefined;
   readonly maxDeltas: number;
   readonly persistIntervalMs: number;
   readonly pendingBytesMax: number;
@@ -103,6 +107,8 @@ export class Fleet {
       store: this.store,
       clock: host.clock,
       random: this.random.fork(),
+      mustKeepMs: traits.mustKeepMs,
+      databaseFails: () => !this.isHealing && this.#faults.chance(traits.databaseFaultRate),
       onLog: (text) => {
         if (process.env.SIMULATION_LOG !== undefined || BUGS.test(text)) {
           this.log(`    ${host.label} ${run}: ${text}`);
@@ -219,6 +225,9 @@ export function drawTraits(random: SeededRandom): Traits {
     }[instances],
     keys: Array.from({ length: keyCount }, (_, i) => `${i % 3 === 2 ? 'names' : 'zones'}/k${i}`),
     faultRate: random.pick([0, 0.1, 0.3]),
+    databaseFaultRate: random.pick([0, 0, 0.05, 0.2]),
+    damages: random.chance(0.5),
+    mustKeepMs: random.pick([undefined, undefined, 0, 50]),
     maxDeltas: random.pick([2, 5, 1000]),
     persistIntervalMs: random.pick([1, 20, 1_000_000]),
     pendingBytesMax: random.pick([40, 1 << 20, 1 << 20]),

@@ -179,10 +179,13 @@ async function landLate(fleet: Fleet): Promise<void> {
   if (landed > 0) fleet.log(`${landed} hung requests land`);
 }
 
+/** Mostly what is new: the rest has been read by everybody. */
 async function damage(fleet: Fleet): Promise<void> {
-  const { random, bucket } = fleet;
-  const names = (await bucket.names()).filter((name) => name.endsWith('.pb.gz'));
-  if (names.length === 0 || fleet.traits.faultRate === 0) return;
+  const { random, bucket, ledger } = fleet;
+  const newest = [...ledger.objects.keys()].slice(-2);
+  const all = (await bucket.names()).filter((name) => name.endsWith('.pb.gz'));
+  const names = random.chance(0.7) ? newest : all;
+  if (names.length === 0 || !fleet.traits.damages) return;
   const name = random.pick(names);
   await bucket.damage(name, (bound) => random.below(bound));
   fleet.log(`damaged: ${name}`);
@@ -223,8 +226,8 @@ const STEPS = {
   clone: [1, clone],
   skew: [2, skew],
   landLate: [3, landLate],
-  damage: [2, damage],
-  repair: [1, repair],
+  damage: [5, damage],
+  repair: [2, repair],
   startCompaction: [4, startCompaction],
   killCompaction: [1, killCompaction],
   advance: [6, advance],

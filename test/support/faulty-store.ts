@@ -36,6 +36,8 @@ export class FaultyStore implements ObjectStore {
   };
   readonly #late: (() => Promise<unknown>)[] = [];
   plan: FaultPlan;
+  /** Sees every attempt to store an object, before anything happens to it. */
+  onCreate: (name: string, bytes: Uint8Array) => void = () => undefined;
   /** How long each half of a slow call takes. */
   pause: () => Promise<void> = nextTurn;
 
@@ -78,6 +80,7 @@ export class FaultyStore implements ObjectStore {
 
   async create(name: string, body: ObjectBody, signal: AbortSignal): Promise<'stored' | 'exists'> {
     const bytes = await collect(body);
+    this.onCreate(name, bytes.bytes);
     return this.#run('create', name, (late) =>
       this.#inner.create(name, bytes, late ? NEVER_ABORTED : signal),
     );
@@ -152,11 +155,12 @@ function nextTurn(): Promise<void> {
 }
 
 /** The same bytes, whatever becomes of the original body meanwhile. */
-async function collect(body: ObjectBody): Promise<ObjectBody> {
+async function collect(body: ObjectBody): Promise<ObjectBody & { readonly bytes: Uint8Array }> {
   const chunks: Uint8Array[] = [];
   for await (const chunk of body.open()) chunks.push(Uint8Array.from(chunk));
   const bytes = Buffer.concat(chunks);
   return {
+    bytes,
     sizeBytes: bytes.length,
     open: async function* open() {
       yield bytes;

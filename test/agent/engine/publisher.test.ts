@@ -1,0 +1,167 @@
+import { QuietFleet, shortName } from '../../simulation/quiet-fleet.ts';
+
+let fleet: QuietFleet;
+/** Attempts to store objects, with their bytes. */
+let attempts: { name: string; bytes: string }[];
+
+beforeEach(() => {
+  fleet = new QuietFleet();
+  attempts = [];
+  fleet.store.onCreate = (name, bytes) => {
+    if (name.endsWith('.pb.gz'))
+      attempts.push({ name, bytes: Buffer.from(bytes).toString('base64') });
+  };
+});
+
+afterEach(() => fleet.dispose());
+
+async function startedA(overrides: Parameters<QuietFleet['start']>[1] = {}) {
+  const run = fleet.start(fleet.a, overrides);
+  await fleet.until('the start of A', () => run.isStarted);
+  return run;
+}
+
+test('the first object of an LMDB is a full snapshot, what follows are deltas', async () => {
+  await startedA();
+  fleet.write(fleet.a, 'k', '1');
+  await fleet.until('the first object', () => fleet.stored().length === 1);
+  fleet.write(fleet.a, 'k', '2');
+  await fleet.until('the second object', () => fleet.stored().length === 2);
+  fleet.write(fleet.a, 'k', undefined);
+  await fleet.until('the third object', () => fleet.stored().length === 3);
+  expect(fleet.stored()).toEqual(['a.1 snapshot', 'a.2 delta', 'a.3 delta']);
+});
+
+test('an empty LMDB has nothing to say', async () => {
+  await startedA();
+  await fleet.rest();
+  expect(attempts).toEqual([]);
+});
+
+test.each(['fail', 'answer lost', 'lands later'] as const)(
+  'a PUT that ends with "%s" is repeated with the same name and bytes until it is stored',
+  async (fault) => {
+    await startedA();
+    let failures = 3;
+    fleet.store.plan = (call) => (call === 'create' && failures-- > 0 ? fault : 'none');
+    fleet.write(fleet.a, 'k', '1');
+    await fleet.until('the object', () => attempts.length === 4);
+    fleet.write(fleet.a, 'k', '2');
+    await fleet.until('the next object', () => fleet.stored().length === 2);
+    await fleet.store.landLate();
+    expect(new Set(attempts.slice(0, 4).map(({ name }) => name)).size).toBe(1);
+    expect(new Set(attempts.slice(0, 4).map(({ bytes }) => bytes)).size).toBe(1);
+    expect(fleet.stored()).toEqual(['a.1 snapshot', 'a.2 delta']);
+  },
+);
+
+test('the next PUT begins when the one before is acknowledged, and holds all that changed meanwhile', async () => {
+  await startedA();
+  let letGo: () => void = () => undefined;
+  const held = new Promise<void>((resolve) => {
+    letGo = resolve;
+  });
+  fleet.store.plan = (call) => (call === 'create' ? 'slow' : 'none');
+  fleet.store.pause = () => held;
+  fleet.write(fleet.a, 'k', '1');
+  await fleet.until('the first attempt', () => attempts.length === 1);
+  for (let change = 2; change < 6; change += 1) {
+    fleet.write(fleet.a, `k${change}`, `${change}`);
+    await fleet.rest();
+  }
+  expect(attempts).toHaveLength(1);
+  fleet.store.plan = () => 'none';
+  letGo();
+  await fleet.until('the second object', () => fleet.stored().length === 2);
+  await fleet.rest();
+  expect(attempts.map(({ name }) => shortName(name))).toEqual(['a.1 snapshot', 'a.2 delta']);
+  const second = fleet.ledger.objects.get(attempts[1]?.name ?? '');
+  expect([...(second?.content.keys() ?? [])]).toEqual([
+    'zones/k2',
+    'zones/k3',
+    'zones/k4',
+    'zones/k5',
+  ]);
+});
+
+test('a long stream of changes costs one object per interval after the burst', async () => {
+  await startedA({ uploadMinIntervalMs: 1000, uploadBurst: 2 });
+  for (let change = 0; change < 6; change += 1) {
+    fleet.write(fleet.a, `k${change}`, 'x');
+    await fleet.rest();
+  }
+  expect(fleet.stored()).toEqual(['a.1 snapshot', 'a.2 delta']);
+  fleet.clock.advanceMs(1000);
+  await fleet.until('the third object', () => fleet.stored().length === 3);
+  await fleet.rest();
+  const third = [...fleet.ledger.objects.values()][2];
+  expect([...(third?.content.keys() ?? [])]).toEqual([
+    'zones/k2',
+    'zones/k3',
+    'zones/k4',
+    'zones/k5',
+  ]);
+});
+
+test('a full snapshot follows when there are many deltas', async () => {
+  await startedA({ maxDeltas: 2 });
+  for (let change = 1; change <= 3; change += 1) {
+    fleet.write(fleet.a, `k${change}`, 'x');
+    await fleet.until('its object', () => fleet.stored().length >= change);
+  }
+  await fleet.until('the full snapshot', () => fleet.stored().length === 4);
+  fleet.write(fleet.a, 'k', 'x');
+  await fleet.until('the next delta', () => fleet.stored().length === 5);
+  expect(fleet.stored()).toEqual([
+    'a.1 snapshot',
+    'a.2 delta',
+    'a.3 delta',
+    'a.4 snapshot',
+    'a.5 delta',
+  ]);
+});
+
+test('own objects that are gone from the bucket are sent again as a full snapshot', async () => {
+  const run = await startedA();
+  fleet.write(fleet.a, 'k', '1');
+  await fleet.until('the first object', () => fleet.stored().length === 1);
+  fleet.write(fleet.a, 'k', '2');
+  await fleet.until('the second object', () => fleet.stored().length === 2);
+  const [, second = ''] = fleet.storedNames();
+  await fleet.bucket.delete(second, new AbortController().signal);
+  run.engine.noteListing();
+  await fleet.until('the full snapshot', () => fleet.stored().length === 3);
+  expect(fleet.stored()[2]).toBe('a.3 snapshot');
+});
+
+test('objects that a published base covers are not missed', async () => {
+  const run = await startedA();
+  fleet.write(fleet.a, 'k', '1');
+  await fleet.until('the first object', () => fleet.stored().length === 1);
+  fleet.startCompaction();
+  await fleet.compactionsEnded();
+  fleet.startCompaction();
+  await fleet.compactionsEnded();
+  expect((await fleet.bucket.names()).map(shortName)).not.toContain('a.1 snapshot');
+  run.engine.noteListing();
+  await fleet.rest();
+  expect(fleet.stored()).toEqual(['a.1 snapshot']);
+});
+
+test('what was merged from others is not sent', async () => {
+  await startedA();
+  const b = fleet.start(fleet.b);
+  fleet.write(fleet.a, 'k', '1');
+  await fleet.until('the first object', () => fleet.stored().length === 1);
+  b.engine.noteListing();
+  await fleet.until('the merge', () => fleet.read(fleet.b, 'k') === '1');
+  fleet.b.tellChange();
+  await fleet.rest();
+  fleet.write(fleet.b, 'k2', '2');
+  await fleet.until('the object of B', () => fleet.stored().length === 2);
+  fleet.write(fleet.b, 'k3', '3');
+  await fleet.until('the delta of B', () => fleet.stored().length === 3);
+  expect(fleet.stored()).toEqual(['a.1 snapshot', 'b.1 snapshot', 'b.2 delta']);
+  const delta = [...fleet.ledger.objects.values()][2];
+  expect([...(delta?.content.keys() ?? [])]).toEqual(['zones/k3']);
+});
