@@ -46,7 +46,7 @@ export class Fleet {
   readonly store: FaultyStore;
   readonly hosts: Host[] = [];
   readonly history: string[] = [];
-  readonly #folder = scratchFolder();
+  readonly folder = scratchFolder();
   readonly #faults: SeededRandom;
   readonly #compactions = new Set<Promise<void>>();
   #compactionStop = new AbortController();
@@ -67,7 +67,7 @@ export class Fleet {
   }
 
   addHost(label: string, instance: string): Host {
-    const host = new Host({ folder: this.#folder, label, instance, clock: this.clock });
+    const host = new Host({ folder: this.folder, label, instance, clock: this.clock });
     this.hosts.push(host);
     return host;
   }
@@ -84,7 +84,7 @@ export class Fleet {
       instance: host.instance,
       run,
       retryIntervalMs: 10,
-      spoolFolder: this.#folder,
+      spoolFolder: this.folder,
       maxDeltas: traits.maxDeltas,
       persistIntervalMs: traits.persistIntervalMs,
       spoolMemoryBytes: traits.spoolMemoryBytes,
@@ -99,7 +99,7 @@ export class Fleet {
       database: databaseOptions(host.file, {
         instance: host.instance,
         run,
-        spoolFolder: this.#folder,
+        spoolFolder: this.folder,
         mapSizeBytes: 16 * 1024 ** 2,
         pendingBytesMax: traits.pendingBytesMax,
         spoolMemoryBytes: traits.spoolMemoryBytes,
@@ -191,7 +191,7 @@ export class Fleet {
       await host.run?.crash();
       await host.close();
     }
-    fs.rmSync(this.#folder, { recursive: true, force: true });
+    fs.rmSync(this.folder, { recursive: true, force: true });
   }
 
   #drawFault(call: StoreCall): Fault {
