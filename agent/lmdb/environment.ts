@@ -1,18 +1,17 @@
-import assert from 'node:assert';
 import fs from 'node:fs';
 import { dirname, join } from 'node:path';
 import * as lmdb from 'lmdb';
-import type { Database, RootDatabase } from 'lmdb';
+import type { RootDatabase } from 'lmdb';
 import { errorText, SyncError } from '../../protocol/errors.ts';
-import { DataFile, listDbis, type DbRecord, type Meta } from './page.ts';
+import { DataFile, type Meta } from './page.ts';
 import {
-  MDB_DUPFIXED,
-  MDB_DUPSORT,
-  MDB_INTEGERDUP,
-  MDB_INTEGERKEY,
-  MDB_REVERSEDUP,
-  MDB_REVERSEKEY,
-} from './page-layout.ts';
+  BindingWriteTxn,
+  type BindingStore,
+  type OpenHandles,
+  type WriteTxn,
+} from './write-txn.ts';
+
+export type { WriteTxn } from './write-txn.ts';
 
 /** How an environment is opened. */
 export type EnvironmentOptions = {
@@ -33,22 +32,6 @@ export type ReadTxn = {
   close(): void;
 };
 
-/** Inside {@link Environment.write}. Nobody else can commit meanwhile: `committed` stays the newest state. */
-export interface WriteTxn {
-  readonly txnId: number;
-  readonly committed: Meta;
-  /** The DBI must exist, or have been created in this transaction. Bytes are copied. */
-  put(dbiName: string, key: Uint8Array, value: Uint8Array): void;
-  /** Removes a key; false: it was not there. */
-  remove(dbiName: string, key: Uint8Array): boolean;
-  /** Removes one value of a key of an MDB_DUPSORT DBI; false: it was not there. */
-  removeValue(dbiName: string, key: Uint8Array, value: Uint8Array): boolean;
-  /** The flags of a DBI, be it created in this transaction; undefined: there is none. */
-  dbiFlags(dbiName: string): number | undefined;
-  /** Creates a DBI with these persistent flags, unless it exists. */
-  createDbi(dbiName: string, flags: number): void;
-}
-
 /** What {@link Environment.write} returns after the commit. */
 export type WriteOutcome<T> = {
   readonly result: T;
@@ -58,11 +41,6 @@ export type WriteOutcome<T> = {
   readonly lockHeldMs: number;
 };
 
-/** What LMDB keeps of the flags that a DBI is created with. */
-const PERSISTENT_FLAGS =
-  MDB_REVERSEKEY | MDB_DUPSORT | MDB_INTEGERKEY | MDB_DUPFIXED | MDB_INTEGERDUP | MDB_REVERSEDUP;
-
-type Store = Database<Buffer, Buffer>;
 /** The binding's own handle has what its types leave out. */
 type Root = RootDatabase<Buffer, Buffer> & {
   resetReadTxn(): void;
@@ -90,8 +68,7 @@ export class Environment {
   #root: Root;
   #file: DataFile;
   #mapSizeBytes: number;
-  /** Open handles, each with the flags of the DBI that it was opened for. */
-  readonly #stores = new Map<string, { readonly store: Store; readonly flags: number }>();
+  readonly #handles: OpenHandles = new Map();
 
   private constructor(options: EnvironmentOptions, dataPath: string) {
     this.#options = options;
@@ -147,30 +124,25 @@ export class Environment {
    */
   write<T>(work: (txn: WriteTxn) => T): WriteOutcome<T> {
     const root = this.#root;
-    const openedHere: string[] = [];
-    const writes = { count: 0 };
     const askedMs = performance.now();
     let lockedMs = askedMs;
-    let txnId = 0;
+    let txn: BindingWriteTxn | undefined;
     try {
       const result = root.transactionSync(() => {
         lockedMs = performance.now();
-        txnId = root.getWriteTxnId();
-        if (txnId === 0) throw new BeginFailed();
-        const committed = this.#file.readMeta();
-        return work(this.#writeTxn({ txnId, committed, openedHere, writes }));
+        txn = this.#writeTxn();
+        return work(txn);
       });
       const endMs = performance.now();
-      const written = writes.count > 0 ? txnId : undefined;
       return {
         result,
-        txnId: written,
+        txnId: txn?.wrote === true ? txn.txnId : undefined,
         lockWaitMs: lockedMs - askedMs,
         lockHeldMs: endMs - lockedMs,
       };
     } catch (error) {
       // DBI handles opened in an aborted transaction are closed with it.
-      for (const name of openedHere) this.#stores.delete(name);
+      for (const name of txn?.openedHere ?? []) this.#handles.delete(name);
       throw mapTxnError(error, this.dataPath);
     }
   }
@@ -198,98 +170,25 @@ export class Environment {
   }
 
   async close(): Promise<void> {
-    this.#stores.clear();
+    this.#handles.clear();
     this.#file.close();
     await this.#root.close();
   }
 
-  #writeTxn(at: {
-    txnId: number;
-    committed: Meta;
-    openedHere: string[];
-    writes: { count: number };
-  }): WriteTxn {
-    const { txnId, committed, openedHere, writes } = at;
-    let records: Map<string, DbRecord> | undefined;
-    const dbis = () => (records ??= new Map(listDbis(this.#file, committed)));
-    const open = (name: string, options: object, flags: number): Store => {
-      const store: Store = this.#root.openDB({ ...BINARY, ...options, name: dbiNameText(name) });
-      openedHere.push(name);
-      this.#stores.set(name, { store, flags });
-      return store;
-    };
-    /**
-     * The open handle, if it is still one of the DBI of that name. LMDB gives out a handle as long as nobody closes it,
-     * but what is put through one whose DBI another process dropped is ignored without an error.
-     */
-    const findOpen = (name: string): Store | undefined => {
-      const known = this.#stores.get(name);
-      if (known === undefined || dbis().get(name)?.flags === known.flags) return known?.store;
-      (known.store as unknown as { db: { close(): void } }).db.close();
-      this.#stores.delete(name);
-      return undefined;
-    };
-    const store = (name: string): Store => {
-      const flags = dbis().get(name)?.flags;
-      assert(flags !== undefined, `DBI ${name} exists or was created before`);
-      return findOpen(name) ?? open(name, { dupSort: (flags & MDB_DUPSORT) !== 0 }, flags);
-    };
-    return {
+  #writeTxn(): BindingWriteTxn {
+    const root = this.#root;
+    const txnId = root.getWriteTxnId();
+    if (txnId === 0) throw new BeginFailed();
+    return new BindingWriteTxn({
       txnId,
-      committed,
-      put: (name, key, value) => {
-        writes.count += 1;
-        const put: unknown = store(name).putSync(asBuffer(key), asBuffer(value));
-        if (put === true) return;
-        throw new SyncError('TRANSACTION_FAILED', `LMDB did not take a value for DBI ${name}`, {
-          retryable: true,
-        });
-      },
-      remove: (name, key) => {
-        const removed = store(name).removeSync(asBuffer(key));
-        if (removed) writes.count += 1;
-        return removed;
-      },
-      removeValue: (name, key, value) => {
-        const removed = store(name).removeSync(asBuffer(key), asBuffer(value));
-        if (removed) writes.count += 1;
-        return removed;
-      },
-      dbiFlags: (name) => dbis().get(name)?.flags,
-      createDbi: (name, flags) => {
-        if (dbis().has(name)) return;
-        writes.count += 1;
-        findOpen(name);
-        const persistent = flags & PERSISTENT_FLAGS;
-        const has = (flag: number) => (flags & flag) !== 0;
-        const options = {
-          reverseKey: has(MDB_REVERSEKEY),
-          dupSort: has(MDB_DUPSORT),
-          dupFixed: has(MDB_DUPFIXED),
-          integerDup: has(MDB_INTEGERDUP),
-          reverseDup: has(MDB_REVERSEDUP),
-        };
-        if (has(MDB_INTEGERKEY)) {
-          // The binding knows this flag only as a key encoding; handles opened later take flags from the file.
-          open(name, { keyEncoding: 'uint32', ...options }, persistent);
-        }
-        open(name, options, persistent);
-        dbis().set(name, { ...EMPTY_DBI, flags: persistent });
-      },
-    };
+      committed: this.#file.readMeta(),
+      file: this.#file,
+      handles: this.#handles,
+      openStore: (name, options) =>
+        root.openDB({ ...BINARY, ...options, name }) as unknown as BindingStore,
+    });
   }
 }
-
-const EMPTY_DBI: DbRecord = {
-  pad: 0,
-  flags: 0,
-  depth: 0,
-  branchPages: 0,
-  leafPages: 0,
-  overflowPages: 0,
-  entries: 0,
-  root: -1,
-};
 
 class BeginFailed extends Error {
   constructor() {
@@ -401,13 +300,4 @@ function mapTxnError(error: unknown, path: string): unknown {
     });
   }
   return error;
-}
-
-/** Names are kept one character per byte; the binding wants text. */
-function dbiNameText(name: string): string {
-  return Buffer.from(name, 'latin1').toString('utf8');
-}
-
-function asBuffer(bytes: Uint8Array): Buffer {
-  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
 }

@@ -164,6 +164,16 @@ describe('write transactions', () => {
     expect(environment.write((txn) => txn.put('zones', bytes, bytes)).txnId).toBe(first! + 1);
   });
 
+  test('a DBI whose name is no text cannot be written: the binding would take another one', () => {
+    const environment = Environment.open(databaseOptions(file));
+    open.push(environment);
+    const write = (name: string) =>
+      message(() => environment.write((txn) => txn.createDbi(name, 0)));
+    expect(write('\u00ff\u00fe')).toMatch(/^TRANSACTION_FAILED: .*0xfffe/);
+    expect(write(Buffer.from('zöne').toString('latin1'))).toBe('done');
+    expect(Object.keys(dumpEntries(file))).toEqual([Buffer.from('zöne').toString('latin1')]);
+  });
+
   test('more DBIs than allowed is an error that says so', () => {
     const environment = Environment.open(databaseOptions(file, { maxDbs: 2 }));
     open.push(environment);

@@ -1,0 +1,180 @@
+import assert from 'node:assert';
+import { SyncError } from '../../protocol/errors.ts';
+import { listDbis, type DataFile, type DbRecord, type Meta } from './page.ts';
+import {
+  EMPTY_ROOT,
+  MDB_DUPFIXED,
+  MDB_DUPSORT,
+  MDB_INTEGERDUP,
+  MDB_INTEGERKEY,
+  MDB_REVERSEDUP,
+  MDB_REVERSEKEY,
+} from './page-layout.ts';
+
+/** Inside `Environment.write`. Nobody else can commit meanwhile: `committed` stays the newest state. */
+export interface WriteTxn {
+  readonly txnId: number;
+  readonly committed: Meta;
+  /** The DBI must exist, or have been created in this transaction. Bytes are copied. */
+  put(dbiName: string, key: Uint8Array, value: Uint8Array): void;
+  /** Removes a key; false: it was not there. */
+  remove(dbiName: string, key: Uint8Array): boolean;
+  /** Removes one value of a key of an MDB_DUPSORT DBI; false: it was not there. */
+  removeValue(dbiName: string, key: Uint8Array, value: Uint8Array): boolean;
+  /** The flags of a DBI, be it created in this transaction; undefined: there is none. */
+  dbiFlags(dbiName: string): number | undefined;
+  /** Creates a DBI with these persistent flags, unless it exists. */
+  createDbi(dbiName: string, flags: number): void;
+}
+
+/** What npm `lmdb` gives for a DBI, as far as it is used here. */
+export interface BindingStore {
+  /** True if it was put: what LMDB calls "not found" is not thrown. */
+  putSync(key: Buffer, value: Buffer): unknown;
+  removeSync(key: Buffer, value?: Buffer): boolean;
+  readonly db: { close(): void };
+}
+
+/** What opens one; inside a write transaction it becomes a part of that. */
+export type OpenStore = (name: string, options: object) => BindingStore;
+
+/** Handles stay open from one transaction to the next, each with the flags of the DBI that it was opened for. */
+export type OpenHandles = Map<string, { readonly store: BindingStore; readonly flags: number }>;
+
+/** What LMDB keeps of the flags that a DBI is created with. */
+const PERSISTENT_FLAGS =
+  MDB_REVERSEKEY | MDB_DUPSORT | MDB_INTEGERKEY | MDB_DUPFIXED | MDB_INTEGERDUP | MDB_REVERSEDUP;
+
+/** The {@link WriteTxn} of the binding's current write transaction. */
+export class BindingWriteTxn implements WriteTxn {
+  readonly txnId: number;
+  readonly committed: Meta;
+  /** Names of the handles opened in it: if it is aborted they are closed with it. */
+  readonly openedHere: string[] = [];
+  /** Something was written: only then does it take its id. */
+  wrote = false;
+  readonly #handles: OpenHandles;
+  readonly #openStore: OpenStore;
+  readonly #file: DataFile;
+  #records: Map<string, DbRecord> | undefined;
+
+  constructor(parts: {
+    txnId: number;
+    committed: Meta;
+    file: DataFile;
+    handles: OpenHandles;
+    openStore: OpenStore;
+  }) {
+    this.txnId = parts.txnId;
+    this.committed = parts.committed;
+    this.#file = parts.file;
+    this.#handles = parts.handles;
+    this.#openStore = parts.openStore;
+  }
+
+  put(dbiName: string, key: Uint8Array, value: Uint8Array): void {
+    this.wrote = true;
+    const isPut = this.#store(dbiName).putSync(asBuffer(key), asBuffer(value)) === true;
+    if (isPut) return;
+    throw new SyncError('TRANSACTION_FAILED', `LMDB did not take a value for DBI ${dbiName}`, {
+      retryable: true,
+    });
+  }
+
+  remove(dbiName: string, key: Uint8Array): boolean {
+    const removed = this.#store(dbiName).removeSync(asBuffer(key));
+    if (removed) this.wrote = true;
+    return removed;
+  }
+
+  removeValue(dbiName: string, key: Uint8Array, value: Uint8Array): boolean {
+    const removed = this.#store(dbiName).removeSync(asBuffer(key), asBuffer(value));
+    if (removed) this.wrote = true;
+    return removed;
+  }
+
+  dbiFlags(dbiName: string): number | undefined {
+    return this.#dbis.get(dbiName)?.flags;
+  }
+
+  createDbi(dbiName: string, flags: number): void {
+    if (this.#dbis.has(dbiName)) return;
+    this.wrote = true;
+    this.#findOpen(dbiName);
+    const persistent = flags & PERSISTENT_FLAGS;
+    const has = (flag: number) => (flags & flag) !== 0;
+    const options = {
+      reverseKey: has(MDB_REVERSEKEY),
+      dupSort: has(MDB_DUPSORT),
+      dupFixed: has(MDB_DUPFIXED),
+      integerDup: has(MDB_INTEGERDUP),
+      reverseDup: has(MDB_REVERSEDUP),
+    };
+    if (has(MDB_INTEGERKEY)) {
+      // The binding knows this flag only as a key encoding; handles opened later take flags from the file.
+      this.#open(dbiName, { keyEncoding: 'uint32', ...options }, persistent);
+    }
+    this.#open(dbiName, options, persistent);
+    this.#dbis.set(dbiName, { ...EMPTY_DBI, flags: persistent });
+  }
+
+  get #dbis(): Map<string, DbRecord> {
+    // A copy: what this transaction creates is added.
+    this.#records ??= new Map(listDbis(this.#file, this.committed));
+    return this.#records;
+  }
+
+  #store(name: string): BindingStore {
+    const flags = this.dbiFlags(name);
+    assert(flags !== undefined, `DBI ${name} exists or was created before`);
+    const options = { dupSort: (flags & MDB_DUPSORT) !== 0 };
+    return this.#findOpen(name) ?? this.#open(name, options, flags);
+  }
+
+  #open(name: string, options: object, flags: number): BindingStore {
+    const store = this.#openStore(dbiNameText(name), options);
+    this.openedHere.push(name);
+    this.#handles.set(name, { store, flags });
+    return store;
+  }
+
+  /**
+   * The open handle, if it is still one of the DBI of that name. LMDB gives out a handle as long as nobody closes it,
+   * but what is put through one whose DBI another process dropped is ignored without an error.
+   */
+  #findOpen(name: string): BindingStore | undefined {
+    const known = this.#handles.get(name);
+    if (known === undefined || this.dbiFlags(name) === known.flags) return known?.store;
+    known.store.db.close();
+    this.#handles.delete(name);
+    return undefined;
+  }
+}
+
+const EMPTY_DBI: DbRecord = {
+  pad: 0,
+  flags: 0,
+  depth: 0,
+  branchPages: 0,
+  leafPages: 0,
+  overflowPages: 0,
+  entries: 0,
+  root: EMPTY_ROOT,
+};
+
+/**
+ * Names are kept one character per byte; the binding wants text. Errors: TRANSACTION_FAILED for one that is no text:
+ * the binding would write to a DBI of another name.
+ */
+function dbiNameText(name: string): string {
+  const bytes = Buffer.from(name, 'latin1');
+  const text = bytes.toString('utf8');
+  if (Buffer.from(text, 'utf8').equals(bytes)) return text;
+  throw new SyncError('TRANSACTION_FAILED', `cannot write to DBI 0x${bytes.toString('hex')}`, {
+    hint: 'Give the DBI a name in UTF-8.',
+  });
+}
+
+function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+}
