@@ -3,9 +3,9 @@ import { FLAG_DELETED } from '../../protocol/value-header.ts';
 import { decodePair, DUPSORT_TRANSFORM, encodePair, MAX_LMDB_KEY_BYTES } from './dupsort-hack.ts';
 import { rejected, type FindTarget, type MergeTarget } from './merge-target.ts';
 import { listDbis, type DataFile, type DbRecord, type Meta } from './page.ts';
-import { MDB_DUPSORT, MDB_INTEGERKEY } from './page-layout.ts';
+import { MDB_DUPSORT } from './page-layout.ts';
 import type { SyncedDbi } from './scan.ts';
-import { applicationDbiName, shadowDbiName } from './shadow-sides.ts';
+import { applicationDbiName, shadowDbiFlags, shadowDbiName } from './shadow-sides.ts';
 import { isPrivateDbi } from './sync-state.ts';
 
 /** Flags that LMDB keeps of a DBI. */
@@ -76,7 +76,7 @@ export function shadowTargets({ dupsortHack, createFlags }: ShadowSchemaOptions)
     requireSameKind(header, { formatVersion, hasPairs });
     return {
       name: shadowDbiName(name),
-      flags: mainFlags & MDB_INTEGERKEY,
+      flags: shadowDbiFlags(mainFlags),
       missing: missingDbis(name, mainFlags, dbis),
       ...(hasPairs ? { check: requirePair } : {}),
     };
@@ -91,7 +91,7 @@ function missingDbis(
   const missing = new Map<string, number>();
   if (!dbis.has(name)) missing.set(name, mainFlags);
   const shadowName = shadowDbiName(name);
-  if (!dbis.has(shadowName)) missing.set(shadowName, mainFlags & MDB_INTEGERKEY);
+  if (!dbis.has(shadowName)) missing.set(shadowName, shadowDbiFlags(mainFlags));
   return missing;
 }
 

@@ -5,7 +5,7 @@ import { decodePair, pairValueBytes, type DecodedPair } from './dupsort-hack.ts'
 import { isAtKey } from './encode.ts';
 import { listDbis, type DataFile, type DbRecord, type Meta } from './page.ts';
 import { PageCursor } from './page-cursor.ts';
-import { MDB_DUPSORT, MDB_REVERSEDUP } from './page-layout.ts';
+import { MDB_DUPSORT, MDB_INTEGERKEY, MDB_REVERSEDUP } from './page-layout.ts';
 
 const SHADOW_PREFIX = '_sync_shadow_';
 
@@ -17,6 +17,14 @@ export function shadowDbiName(dbiName: string): string {
 /** The application's DBI whose registers this one holds; undefined: it is no shadow DBI. */
 export function applicationDbiName(shadowName: string): string | undefined {
   return shadowName.startsWith(SHADOW_PREFIX) ? shadowName.slice(SHADOW_PREFIX.length) : undefined;
+}
+
+/**
+ * The flags that a shadow DBI is created with: integer keys, and nothing else. Keys that stand for pairs are no integers;
+ * upstream sets the flag there as well, and then cannot sync such a DBI.
+ */
+export function shadowDbiFlags(mainFlags: number): number {
+  return (mainFlags & MDB_DUPSORT) === 0 ? mainFlags & MDB_INTEGERKEY : 0;
 }
 
 /** The error for a DBI that only `dupsort_hack` can sync. */

@@ -14,13 +14,19 @@ import type { DatabaseOptions } from './local-database.ts';
 import type { FindTarget } from './merge-target.ts';
 import type { WrittenValues } from './own-writes.ts';
 import { listDbis, type DataFile, type Meta } from './page.ts';
-import { MDB_DUPSORT, MDB_INTEGERKEY } from './page-layout.ts';
+import { MDB_DUPSORT } from './page-layout.ts';
 import { setTxnId } from './put-back.ts';
 import type { SyncedDbis } from './scan.ts';
 import { ShadowClassifier, type ShadowClassifierOptions } from './shadow-classifier.ts';
 import { findBehind, lacksShadow, type BehindKey } from './shadow-compare.ts';
 import { shadowedDbis, shadowTargets, type ShadowSchemaOptions } from './shadow-schema.ts';
-import { applicationDbiName, shadowDbiName, ShadowSides, type DbiSides } from './shadow-sides.ts';
+import {
+  applicationDbiName,
+  shadowDbiFlags,
+  shadowDbiName,
+  ShadowSides,
+  type DbiSides,
+} from './shadow-sides.ts';
 import { isPrivateDbi, type SyncState } from './sync-state.ts';
 import { BEHIND_BYTES, STAMPS_WITH_MERGE, WRITES_PER_CLOCK_LOOK } from './session-limits.ts';
 
@@ -170,12 +176,12 @@ export class Shadow {
   }
 }
 
-/** The shadow DBI's flags are those of upstream's: integer keys, and nothing else. */
+/** Makes the shadow DBIs that are missing, also those of empty DBIs: they travel, too. */
 function createShadows(txn: WriteTxn, file: DataFile, written: WrittenValues): void {
   const dbis = listDbis(file, txn.committed);
   for (const [name, record] of dbis) {
     if (isPrivateDbi(name) || dbis.has(shadowDbiName(name))) continue;
-    txn.createDbi(shadowDbiName(name), record.flags & MDB_INTEGERKEY);
+    txn.createDbi(shadowDbiName(name), shadowDbiFlags(record.flags));
     written.dataChanged = true;
   }
 }

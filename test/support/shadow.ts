@@ -1,11 +1,26 @@
+import fs from 'node:fs';
+import path from 'node:path';
 import { open, type Database, type RootDatabase } from 'lmdb';
 import { DirectLocalDatabase } from '../../agent/lmdb/direct-database.ts';
-import type { DatabaseOptions, LocalDatabase } from '../../agent/lmdb/local-database.ts';
+import type {
+  DatabaseOptions,
+  LocalDatabase,
+  MergeResult,
+  OpenResult,
+} from '../../agent/lmdb/local-database.ts';
 import { DataFile, listDbis } from '../../agent/lmdb/page.ts';
 import { PageCursor } from '../../agent/lmdb/page-cursor.ts';
+import type { Spool } from '../../agent/spool.ts';
 import type { Clock } from '../../protocol/time.ts';
 import { parseValueHeader } from '../../protocol/value-header.ts';
-import { databaseOptions } from './lmdb.ts';
+import { FakeClock } from './fake-clock.ts';
+import {
+  databaseOptions,
+  objectSpool,
+  readEncoded,
+  scratchFolder,
+  type ObjectContent,
+} from './lmdb.ts';
 
 type Bytes = Database<Buffer, Buffer>;
 type Text = string | Buffer;
@@ -167,4 +182,69 @@ function register(key: string, value: Buffer): DumpEntry {
 
 function bytes(text: Text): Buffer {
   return typeof text === 'string' ? Buffer.from(text, 'latin1') : text;
+}
+
+/** One LMDB in a folder of its own, the plain application that writes it, the agent's side, and a clock. */
+export class ShadowHost {
+  readonly folder = scratchFolder();
+  readonly file = path.join(this.folder, 'test.mdb');
+  readonly clock = new FakeClock();
+  readonly application = new PlainApplication(this.file);
+  #open = new Set<LocalDatabase>();
+  #seq = 0n;
+
+  /** The clock's time now. */
+  get now(): bigint {
+    return this.clock.nowNs();
+  }
+
+  async opened(
+    overrides: Partial<DatabaseOptions> = {},
+  ): Promise<{ db: LocalDatabase; result: OpenResult }> {
+    const db = shadowDatabase(this.file, { clock: this.clock, ...overrides });
+    this.#open.add(db);
+    return { db, result: await db.open() };
+  }
+
+  async start(overrides: Partial<DatabaseOptions> = {}): Promise<LocalDatabase> {
+    const { db } = await this.opened(overrides);
+    return db;
+  }
+
+  /** Ends the agent's side as a kill would: nothing more is written. */
+  async kill(db: LocalDatabase): Promise<void> {
+    this.#open.delete(db);
+    await db.close();
+  }
+
+  /** Sends a delta of what is pending; returns its content. */
+  async sendDelta(db: LocalDatabase): Promise<Record<string, Record<string, string>>> {
+    const spool = await this.encode(db, 'delta');
+    return spool === undefined ? {} : readEncoded(spool);
+  }
+
+  /** Encodes and acknowledges the next object; undefined: there is nothing to send. */
+  async encode(db: LocalDatabase, kind: 'delta' | 'snapshot'): Promise<Spool | undefined> {
+    this.#seq += 1n;
+    const options = { seq: this.#seq, timeNs: this.#seq };
+    const { object } =
+      kind === 'delta' ? await db.encodeDelta(options) : await db.encodeSnapshot(options);
+    if (object === undefined) return undefined;
+    await db.acknowledge(object.token);
+    return object.spool;
+  }
+
+  merge(db: LocalDatabase, content: ObjectContent): Promise<MergeResult> {
+    return db.merge({ name: 'remote', spool: objectSpool(content), vector: new Map() });
+  }
+
+  dump(): Record<string, Record<string, string>> {
+    return dumpText(this.file);
+  }
+
+  async close(): Promise<void> {
+    for (const db of this.#open) await db.close();
+    await this.application.close();
+    fs.rmSync(this.folder, { recursive: true, force: true });
+  }
 }
