@@ -11,6 +11,8 @@ const common = {
 };
 
 module.exports = {
+  // Property tests are CPU alone; two loaded cores took ten times as long as a quiet machine. No test asserts a time.
+  testTimeout: 60_000,
   projects: [
     {
       ...common,
