@@ -3,7 +3,7 @@ import { dupComparator, keyComparator } from './comparator.ts';
 import type { Comparator } from './comparator.ts';
 import type { DataFile, DbRecord, Meta } from './page.ts';
 import { readDbi } from './page.ts';
-import { TreeCollector, addOnce } from './page-collect.ts';
+import { TreeCollector, addOnce, collectByBranches } from './page-collect.ts';
 import type { DiffChange } from './page-change.ts';
 import { EMPTY_ROOT, MDB_DUPSORT, damaged } from './page-layout.ts';
 import { PageSet } from './page-set.ts';
@@ -78,17 +78,25 @@ export function collectPages(
     readonly pages?: PageSet;
     /** DBIs whose pages somebody else adds, who walks them anyway. */
     readonly skips?: (dbiName: string) => boolean;
+    /** Leaves are not read, and so not checked, either: their numbers stand in their parents. */
+    readonly leavesUnread?: boolean;
   } = {},
 ): PageSet {
-  const { pages = new PageSet(), skips } = options;
+  const { pages = new PageSet(), skips, leavesUnread = false } = options;
   const filter = addOnce(pages);
   const collector = new TreeCollector(file, filter);
   const main = new TreeWalker(file, { filter });
   main.openTree(meta.mainDb.root);
   while (main.next()) {
     const dbi = readDbi(main, file.pageCount);
-    if (dbi !== undefined && skips?.(dbi.name) !== true) {
-      collector.collectPages(dbi.record.root, (dbi.record.flags & MDB_DUPSORT) !== 0);
+    if (dbi === undefined || skips?.(dbi.name) === true) {
+      continue;
+    }
+    const hasDuplicates = (dbi.record.flags & MDB_DUPSORT) !== 0;
+    if (leavesUnread && !hasDuplicates) {
+      collectByBranches(file, dbi.record, filter);
+    } else {
+      collector.collectPages(dbi.record.root, hasDuplicates);
     }
   }
   return pages;
