@@ -7,6 +7,7 @@ import {
   type StreamId,
 } from '../../protocol/object-name.ts';
 import { isCoveredBy, type VersionVector } from '../../protocol/version-vector.ts';
+import { BaseParts } from './base-parts.ts';
 import { describeListing, listDatabase, passOrder, type Listing } from './listing.ts';
 import type { FetchResult, ObjectMerger } from './object-merger.ts';
 import { readBounded } from './read-bounded.ts';
@@ -43,6 +44,7 @@ export class Receiver {
   readonly #tracker: VectorTracker;
   readonly #merger: ObjectMerger;
   readonly #ownStream: StreamId;
+  readonly #baseParts: BaseParts;
   #manifest: { etag: string; manifest: Manifest } | undefined;
   #manifestDamaged = false;
 
@@ -54,6 +56,7 @@ export class Receiver {
     this.#tracker = parts.tracker;
     this.#merger = parts.merger;
     this.#ownStream = parts.ownStream;
+    this.#baseParts = new BaseParts(deps.store);
   }
 
   /**
@@ -185,7 +188,8 @@ export class Receiver {
     signal: AbortSignal,
   ): Promise<'merged' | 'quarantined' | 'failed'> {
     if (isCoveredBy(manifest.vector, this.#tracker.vector)) return 'merged';
-    const names = [manifest.base, ...manifest.level1];
+    const names = await this.#missingParts(manifest, signal);
+    if (names === undefined) return 'failed';
     for (const [index, name] of names.entries()) {
       const parsed = parseObjectName(name);
       if (parsed === undefined || this.#merger.isQuarantined(name, listing.bases.get(name))) {
@@ -203,6 +207,7 @@ export class Receiver {
       try {
         const merged = await this.#merger.merge({ ...fetched, absorbed }, signal);
         if (merged === 'quarantined') return 'quarantined';
+        if (name === manifest.base) this.#baseParts.note(name, fetched.absorbed.vector);
       } catch (error) {
         this.#rethrowIfStopping(error, signal);
         return 'failed';
@@ -211,6 +216,22 @@ export class Receiver {
       }
     }
     return 'merged';
+  }
+
+  /** undefined: the storage failed. */
+  async #missingParts(
+    manifest: Manifest,
+    signal: AbortSignal,
+  ): Promise<readonly string[] | undefined> {
+    try {
+      const names = await this.#baseParts.missing(manifest, this.#tracker.vector, signal);
+      if (names === undefined) throw new PassRestart('base');
+      return names;
+    } catch (error) {
+      if (error instanceof PassRestart || signal.aborted) throw error;
+      this.#deps.log.warn({ snapshot: manifest.base, error: errorText(error) }, 'cannot fetch');
+      return undefined;
+    }
   }
 
   async #mergeListed(
