@@ -2,7 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { freshState } from '../support/compaction.ts';
 import type { Fleet } from './fleet.ts';
 import { differences, type Host } from './host.ts';
-import { equal, lacks, mergeInto, show, type Content } from './ledger.ts';
+import { equal, lacks, mergeInto, show, type Content, type StoredObject } from './ledger.ts';
 
 /** A rule that must always hold does not. */
 export class Violation extends Error {}
@@ -72,6 +72,7 @@ export async function healAndCheck(fleet: Fleet): Promise<void> {
   await untilQuiet(fleet);
   await checkVectors(fleet);
   await checkBucket(fleet);
+  if (fleet.traits.upstreamReaders) await checkUpstream(fleet);
   const fresh = fleet.addHost('fresh', 'fresh');
   const run = fleet.start(fresh, { onlyOnce: true, receiveOnly: true });
   await run.ended();
@@ -83,6 +84,42 @@ export async function healAndCheck(fleet: Fleet): Promise<void> {
     await fleet.stop(host);
     requireEqual('I1 after stop', host, expected(fleet));
   }
+}
+
+/** I4: upstream, which reads the newest full snapshot (by name) of each instance and nothing else, gets it all. */
+async function checkUpstream(fleet: Fleet): Promise<void> {
+  for (let round = 0; ; round += 1) {
+    fleet.clock.advanceMs(20);
+    for (const host of fleet.hosts) {
+      host.tellChange();
+      if (round % 4 === 0) host.run?.engine.noteListing();
+    }
+    await pause(2);
+    const content = newestSnapshots(fleet, await fleet.bucket.names());
+    const lacking = [...expected(fleet)].filter(([key, wanted]) => lacks(content, key, wanted));
+    const [first] = lacking;
+    if (first === undefined) return;
+    if (round < HEAL_ROUNDS) continue;
+    const [key, wanted] = first;
+    throw new Violation(
+      `I4: upstream reads ${key}=${show(content.get(key))}, should be ${show(wanted)}`,
+    );
+  }
+}
+
+function newestSnapshots(fleet: Fleet, names: readonly string[]): Content {
+  const newest = new Map<string, StoredObject>();
+  for (const name of names) {
+    const stored = fleet.ledger.objects.get(name);
+    if (stored?.object.kind !== 'snapshot') continue;
+    const best = newest.get(stored.object.instance);
+    if (best === undefined || name > best.object.name) newest.set(stored.object.instance, stored);
+  }
+  const content: Content = new Map();
+  for (const stored of newest.values()) {
+    for (const [key, register] of stored.content) mergeInto(content, key, register);
+  }
+  return content;
 }
 
 function expected(fleet: Fleet): Content {

@@ -1,7 +1,7 @@
 import { Fleet, drawTraits } from './fleet.ts';
 import { checkBucket, checkVectors, healAndCheck } from './invariants.ts';
 import { SeededRandom } from './random.ts';
-import { takeStep } from './schedule.ts';
+import { drawWeights, takeStep } from './schedule.ts';
 
 const MIN_STEPS = 20;
 const MAX_STEPS = 90;
@@ -14,6 +14,7 @@ const STEPS_PER_CHECK = 8;
 export async function runSeed(seed: number): Promise<void> {
   const random = new SeededRandom(seed);
   const traits = drawTraits(random);
+  const weights = drawWeights(random);
   const fleet = new Fleet(random, traits);
   try {
     for (const host of fleet.hosts) {
@@ -21,7 +22,7 @@ export async function runSeed(seed: number): Promise<void> {
     }
     const steps = MIN_STEPS + random.below(MAX_STEPS - MIN_STEPS);
     for (let step = 0; step < steps; step += 1) {
-      await takeStep(fleet);
+      await takeStep(fleet, weights);
       if (step % STEPS_PER_CHECK === STEPS_PER_CHECK - 1) {
         await checkVectors(fleet);
         await checkBucket(fleet);

@@ -2,6 +2,7 @@ import type { Register } from '../../protocol/register.ts';
 import type { Fleet } from './fleet.ts';
 import type { Host } from './host.ts';
 import { lacks, show } from './ledger.ts';
+import type { SeededRandom } from './random.ts';
 
 /** A step of a schedule; the seed decides which comes next. */
 export type Step = (fleet: Fleet) => Promise<void> | void;
@@ -80,7 +81,7 @@ async function writeLoser(fleet: Fleet): Promise<void> {
   commit(fleet, host, new Map([[key, register(timestampNs - behind, 'loser')]]), seen);
 }
 
-/** The application removes a key without leaving a tombstone, while an agent watches. */
+/** The application removes a key, or drops a DBI, without leaving tombstones, while an agent watches. */
 async function removeKey(fleet: Fleet): Promise<void> {
   const host = fleet.random.pick(fleet.hosts);
   if (host.run === undefined) return;
@@ -89,8 +90,9 @@ async function removeKey(fleet: Fleet): Promise<void> {
   if (entries.length === 0 || host.run === undefined) return;
   const [key] = fleet.random.pick(entries);
   host.mustLook = true;
-  host.remove(key);
-  fleet.log(`${host.label} removes ${key} without a tombstone`);
+  if (fleet.random.chance(0.2)) host.dropDbi(key);
+  else host.remove(key);
+  fleet.log(`${host.label} removes ${key} without a tombstone, or its whole DBI`);
   if (fleet.random.chance(0.8)) host.tellChange();
 }
 
@@ -233,13 +235,20 @@ const STEPS = {
   advance: [6, advance],
 } as const satisfies Record<string, readonly [weight: number, step: Step]>;
 
-const WEIGHTS = Object.fromEntries(
-  Object.entries(STEPS).map(([name, [weight]]) => [name, weight]),
-) as Record<keyof typeof STEPS, number>;
+export type Weights = Readonly<Record<keyof typeof STEPS, number>>;
+
+/** Every schedule leaves out some kinds of steps and takes others more often: that reaches more than one mean does. */
+export function drawWeights(random: SeededRandom): Weights {
+  const weights = Object.entries(STEPS).map(([name, [weight]]) => {
+    const factor = name === 'write' || name === 'startAgent' ? 1 : random.pick([0, 1, 1, 1, 4]);
+    return [name, weight * factor] as const;
+  });
+  return Object.fromEntries(weights) as Weights;
+}
 
 /** Picks and takes the next step, then lets the world go on for a while. */
-export async function takeStep(fleet: Fleet): Promise<void> {
-  const name = fleet.random.weighted(WEIGHTS);
+export async function takeStep(fleet: Fleet, weights: Weights): Promise<void> {
+  const name = fleet.random.weighted(weights);
   await STEPS[name][1](fleet);
   const turns = fleet.random.pick([0, 0, 2, 10, 40]);
   await fleet.turns(turns);
