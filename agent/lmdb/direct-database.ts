@@ -14,12 +14,18 @@ import type {
   EncodedObject,
   EncodeOptions,
   EncodeResult,
+  FinishRejoinOptions,
   LocalDatabase,
   MergeRequest,
   MergeResult,
   OpenResult,
   PersistOptions,
+  RejoinResult,
+  SweepOptions,
+  SweepSlice,
 } from './local-database.ts';
+import { finishRejoin, sweepSlice, type RejoinStart } from './housekeeping.ts';
+import { KeyHashes } from './key-hashes.ts';
 import { MergeCollector, type Write } from './merge-collector.ts';
 import { listDbis } from './page.ts';
 import { Session } from './session.ts';
@@ -38,6 +44,7 @@ export class DirectLocalDatabase implements LocalDatabase {
   #lastToken = 0;
   /** The stored-or-not object: its keys come back into consideration only if this run ends. */
   #inFlight: { token: number; txnId: number } | undefined;
+  #rejoin: RejoinStart | undefined;
 
   constructor(options: DatabaseOptions, clock: Clock) {
     this.#options = options;
@@ -121,11 +128,15 @@ export class DirectLocalDatabase implements LocalDatabase {
     if (begun.pinned === undefined) return { detection: begun.detection, object: undefined };
     const { session, pinned, vector, meta, token, detection } = begun;
     try {
-      const encoded = await encodeState(session.file, {
+      const { invalid } = session.changes;
+      const { maxTsNs, ...encoded } = await encodeState(session.file, {
         dbis: session.synced(pinned.meta),
         snapshotMeta: meta,
         spool: this.#spoolOptions(),
+        invalid,
       });
+      // At a first start nobody has looked at the entries before.
+      session.changes.raiseMaxTs(maxTsNs);
       const object: EncodedObject = {
         ...encoded,
         token,
@@ -205,6 +216,40 @@ export class DirectLocalDatabase implements LocalDatabase {
     });
   }
 
+  sweep(options: SweepOptions): Promise<SweepSlice> {
+    return this.#exclusive(async () => {
+      const session = this.#require();
+      await session.refresh();
+      session.requireRepaired();
+      const slice = sweepSlice(session, options);
+      return { ...slice, detection: session.takeDetection() };
+    });
+  }
+
+  beginRejoin(): Promise<void> {
+    return this.#exclusive(async () => {
+      const { uploadedTxn, state } = this.#require();
+      this.#rejoin = { seen: new KeyHashes(), sent: { uploadedTxn, merged: state.merged } };
+    });
+  }
+
+  abandonRejoin(): Promise<void> {
+    return this.#exclusive(async () => {
+      this.#rejoin = undefined;
+    });
+  }
+
+  finishRejoin(options: FinishRejoinOptions): Promise<RejoinResult> {
+    return this.#exclusive(async () => {
+      const session = this.#require();
+      const begun = this.#rejoin;
+      assert(begun !== undefined, 'a rejoin was begun');
+      const result = await finishRejoin(session, { ...options, ...begun });
+      this.#rejoin = undefined;
+      return { ...result, detection: session.takeDetection() };
+    });
+  }
+
   stats(): Promise<DatabaseStats> {
     return this.#exclusive(async () => {
       const { environment, file } = this.#require();
@@ -276,13 +321,14 @@ export class DirectLocalDatabase implements LocalDatabase {
       headerPadding: this.#options.headerPadding,
       futureFromNs: session.futureFromNs(),
       invalid: session.changes.invalid,
+      seenKeys: this.#rejoin?.seen,
       maxBytes: WRITE_SET_BYTES,
       flush,
     });
   }
 
   /** What is pending, with its current values. Values that a merge has written meanwhile are left out. */
-  #encodePending(session: Session, snapshotMeta: SnapshotMeta): Promise<Encoded> {
+  async #encodePending(session: Session, snapshotMeta: SnapshotMeta): Promise<Encoded> {
     const { file, basis, uploadedTxn = 0 } = session;
     const { pending } = session.changes;
     const { merged } = session.state;
@@ -293,7 +339,16 @@ export class DirectLocalDatabase implements LocalDatabase {
     }
     // Too many to remember: as at start, the headers tell which they are.
     const includes = (txnId: number) => (txnId > uploadedTxn || txnId === 0) && !merged.has(txnId);
-    return encodeState(file, { dbis, snapshotMeta, spool, includes });
+    const { invalid } = session.changes;
+    const { maxTsNs, ...encoded } = await encodeState(file, {
+      dbis,
+      snapshotMeta,
+      spool,
+      includes,
+      invalid,
+    });
+    session.changes.raiseMaxTs(maxTsNs);
+    return encoded;
   }
 
   #takeToken(txnId: number): number {

@@ -4,7 +4,14 @@ import { SYNC_FLAGS_MASK, headerLengthAt } from '../../protocol/value-header.ts'
 import { SnapshotWriter } from '../../protocol/snapshot-writer.ts';
 import type { EntryView, SnapshotMeta } from '../../protocol/snapshot.ts';
 import { SpoolWriter, type Spool, type SpoolOptions } from '../spool.ts';
-import { isValidValue, newView, readBigEndian32, txnIdAt } from './change-classifier.ts';
+import {
+  isAbove,
+  isValidValue,
+  newView,
+  noteInvalid,
+  readBigEndian32,
+  txnIdAt,
+} from './change-classifier.ts';
 import { keyComparator } from './comparator.ts';
 import type { KeySet } from './key-set.ts';
 import type { DataFile, DbRecord } from './page.ts';
@@ -16,6 +23,9 @@ export type Encoded = {
   readonly entries: number;
   readonly uncompressedBytes: number;
 };
+
+/** An encoded state, and what only a walk through all of it can tell. */
+export type EncodedState = Encoded & { readonly maxTsNs: bigint };
 
 /** Objects up to this size are compressed in one go: starting a stream costs more than they do. */
 const ONE_GO_BYTES = 64 * 1024;
@@ -94,21 +104,36 @@ export async function encodeState(
     readonly snapshotMeta: SnapshotMeta;
     readonly spool: SpoolOptions;
     readonly includes?: (txnId: number) => boolean;
+    /** Takes the keys of values without a valid header, which are left out. */
+    readonly invalid: Set<string>;
   },
-): Promise<Encoded> {
-  const { includes } = options;
+): Promise<EncodedState> {
+  const { includes, invalid } = options;
   const out = new GzipSpool(options.spool);
   const writer = new SnapshotWriter(out.add);
   const view = newView();
   let entries = 0;
   let sliceEnd = SLICE_BYTES;
+  let maxHi = 0;
+  let maxLo = 0;
   try {
     writer.begin(options.snapshotMeta);
-    for (const { record, header } of options.dbis.values()) {
+    for (const [name, { record, header }] of options.dbis) {
       writer.beginDbi(header);
       const cursor = new PageCursor(file, record);
       while (cursor.next()) {
-        if (!showEntry(view, cursor)) continue;
+        if (!showEntry(view, cursor)) {
+          noteInvalid(
+            invalid,
+            name,
+            cursor.keyBuffer.toString('latin1', cursor.keyStart, cursor.keyEnd),
+          );
+          continue;
+        }
+        if (isAbove(view.timeHi, view.timeLo, maxHi, maxLo)) {
+          maxHi = view.timeHi;
+          maxLo = view.timeLo;
+        }
         if (includes !== undefined && !includes(txnIdAt(cursor.valueBuffer, cursor.valueStart))) {
           continue;
         }
@@ -123,7 +148,9 @@ export async function encodeState(
       writer.endDbi();
     }
     writer.end();
-    return { spool: await out.finish(), entries, uncompressedBytes: out.uncompressedBytes };
+    const maxTsNs = (BigInt(maxHi) << 32n) | BigInt(maxLo);
+    const spool = await out.finish();
+    return { spool, entries, uncompressedBytes: out.uncompressedBytes, maxTsNs };
   } catch (error) {
     await out.discard();
     throw error;

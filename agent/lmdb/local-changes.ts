@@ -30,14 +30,13 @@ export class LocalChanges {
   /** Winners that local writes replaced, not put back yet. */
   regressed = new ValueMap();
   /** The highest time of any entry that was merged or changed. */
-  maxTsNs: bigint;
+  maxTsNs = 0n;
   #changes = 0;
   #regressions = 0;
   #future = 0;
 
-  constructor(options: { pendingBytesMax: number; maxTsNs: bigint }) {
-    this.pending = new KeySet(options.pendingBytesMax);
-    this.maxTsNs = options.maxTsNs;
+  constructor(pendingBytesMax: number) {
+    this.pending = new KeySet(pendingBytesMax);
   }
 
   /** Takes over what a diff found, also one that broke off: what it found is true. */

@@ -124,6 +124,46 @@ export type PersistOptions = {
   readonly entriesAtStop?: boolean | undefined;
 };
 
+/** Where a sweep goes on. */
+export type SweepPosition = { readonly dbiName: string; readonly key: Uint8Array };
+
+export type SweepOptions = {
+  readonly from: SweepPosition | undefined;
+  /** Only tombstones below this time go. */
+  readonly cutoffNs: bigint;
+  /** How long the write lock may be held. */
+  readonly lockMs: number;
+};
+
+/** What one slice of a sweep has walked over and done. */
+export type SweepSlice = {
+  /** undefined: the sweep is complete. */
+  readonly next: SweepPosition | undefined;
+  /** Registers that stay, tombstones included. */
+  readonly entries: number;
+  /** Tombstones that stay. */
+  readonly tombstones: number;
+  readonly removed: number;
+  readonly transactions: number;
+  readonly detection: Detection;
+};
+
+export type FinishRejoinOptions = {
+  /** Somebody else has stored something since the last sync: only then may anything have been swept. */
+  readonly othersWrote: boolean;
+  /** Unsent local changes older than this get the time {@link nowNs}. */
+  readonly staleBeforeNs: bigint;
+  readonly nowNs: bigint;
+};
+
+export type RejoinResult = {
+  /** Entries that were uploaded or merged before and are in no object of the bucket. */
+  readonly dropped: number;
+  /** Unsent local changes that got the time of the rejoin. */
+  readonly stamped: number;
+  readonly detection: Detection;
+};
+
 export type DatabaseStats = {
   readonly pageSize: number;
   readonly mapSizeBytes: number;
@@ -168,6 +208,14 @@ export interface LocalDatabase {
   merge(request: MergeRequest): Promise<MergeResult>;
   /** Writes vector, marker and max_ts (always together), and what else is given, if anything differs. */
   persist(options: PersistOptions): Promise<Detection>;
+  /** Removes old tombstones that are in stored objects or came from them, in at most one short transaction. */
+  sweep(options: SweepOptions): Promise<SweepSlice>;
+  /** From now on the keys of everything that is merged are remembered, until {@link finishRejoin}. Begins anew if repeated. */
+  beginRejoin(): Promise<void>;
+  /** Forgets a rejoin that cannot be completed now. */
+  abandonRejoin(): Promise<void>;
+  /** To be called when every object of the bucket was merged since {@link beginRejoin}. */
+  finishRejoin(options: FinishRejoinOptions): Promise<RejoinResult>;
   /** Sizes and page counts, without the write lock. */
   stats(): Promise<DatabaseStats>;
   close(): Promise<void>;

@@ -8,6 +8,7 @@ import type {
 } from '../../protocol/snapshot.ts';
 import { FLAG_DELETED, VALUE_HEADER_BYTES, writeValueHeader } from '../../protocol/value-header.ts';
 import { isAbove, isValidValue, noteInvalid } from './change-classifier.ts';
+import type { KeyHashes } from './key-hashes.ts';
 import type { DataFile, DbRecord } from './page.ts';
 import { PageCursor } from './page-cursor.ts';
 import { MDB_INTEGERKEY } from './page-layout.ts';
@@ -28,6 +29,8 @@ export type CollectorOptions = {
   readonly headerPadding: boolean;
   readonly futureFromNs: bigint;
   readonly invalid: Set<string>;
+  /** Takes the keys of all entries, those too that lose. */
+  readonly seenKeys?: KeyHashes | undefined;
   /** When the collected writes exceed this many bytes, `flush` is called. */
   readonly maxBytes: number;
   /** Takes over what was collected (in slices), or makes the collector go on only checking. */
@@ -124,6 +127,7 @@ export class MergeCollector implements SnapshotSink {
       );
     }
     dbi.check?.(entry, dbi.name);
+    this.#options.seenKeys?.add(dbi.name, entry.buffer, entry.keyStart, entry.keyEnd);
     if (this.#checkOnly || !this.#winsLocally(dbi, entry)) return;
     this.#collect(dbi.name, entry);
   }

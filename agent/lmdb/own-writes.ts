@@ -3,6 +3,9 @@ import type { WriteTxn } from './environment.ts';
 import type { DataFile, Meta } from './page.ts';
 import { findOverwritten } from './put-back.ts';
 
+/** In place of a value: the key was removed. No stored value is empty. */
+export const REMOVED = Buffer.alloc(0);
+
 /**
  * What one transaction of ours wrote, in the order of writing. Rarely is anything looked up in it: only when another
  * process committed before we looked again. So the map is made then (it cost half of the time of a large merge).

@@ -40,6 +40,8 @@ export function findOverwritten(file: DataFile, to: Meta, written: ValueMap): Va
   const overwritten = new ValueMap();
   const stored = new StoredRegisters(file, listDbis(file, to));
   for (const { dbiName, key, value } of written.entries()) {
+    // Removed by us: nothing that another process did to it since has overwritten anything.
+    if (value.length === 0) continue;
     if (stored.compare({ dbiName, key: Buffer.from(key, 'latin1'), value }) === 'wins') {
       overwritten.set(dbiName, key, value);
     }

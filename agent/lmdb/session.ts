@@ -1,37 +1,20 @@
 import { errorText, SyncError } from '../../protocol/errors.ts';
 import type { Clock } from '../../protocol/time.ts';
 import type { VersionVector } from '../../protocol/version-vector.ts';
-import { ChangeClassifier, TooManyRegressions, ValueMap } from './change-classifier.ts';
+import { Basis } from './basis.ts';
+import { TooManyRegressions, ValueMap } from './change-classifier.ts';
 import { Environment, type ReadTxn, type WriteOutcome, type WriteTxn } from './environment.ts';
 import { LocalChanges } from './local-changes.ts';
 import type { DatabaseOptions, Detection } from './local-database.ts';
 import type { DataFile, Meta } from './page.ts';
 import { Pin } from './pin.ts';
-import { OwnWrites, WrittenValues } from './own-writes.ts';
-import { putBack } from './put-back.ts';
-import { nativeTargets, type FindTarget } from './merge-target.ts';
+import { WrittenValues } from './own-writes.ts';
+import type { FindTarget } from './merge-target.ts';
 import { sessionTxn, type SessionTxn } from './session-txn.ts';
-import { diffPages } from './page-diff.ts';
-import { PageSet } from './page-set.ts';
-import {
-  countEntries,
-  mayHaveVanished,
-  nativeDbis,
-  scanLocalChanges,
-  type ScanResult,
-  type SyncedDbis,
-} from './scan.ts';
-import { MAX_PUT_BACK_ROUNDS, REGRESSION_BYTES, STAMP_PART } from './session-limits.ts';
-import { openShadow, type Shadow, type StampOptions } from './shadow.ts';
+import { countEntries, mayHaveVanished, type SyncedDbis } from './scan.ts';
+import { MAX_PUT_BACK_ROUNDS, STAMP_PART } from './session-limits.ts';
 import { catchUp, compareAll, transactCaughtUp } from './shadow-update.ts';
-import {
-  isRenumbered,
-  SyncStateReader,
-  wouldChange,
-  type SyncState,
-  type SyncStateUpdate,
-} from './sync-state.ts';
-import { TxnRanges } from './txn-ranges.ts';
+import { isRenumbered, wouldChange, type SyncState, type SyncStateUpdate } from './sync-state.ts';
 
 /**
  * The open LMDB of one run: the pin, the page set that belongs to it, what is pending, and the rules by which the pin
@@ -46,18 +29,11 @@ export class Session {
   readonly changes: LocalChanges;
   readonly options: DatabaseOptions;
   readonly #clock: Clock;
+  readonly #known: Basis;
   #pin: Pin;
-  #basis: Meta;
-  #pages = new PageSet();
-  #state: SyncState;
-  readonly #states = new SyncStateReader();
-  /** Where the application keeps no registers: those that we keep for it. */
-  readonly #shadow: Shadow | undefined;
-  readonly #own = new OwnWrites();
   /** Full snapshots that are being encoded: their pins cannot outlive this opening of the LMDB. */
   #retained = 0;
   #uploadedTxn: number | undefined;
-  #dataTxnId: number;
   #vectorForgotten = false;
 
   private constructor(parts: {
@@ -70,15 +46,16 @@ export class Session {
     this.#clock = parts.clock;
     this.environment = parts.environment;
     this.#pin = parts.pin;
-    this.#basis = parts.pin.meta;
-    this.#dataTxnId = this.#basis.txnId;
-    this.#state = this.#states.read(this.file, this.#basis);
-    this.#uploadedTxn = this.#state.uploadedTxn;
-    this.#shadow = openShadow(parts.options, this.#state);
-    this.changes = new LocalChanges({
-      pendingBytesMax: parts.options.pendingBytesMax,
-      maxTsNs: this.#state.maxTsNs,
+    this.changes = new LocalChanges(parts.options.pendingBytesMax);
+    this.#known = new Basis({
+      options: parts.options,
+      clock: parts.clock,
+      file: () => this.file,
+      meta: parts.pin.meta,
+      changes: this.changes,
     });
+    this.changes.raiseMaxTs(this.state.maxTsNs);
+    this.#uploadedTxn = this.state.uploadedTxn;
   }
 
   /** Opens the LMDB; its first read transaction is the first pin, and is scanned for what is not uploaded. */
@@ -105,12 +82,12 @@ export class Session {
 
   /** The state up to which changes are known; its pages are pinned. */
   get basis(): Meta {
-    return this.#basis;
+    return this.#known.meta;
   }
 
   /** `_sync_state` as of the basis. */
   get state(): SyncState {
-    return this.#state;
+    return this.#known.state;
   }
 
   /** The uploaded marker as this run knows it; it may be ahead of the one in `_sync_state`. */
@@ -124,18 +101,17 @@ export class Session {
 
   /** Registers of the basis, tombstones included. */
   get entries(): number {
-    return countEntries(this.synced(this.#basis));
+    return countEntries(this.synced(this.basis));
   }
 
   /** The DBIs that hold the registers of a state. */
   synced(meta: Meta): SyncedDbis {
-    if (this.#shadow === undefined) return nativeDbis(this.file, meta);
-    return this.#shadow.synced(this.file, meta, this.changes.droppedDbis);
+    return this.#known.synced(meta);
   }
 
   /** Where the entries of an object go. */
   get targets(): FindTarget {
-    return this.#shadow?.targets ?? nativeTargets(this.options.createFlags);
+    return this.#known.schema.targets;
   }
 
   /** The vector was emptied since the last {@link takeDetection}. */
@@ -144,14 +120,14 @@ export class Session {
   }
 
   futureFromNs(): bigint {
-    return this.#clock.nowNs() + BigInt(Math.round(this.options.maxClockSkewMs * 1e6));
+    return this.#known.futureFromNs();
   }
 
   detection(): Detection {
     return {
       ...this.changes.detection(),
-      txnId: this.#basis.txnId,
-      dataTxnId: this.#dataTxnId,
+      txnId: this.basis.txnId,
+      dataTxnId: this.#known.dataTxnId,
       hasData: this.hasData,
       vectorForgotten: this.#vectorForgotten,
     };
@@ -187,7 +163,7 @@ export class Session {
   /** A pin at the basis, held until it is released, however far this session's pin moves meanwhile. */
   retainPin(): { meta: Meta; release(): void } {
     const pin = this.#pin;
-    pin.retainAt(this.#basis);
+    pin.retainAt(this.basis);
     this.#retained += 1;
     const release = () => {
       this.#retained -= 1;
@@ -199,7 +175,7 @@ export class Session {
   /** Errors: MAP_FULL or TRANSACTION_FAILED while a regressed entry could not be put back, or a register stamped. */
   requireRepaired(): void {
     if (this.changes.regressed.size > 0) this.transact(() => undefined);
-    if (this.#shadow !== undefined) catchUp(this.#shadow, this);
+    if (this.#known.schema.shadow !== undefined) catchUp(this.#known.schema.shadow, this);
   }
 
   stampSome(): void {
@@ -224,7 +200,7 @@ export class Session {
   }): void {
     const { vector, ...rest } = update;
     const whole = { ...rest, together: this.#together(vector, 0n) };
-    if (wouldChange(this.#state, whole)) this.#write(whole);
+    if (wouldChange(this.state, whole)) this.#write(whole);
   }
 
   #write(update: SyncStateUpdate): void {
@@ -251,8 +227,9 @@ export class Session {
    * as the old side of that diff, so that an application's write in between is still seen.
    */
   transact<T>(work: (txn: SessionTxn) => T): WriteOutcome<T> {
-    if (this.#shadow === undefined) return this.#transactOnce(work);
-    return transactCaughtUp(this.#shadow, this, () => this.#transactOnce(work));
+    const { shadow } = this.#known.schema;
+    if (shadow === undefined) return this.#transactOnce(work);
+    return transactCaughtUp(shadow, this, () => this.#transactOnce(work));
   }
 
   /** `stampMs`: stamp only for so long, and leave the rest of what is behind. */
@@ -260,19 +237,25 @@ export class Session {
     const written = new WrittenValues();
     const outcome = this.environment.write((txn) => {
       this.#advanceInside(txn);
-      const repaired = this.#shadow?.stamp(txn, this.#stampOptions(written, stampMs));
-      const local = repaired?.local ?? this.#putRegressed(txn, written);
+      const repaired = this.#known.schema.repair(txn, {
+        file: this.file,
+        written,
+        nowNs: this.#clock.nowNs(),
+        futureFromNs: this.futureFromNs(),
+        stampMs,
+      });
+      const { local, alsoPut } = repaired;
       const onlyMerged = local.size === 0;
-      const own = { written, onlyMerged, quietSince: this.#own.quietSince(txn, onlyMerged) };
-      const alsoPut = this.#shadow?.mainWriter(txn, { file: this.file, local });
-      const result = work(sessionTxn(txn, { ...own, state: this.#state, local, alsoPut }));
-      return { result, own, repaired };
+      const own = { written, onlyMerged, quietSince: this.#known.own.quietSince(txn, onlyMerged) };
+      const result = work(sessionTxn(txn, { ...own, state: this.state, local, alsoPut }));
+      // What the work wrote as local counts, too.
+      return { result, own: { ...own, onlyMerged: local.size === 0 }, repaired };
     });
     // From here on it is committed.
     const { result, own, repaired } = outcome.result;
-    repaired?.committed(this.changes);
+    repaired.committed();
     const { txnId } = outcome;
-    if (txnId !== undefined) this.#own.add({ ...own, txnId });
+    if (txnId !== undefined) this.#known.own.add({ ...own, txnId });
     this.changes.regressed = new ValueMap();
     this.#repin();
     return { ...outcome, result };
@@ -311,7 +294,7 @@ export class Session {
 
   #adopt(read: ReadTxn): void {
     try {
-      this.#advance(read.meta);
+      this.#known.advance(read.meta);
     } catch (error) {
       read.close();
       throw error;
@@ -320,48 +303,9 @@ export class Session {
     this.#pin = new Pin(read);
   }
 
-  /** Moves the basis by a page diff. If it throws, nothing but the found regressions has changed. */
-  #advance(to: Meta): void {
-    if (to.txnId === this.#basis.txnId) return;
-    const state = this.#states.read(this.file, to);
-    const own = this.#own.leftExactly(to);
-    if (own === undefined) {
-      this.#findChanges(to, state);
-    } else {
-      // Nobody else has committed: what differs is what we wrote, and only the pages must be followed.
-      diffPages(this.file, this.#basis, to, this.#pages, undefined);
-      if (own.written.dataChanged) this.#dataTxnId = to.txnId;
-    }
-    this.#basis = to;
-    this.#state = state;
-    this.#own.forgetOverlay();
-  }
-
-  #findChanges(to: Meta, state: SyncState): void {
-    const options = {
-      merged: state.merged,
-      overlay: this.#own.overlay,
-      invalid: this.changes.invalid,
-      futureFromNs: this.futureFromNs(),
-      pendingBytesMax: this.options.pendingBytesMax,
-      regressionBytesMax: REGRESSION_BYTES,
-    };
-    const shadow = this.#shadow;
-    const classifier = shadow?.classifier(this.file, to, options) ?? new ChangeClassifier(options);
-    try {
-      diffPages(this.file, this.#basis, to, this.#pages, classifier);
-      // Both sides of what we wrote were compared in the diff.
-      const overwritten = shadow ? undefined : this.#own.findOverwritten(this.file, to);
-      if (overwritten !== undefined) this.changes.addRegressed(overwritten);
-    } finally {
-      this.changes.addDiff(classifier);
-    }
-    if (classifier.dataChanged) this.#dataTxnId = to.txnId;
-  }
-
   #advanceInside(txn: WriteTxn): void {
     try {
-      this.#advance(txn.committed);
+      this.#known.advance(txn.committed);
     } catch (error) {
       // The next refresh puts them back in rounds.
       throw error instanceof TooManyRegressions ? error.asSyncError() : error;
@@ -371,72 +315,38 @@ export class Session {
   /** Too many to hold: these are put back first; the pin and the page set stay, and the same diff goes on after it. */
   #putBackWithoutMoving(): void {
     this.environment.write((txn) => {
-      this.#putRegressed(txn, new WrittenValues());
+      this.#known.schema.putBack(txn, this.file, new WrittenValues());
     });
     this.changes.regressed = new ValueMap();
-  }
-
-  /** Returns what was put back. */
-  #putRegressed(txn: WriteTxn, written: WrittenValues): ValueMap {
-    const local = new ValueMap();
-    const count = putBack(txn, {
-      file: this.file,
-      regressed: this.changes.regressed,
-      droppedDbis: this.changes.droppedDbis,
-      onPut: (dbiName, key, value) => {
-        written.add(dbiName, Buffer.from(key, 'latin1'), value);
-        local.set(dbiName, key, value);
-        this.changes.pending.add(dbiName, key);
-      },
-    });
-    this.changes.countPutBack(count);
-    return local;
-  }
-
-  #stampOptions(written: WrittenValues, stampMs: number | undefined): StampOptions {
-    const untilMs = stampMs === undefined ? undefined : performance.now() + stampMs;
-    const { file } = this;
-    return {
-      file,
-      written,
-      untilMs,
-      nowNs: this.#clock.nowNs(),
-      futureFromNs: this.futureFromNs(),
-    };
   }
 
   #scanAtStart(): void {
     // In a compacted copy transactions count from 1 again: marker and ids of merges belong to another count, and with
     // them changes of the next transactions would pass for sent ones.
-    const renumbered = isRenumbered(this.#state, this.#basis.txnId);
+    const renumbered = isRenumbered(this.state, this.basis.txnId);
     if (renumbered) this.#uploadedTxn = undefined;
-    const { entriesAtStop, vector } = this.#state;
-    const { low, changes } = this.#scanSince(this.#uploadedTxn ?? 0, { ignoresMerged: renumbered });
+    const { entriesAtStop, vector } = this.state;
+    if (
+      this.#uploadedTxn === undefined &&
+      vector.size === 0 &&
+      this.#known.schema.shadow === undefined
+    ) {
+      // Nothing was ever sent or merged: all of it is to be sent, and there is nothing to be compared with.
+      this.#known.skipScan();
+      if (this.hasData) this.changes.pending.overflow();
+      if (!renumbered) return;
+    }
+    const { low, changes } = this.#known.scanSince(this.#uploadedTxn ?? 0, {
+      ignoresMerged: renumbered,
+    });
     const { entries } = this;
     const vanished = mayHaveVanished(entriesAtStop ?? entries, { entries, changes });
     if (renumbered) {
-      this.#write({ together: this.#together(this.#state.vector, 0n), forgetMerged: true });
+      this.#write({ together: this.#together(this.state.vector, 0n), forgetMerged: true });
     }
     if ((low || vanished) && vector.size > 0) this.#forgetVector();
-    if (this.#shadow !== undefined) compareAll(this.#shadow, this, this.#shadow.behindAtStart);
-  }
-
-  /** Finds local changes without a diff; `low`: one of them may have replaced something newer. */
-  #scanSince(sinceTxn: number, options: { ignoresMerged?: boolean } = {}): ScanResult {
-    // One walk for both: reading every page twice would double what a start costs.
-    const pages = new PageSet();
-    const scan = scanLocalChanges(this.file, this.#basis, {
-      dbis: this.synced(this.#basis),
-      pages,
-      sinceTxn,
-      merged: options.ignoresMerged === true ? new TxnRanges() : this.#state.merged,
-      maxTsNs: this.changes.maxTsNs,
-      pendingBytesMax: this.options.pendingBytesMax,
-      invalid: this.changes.invalid,
-    });
-    this.#pages = pages;
-    this.changes.addScan(scan);
-    return scan;
+    const { shadow } = this.#known.schema;
+    if (shadow !== undefined) compareAll(shadow, this, shadow.behindAtStart);
   }
 
   /** The vector says more than the entries hold: everything in the bucket is to be merged again. */
@@ -447,22 +357,13 @@ export class Session {
 
   /** The application enlarged the map. The pin cannot be kept, so changes since then are found by a scan. */
   async #reopen(): Promise<void> {
-    const since = this.#basis.txnId;
+    const since = this.basis.txnId;
     this.#pin.release();
     await this.environment.reopen();
     const read = this.environment.beginRead();
     this.#pin = new Pin(read);
-    this.#states.reset();
-    if (read.meta.txnId === since) {
-      this.#basis = read.meta;
-      return;
-    }
-    const { vector } = this.#state;
-    this.#basis = read.meta;
-    this.#state = this.#states.read(this.file, read.meta);
-    this.#own.forgetOverlay();
-    this.#shadow?.behind.overflow();
-    this.#dataTxnId = read.meta.txnId;
-    if (this.#scanSince(since).low && vector.size > 0) this.#forgetVector();
+    const { vector } = this.state;
+    if (!this.#known.jumpTo(read.meta)) return;
+    if (this.#known.scanSince(since).low && vector.size > 0) this.#forgetVector();
   }
 }

@@ -126,12 +126,13 @@ function requireSameKind(
 /** Refuses what would not be the same pair again after it went through the application's DBI. */
 function requirePair(entry: EntryView, dbiName: string): void {
   const { buffer, keyStart, keyEnd, valueStart, valueEnd, flags } = entry;
+  // A deletion of what is no pair removes nothing; it may be left from a DBI that was one of single values once.
+  if ((flags & FLAG_DELETED) !== 0) return;
   const key = Buffer.from(buffer.subarray(keyStart, keyEnd));
   const pair = decodePair(key);
   if (pair === undefined) {
     throw rejected(`a key of DBI ${dbiName} is not one of ${DUPSORT_TRANSFORM}`);
   }
-  if ((flags & FLAG_DELETED) !== 0) return;
   const length = valueEnd - valueStart;
   if (length === 0 || length > MAX_LMDB_KEY_BYTES) {
     throw rejected(

@@ -7,11 +7,15 @@ import type {
   Detection,
   EncodeOptions,
   EncodeResult,
+  FinishRejoinOptions,
   LocalDatabase,
   MergeRequest,
   MergeResult,
   OpenResult,
   PersistOptions,
+  RejoinResult,
+  SweepOptions,
+  SweepSlice,
 } from './local-database.ts';
 import { packSpool, uncarryError, type Method, type Response } from './worker-protocol.ts';
 
@@ -75,6 +79,22 @@ export class WorkerLocalDatabase implements LocalDatabase {
 
   persist(options: PersistOptions): Promise<Detection> {
     return this.#call('persist', options);
+  }
+
+  sweep(options: SweepOptions): Promise<SweepSlice> {
+    return this.#call('sweep', options);
+  }
+
+  beginRejoin(): Promise<void> {
+    return this.#call('beginRejoin');
+  }
+
+  abandonRejoin(): Promise<void> {
+    return this.#call('abandonRejoin');
+  }
+
+  finishRejoin(options: FinishRejoinOptions): Promise<RejoinResult> {
+    return this.#call('finishRejoin', options);
   }
 
   stats(): Promise<DatabaseStats> {
