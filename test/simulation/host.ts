@@ -1,6 +1,9 @@
 import fs from 'node:fs';
 import path from 'node:path';
+import { DataFile, listDbis } from '../../agent/lmdb/page.ts';
+import { readSyncState, SYNC_STATE_DBI } from '../../agent/lmdb/sync-state.ts';
 import type { Register } from '../../protocol/register.ts';
+import type { VersionVector } from '../../protocol/version-vector.ts';
 import { Application, dumpEntries, lastTxn } from '../support/lmdb.ts';
 import type { AgentRun } from './agent-run.ts';
 import { equal, type Content } from './ledger.ts';
@@ -69,6 +72,12 @@ export class Host {
   /** All entries now. */
   dump(): Content {
     return readContent(this.file);
+  }
+
+  /** The version vector that goes with the LMDB. */
+  savedVector(): VersionVector {
+    using data = DataFile.open(this.file);
+    return readSyncState(data, listDbis(data, data.readMeta()).get(SYNC_STATE_DBI)).vector;
   }
 
   saveBackup(): void {

@@ -1,4 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises';
+import { covers } from '../../protocol/version-vector.ts';
 import { freshState } from '../support/compaction.ts';
 import type { Fleet } from './fleet.ts';
 import { differences, type Host } from './host.ts';
@@ -20,14 +21,20 @@ export async function checkVectors(fleet: Fleet): Promise<void> {
     // What the application must not do is repaired at the next look.
     await run.detect();
     if (host.run !== run) continue;
-    const content = host.dump();
-    for (const { object, content: stored } of covered) {
-      for (const [key, register] of stored) {
-        if (!lacks(content, key, register)) continue;
-        throw new Violation(
-          `I5: ${host.label} counts ${object.name} as merged and has ${key}=${show(content.get(key))}, the object ${show(register)}`,
-        );
-      }
+    requireMerged(`${host.label} counts`, host, covered);
+    const vector = host.savedVector();
+    const saved = [...fleet.ledger.objects.values()].filter(({ object }) => covers(vector, object));
+    requireMerged(`the LMDB of ${host.label} counts`, host, saved);
+  }
+}
+
+function requireMerged(who: string, host: Host, objects: readonly StoredObject[]): void {
+  const content = host.dump();
+  for (const { object, content: stored } of objects) {
+    for (const [key, register] of stored) {
+      if (!lacks(content, key, register)) continue;
+      const [has, had] = [show(content.get(key)), show(register)];
+      throw new Violation(`I5: ${who} ${object.name} as merged and has ${key}=${has}, not ${had}`);
     }
   }
 }
