@@ -4,7 +4,7 @@ export const BATCH_ENTRIES = 10;
 /** Bytes of all bodies in one SendMessageBatch request: one request is billed per 64 KiB. Source: SQS pricing. */
 export const BATCH_BYTES = 64 * 1024;
 
-/** SQS requests under way at once: 200 queues then take 8 round trips. */
+/** SQS requests under way at once: 200 queues then take 8 round trips, less than the Lambda's processor needs for them. */
 export const SEND_CONCURRENCY = 25;
 
 /** How long the list of queues is used: a new agent waits so long for its first notice, and lists at start anyway. */
