@@ -38,6 +38,8 @@ export class WorkerLocalDatabase implements LocalDatabase {
   constructor(options: DatabaseOptions, { workerPath, onCrash }: WorkerOptions = {}) {
     this.#worker = new Worker(workerPath ?? join(__dirname, 'lmdb-worker.cjs'), {
       workerData: options,
+      // Nearly everything dies young here. Merging 1,000,000 new entries peaks at 142 MB with this, at 160 MB without.
+      resourceLimits: { maxYoungGenerationSizeMb: 8 },
       name: `lmdb ${options.name}`,
     });
     this.#worker.on('message', (response: Response) => this.#receive(response));
