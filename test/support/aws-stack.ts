@@ -61,11 +61,16 @@ export class AwsStack {
         outputsFile,
         ...common,
       ]);
-      const all = JSON.parse(await readFile(outputsFile, 'utf8')) as Record<string, StackOutputs>;
-      return new AwsStack(ministack, Object.values(all)[0] ?? {});
+      return await AwsStack.fromOutputs(ministack, outputsFile);
     } finally {
       await rm(folder, { recursive: true, force: true });
     }
+  }
+
+  /** A stack that is deployed, by the file that `cdk deploy --outputs-file` wrote. */
+  static async fromOutputs(ministack: MiniStack, outputsFile: string): Promise<AwsStack> {
+    const all = JSON.parse(await readFile(outputsFile, 'utf8')) as Record<string, StackOutputs>;
+    return new AwsStack(ministack, Object.values(all)[0] ?? {});
   }
 
   /** An output that must be there. */
