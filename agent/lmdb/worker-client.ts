@@ -17,7 +17,13 @@ import type {
   SweepOptions,
   SweepSlice,
 } from './local-database.ts';
-import { packSpool, uncarryError, type Method, type Response } from './worker-protocol.ts';
+import {
+  packSpool,
+  uncarryError,
+  type Method,
+  type Request,
+  type Response,
+} from './worker-protocol.ts';
 
 export type WorkerOptions = {
   /** The bundled worker; unless given, `lmdb-worker.cjs` beside the running bundle. */
@@ -33,6 +39,7 @@ export class WorkerLocalDatabase implements LocalDatabase {
   readonly #worker: Worker;
   readonly #waiting = new Map<number, Waiting>();
   #lastId = 0;
+  #acknowledged: number | undefined;
   #ended: Error | undefined;
 
   constructor(options: DatabaseOptions, { workerPath, onCrash }: WorkerOptions = {}) {
@@ -70,8 +77,10 @@ export class WorkerLocalDatabase implements LocalDatabase {
     return this.#call('encodeSnapshot', options);
   }
 
+  /** Travels with the next call, whichever it is: a message of its own wakes the thread for nothing. */
   acknowledge(token: number): Promise<void> {
-    return this.#call('acknowledge', token);
+    this.#acknowledged = token;
+    return Promise.resolve();
   }
 
   merge(request: MergeRequest): Promise<MergeResult> {
@@ -122,7 +131,9 @@ export class WorkerLocalDatabase implements LocalDatabase {
     const id = this.#lastId;
     return new Promise<T>((resolve, reject) => {
       this.#waiting.set(id, { resolve, reject });
-      this.#worker.postMessage({ id, method, args }, transfer);
+      const acknowledged = this.#acknowledged;
+      this.#acknowledged = undefined;
+      this.#worker.postMessage({ id, method, args, acknowledged } satisfies Request, transfer);
     });
   }
 
