@@ -381,6 +381,9 @@ function databaseOptions(
     instance: config.instance,
     hostname: hostname(),
     run: shared.run,
+    schemaTracksChanges: database.schemaTracksChanges,
+    dupsortHack: database.dupsortHack,
+    createFlags: createFlags(database),
     headerPadding: database.headerExtraPaddingBlock,
     maxLockHoldMs: config.maxLockHoldMs,
     maxClockSkewMs: config.maxClockSkewMs,
@@ -388,4 +391,12 @@ function databaseOptions(
     spoolMemoryBytes: config.memorySpoolBytes,
     pendingBytesMax: PENDING_BYTES_MAX,
   };
+}
+
+function createFlags({ dbiOptions }: DatabaseConfig): Record<string, number> {
+  const flags: Record<string, number> = {};
+  for (const [dbi, { overrideCreateFlags }] of dbiOptions) {
+    if (overrideCreateFlags !== undefined) flags[dbi] = overrideCreateFlags;
+  }
+  return flags;
 }

@@ -1,5 +1,5 @@
 import { SyncError } from '../../protocol/errors.ts';
-import type { Config, DatabaseConfig } from '../config.ts';
+import type { Config } from '../config.ts';
 import type { CommandContext } from './context.ts';
 
 export type SyncFlags = {
@@ -17,9 +17,9 @@ export async function runSync(
   flags: SyncFlags & { readonly receiveOnly: boolean },
 ): Promise<void> {
   const { config, deps, log, signal } = context;
-  for (const [name, database] of config.lmdbs) {
+  for (const name of config.lmdbs.keys()) {
     if (flags.onlyDb.length === 0 || flags.onlyDb.includes(name)) {
-      requireRunnable(name, database);
+      requireRunnable(name);
     }
   }
   requirePid(deps.pid, context.flags.minimumPid);
@@ -37,28 +37,12 @@ export async function runSync(
 }
 
 /** Refuses what this version would do wrong if it went on. Errors: CONFIG_INVALID. */
-function requireRunnable(name: string, database: DatabaseConfig): void {
+function requireRunnable(name: string): void {
   if (name === '' || name.includes('__') || name.includes('.') || name.includes('/')) {
     throw new SyncError(
       'CONFIG_INVALID',
       `database name "${name}" cannot be part of object names: it must not contain "__", "." or "/"`,
       { hint: 'Rename it under `lmdbs:`, the same on all instances.' },
-    );
-  }
-  if (database.dupsortHack) {
-    throw new SyncError(
-      'CONFIG_INVALID',
-      `lmdbs.${name}.dupsort_hack is not available in this version`,
-      { hint: 'Sync databases with the native schema only (PowerDNS 4.8 or newer).' },
-    );
-  }
-  if (!database.schemaTracksChanges) {
-    throw new SyncError(
-      'CONFIG_INVALID',
-      `lmdbs.${name}.schema_tracks_changes is false: databases without the native schema (shadow mode) cannot be synced by this version`,
-      {
-        hint: 'Set schema_tracks_changes: true if the application keeps the headers (PowerDNS 4.8 or newer with lmdb-lightning-stream=yes).',
-      },
     );
   }
 }

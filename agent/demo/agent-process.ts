@@ -17,6 +17,8 @@ export type AgentOptions = {
   /** More top-level keys, as YAML. */
   readonly settings?: string | undefined;
   readonly mapSize?: string | undefined;
+  /** Keys of every database besides its path and options; unless given, those of the native schema. */
+  readonly databaseSettings?: string | undefined;
   /** The program and its first arguments; unless given, the bundle under this Node. */
   readonly command?: readonly string[] | undefined;
   /** Arguments instead of `sync`. */
@@ -170,7 +172,7 @@ function configText(options: AgentOptions, port: number): string {
   const databases = Object.entries(options.databases).map(
     ([name, path]) => `  ${name}:
     path: ${JSON.stringify(path)}
-    schema_tracks_changes: true
+    ${options.databaseSettings ?? 'schema_tracks_changes: true'}
     options:
       no_subdir: true
       create: true

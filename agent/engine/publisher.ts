@@ -151,8 +151,13 @@ export class Publisher {
     );
     if (newest !== undefined && newest.timeNs > this.#floorNs) this.#floorNs = newest.timeNs;
     if (options.atStart) {
-      if (newest?.kind === 'snapshot') this.#policy.assumeUpstreamHas(this.#detection.dataTxnId);
-      else this.#policy.requireForUpstream();
+      // What is still to be sent, changes made while no agent ran, is not in that snapshot.
+      const isWhole = !this.#hasPending && this.#sending === undefined;
+      if (newest?.kind === 'snapshot' && isWhole) {
+        this.#policy.assumeUpstreamHas(this.#detection.dataTxnId);
+      } else {
+        this.#policy.requireForUpstream();
+      }
     } else if (newest !== undefined && newest.stream !== this.ownStream) {
       // Another agent of our name, or a late PUT of an earlier run.
       if (newest.timeNs > this.#lastFullNs) this.#policy.requireForUpstream();

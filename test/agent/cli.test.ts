@@ -140,8 +140,6 @@ describe('sync and receive', () => {
   });
 
   test.each([
-    ['lmdbs: {main: {path: /x}}', 'shadow mode'],
-    ['lmdbs: {main: {path: /x, dupsort_hack: true}}', 'dupsort_hack is not available'],
     ['lmdbs: {"a.b": {path: /x, schema_tracks_changes: true}}', 'database name "a.b"'],
     ['lmdbs: {a__b: {path: /x, schema_tracks_changes: true}}', 'database name "a__b"'],
     [
@@ -157,8 +155,13 @@ describe('sync and receive', () => {
     expect(runs).toEqual([]);
   });
 
-  test('a database in shadow mode does not matter when another one is synced', async () => {
-    const file = configFile(`lmdbs: {${NATIVE}, old: {path: /x}}`);
+  test('starts with databases without the native schema, with and without dupsort_hack', async () => {
+    const file = configFile('lmdbs: {main: {path: /x, dupsort_hack: true}, shard: {path: /y}}');
+    expect((await run(['sync', '-c', file])).error).toBeUndefined();
+  });
+
+  test('a database whose name cannot be used does not matter when another one is synced', async () => {
+    const file = configFile(`lmdbs: {${NATIVE}, "a.b": {path: /x}}`);
     expect((await run(['sync', '--only-db', 'main', '-c', file])).error).toBeUndefined();
   });
 

@@ -108,7 +108,7 @@ export class Fleet {
       clock: host.clock,
       random: this.random.fork(),
       mustKeepMs: traits.mustKeepMs,
-      databaseFails: () => !this.isHealing && this.#faults.chance(traits.databaseFaultRate),
+      databaseFails: (call) => this.databaseFails(call),
       onLog: (text) => {
         if (process.env.SIMULATION_LOG !== undefined || BUGS.test(text)) {
           this.log(`    ${host.label} ${run}: ${text}`);
@@ -207,6 +207,10 @@ export class Fleet {
         return this.#faults.weighted({ fail: 1, slow: 2, 'answer lost': 1, 'lands later': 1 });
     }
   }
+
+  /** Whether the next call to an LMDB fails. */
+  databaseFails: (call: string) => boolean = () =>
+    !this.isHealing && this.#faults.chance(this.traits.databaseFaultRate);
 
   /** Storage is well from now on. */
   isHealing = false;

@@ -165,3 +165,24 @@ test('what was merged from others is not sent', async () => {
   const delta = [...fleet.ledger.objects.values()][2];
   expect([...(delta?.content.keys() ?? [])]).toEqual(['zones/k3']);
 });
+
+test('what changed while no agent ran reaches upstream readers, also when the start is rough', async () => {
+  await startedA({ upstreamReaders: true });
+  fleet.write(fleet.a, 'k', '1');
+  await fleet.until('the first object', () => fleet.stored().length === 1);
+  await fleet.stop(fleet.a);
+  fleet.write(fleet.a, 'k', '2');
+  fleet.clock.advanceMs(60_000);
+  // The first attempt to send it fails, and the first pass ends meanwhile.
+  let failures = 1;
+  fleet.databaseFails = (call) => call === 'encodeSnapshot' && failures-- > 0;
+  await startedA({ upstreamReaders: true });
+  await fleet.until('its object', () => fleet.stored().length >= 2);
+  await fleet.rest();
+  fleet.clock.advanceMs(60_000);
+  fleet.a.run?.engine.noteListing();
+  await fleet.rest();
+  const snapshots = fleet.storedNames().filter((name) => shortName(name).endsWith('snapshot'));
+  const content = fleet.ledger.objects.get(snapshots.at(-1) ?? '')?.content.get('zones/k');
+  expect(Buffer.from(content?.value ?? '').toString()).toBe('2');
+});
