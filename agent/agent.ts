@@ -22,6 +22,7 @@ import type { NoticeSource } from './notices.ts';
 import { openObjectStore } from './object-store-factory.ts';
 import { readSmaps } from './smaps.ts';
 import { StatusServer } from './status-server.ts';
+import { sweepingDeps } from './sweeper-monitor.ts';
 import { usedBytes, type StatusSource } from './status.ts';
 import { systemClock } from './system-clock.ts';
 
@@ -158,6 +159,7 @@ class Member {
       now: Date.now,
     });
     this.#db = new WorkerLocalDatabase(databaseOptions(config, parts), { onCrash: shared.onCrash });
+    const watching = { name, metrics: shared.metrics.syncer, log: this.#log };
     this.engine = new DatabaseEngine(
       {
         settings: engineSettings(config, parts),
@@ -169,12 +171,8 @@ class Member {
         random: Math.random,
         log: this.#log,
         observer: this.monitor,
-        cleaning: cleaningDeps(config, {
-          name,
-          metrics: shared.metrics.syncer,
-          log: this.#log,
-          receiveOnly: shared.receiveOnly,
-        }),
+        cleaning: cleaningDeps(config, { ...watching, receiveOnly: shared.receiveOnly }),
+        sweeping: sweepingDeps(config, watching),
       },
       { memory: shared.memory },
     );

@@ -36,6 +36,11 @@ export function backoff(options: BackoffOptions): Backoff {
   };
 }
 
+/** The pause after so many failures in a row: half a second at first, doubling up to `maxMs`. */
+export function retryDelay(maxMs: number, failures: number): number {
+  return Math.min(maxMs, 250 * 2 ** Math.min(failures, 20));
+}
+
 /** Waits; rejects with the signal's reason as soon as it aborts. The production form of an injected `sleep`. */
 export async function sleep(delayMs: number, signal: AbortSignal): Promise<void> {
   signal.throwIfAborted();

@@ -1,4 +1,4 @@
-import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry, Summary } from 'prom-client';
 import type { RequestReport } from '../protocol/storage/requests.ts';
 import { NoticeMetrics } from './notice-metrics.ts';
 import { createScrapedMetrics } from './scraped-metrics.ts';
@@ -111,13 +111,22 @@ function metricMaker(registry: Registry) {
       buckets: more.buckets,
       registers,
     });
-  return { counter, gauge, histogram };
+  /** Sum and count, as upstream has it: no quantiles. */
+  const summary = <L extends string>(name: string, help: string, labelNames: readonly L[]) =>
+    new Summary({
+      name: `lightningstream_${name}`,
+      help,
+      labelNames: [...labelNames],
+      percentiles: [],
+      registers,
+    });
+  return { counter, gauge, histogram, summary };
 }
 
 type MetricMaker = ReturnType<typeof metricMaker>;
 const PER_INSTANCE = ['lmdb', 'syncer_instance'] as const;
 
-function upstreamMetrics({ counter, gauge, histogram }: MetricMaker) {
+function upstreamMetrics({ counter, gauge, histogram, summary }: MetricMaker) {
   return {
     generated: counter('syncer_snapshots_generated_total', 'Objects generated', ['lmdb']),
     generatedLast: gauge(
@@ -168,6 +177,13 @@ function upstreamMetrics({ counter, gauge, histogram }: MetricMaker) {
       'Size of the objects in the storage',
       ['lmdb'],
     ),
+    sweeperCleaned: counter('sweeper_cleaned_total', 'Tombstones removed', ['lmdb']),
+    sweeperAvailable: gauge('sweeper_stats_available', '1 after the first sweep', ['lmdb']),
+    sweeperEntries: gauge('sweeper_stats_total_entries', 'Entries left, tombstones included', [
+      'lmdb',
+    ]),
+    sweeperTombstones: gauge('sweeper_stats_deleted_entries', 'Tombstones left', ['lmdb']),
+    sweeperDuration: summary('sweeper_duration_seconds', 'Duration of sweeps', ['lmdb']),
     cleanerListCalls: counter('cleaner_list_calls_total', 'Listings by the cleaner', []),
     cleanerListFailed: counter('cleaner_list_failed_total', 'Failed listings by the cleaner', []),
     cleanerDeletes: counter('cleaner_delete_total', 'Deletions that the cleaner tried', [
@@ -210,6 +226,12 @@ function ownMetrics({ counter, histogram }: MetricMaker) {
       ['lmdb'],
     ),
     futureEntries: counter('future_entries_total', 'Entries with a time in the future', ['lmdb']),
+    rejoins: counter('rejoins_total', 'Rejoins after a long absence', ['lmdb']),
+    rejoinDropped: counter(
+      'rejoin_dropped_entries_total',
+      'Entries that others had deleted and swept, dropped at a rejoin',
+      ['lmdb'],
+    ),
     lmdbFailed: counter('lmdb_failed_total', 'Failed work in the LMDB', ['lmdb']),
   };
 }

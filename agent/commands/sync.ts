@@ -16,16 +16,14 @@ export async function runSync(
   context: CommandContext,
   flags: SyncFlags & { readonly receiveOnly: boolean },
 ): Promise<void> {
-  const { config, deps, log, signal } = context;
+  const { config, deps, signal } = context;
   for (const name of config.lmdbs.keys()) {
     if (flags.onlyDb.length === 0 || flags.onlyDb.includes(name)) {
       requireRunnable(name);
     }
   }
   requirePid(deps.pid, context.flags.minimumPid);
-  for (const warning of ignoredParts(config)) {
-    log.warn({}, warning);
-  }
+  requireAvailable(config);
   await deps.runAgent(config, {
     receiveOnly: flags.receiveOnly,
     onlyOnce: flags.onlyOnce || config.onlyOnce,
@@ -59,8 +57,8 @@ function requirePid(pid: number, minimumPid: number): void {
   }
 }
 
-/** What is switched on but does nothing here; going on is safe. Throws where it is not. */
-function* ignoredParts(config: Config): Generator<string> {
+/** Refuses what is switched on and not there. Errors: CONFIG_INVALID. */
+function requireAvailable(config: Config): void {
   const { options } = config.storage;
   if (!(options instanceof SyncError) && options.type === 's3' && options.useUpdateMarker) {
     throw new SyncError(
@@ -68,8 +66,5 @@ function* ignoredParts(config: Config): Generator<string> {
       'storage.options.use_update_marker is not available in this version',
       { hint: 'Set it to false here and on all other instances of this bucket.' },
     );
-  }
-  if (config.sweeper.enabled) {
-    yield 'sweeper.enabled is ignored: this version does not remove old tombstones, the LMDB keeps them';
   }
 }

@@ -37,7 +37,7 @@ How it is read:
 - \`log.timestamp: disable\` leaves out the time in every format.
 
 Not in this version, and refused when \`sync\` or \`receive\` starts: \`use_update_marker\`, storage type
-\`azure\`. \`sweeper.enabled\` is ignored with a warning.
+\`azure\`.
 
 \`--log-config\` logs the effective configuration. Values of secret keys (marked *secret*) are shown as \`***\`: the original
 masks \`secret_key\` only.

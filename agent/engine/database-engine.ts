@@ -1,11 +1,13 @@
 import { errorText } from '../../protocol/errors.ts';
 import type { ObjectName } from '../../protocol/object-name.ts';
 import type { Detection } from '../lmdb/local-database.ts';
+import { retryDelay } from '../backoff.ts';
 import { findBucketId, NO_BUCKET_ID } from './bucket-id.ts';
-import { runCleaner } from './cleaner.ts';
+import { runHousekeeping } from './housekeeping.ts';
 import { ObjectMerger } from './object-merger.ts';
 import { Publisher } from './publisher.ts';
 import { finishedStreams, Receiver, type PassResult } from './receiver.ts';
+import { Rejoin } from './rejoin.ts';
 import type { Semaphore } from './semaphore.ts';
 import type { EngineDeps } from './types.ts';
 import { VectorTracker } from './vector-tracker.ts';
@@ -120,14 +122,20 @@ export class DatabaseEngine {
     const hardStop = new AbortController();
     const finished = new AbortController();
     const running = AbortSignal.any([signal, finished.signal]);
-    const parts: EngineParts = { publisher, receiver, merger, tracker, hard: hardStop.signal };
+    const rejoin = new Rejoin(this.#deps, {
+      merger,
+      lastSyncNs: opened.lastSyncNs,
+      onDetection: (detection) => publisher.noteDetection(detection),
+    });
+    const hard = hardStop.signal;
+    const parts: EngineParts = { publisher, receiver, merger, tracker, rejoin, hard };
     const loops = [
       this.#publishLoop(parts, running),
       this.#receiveLoop(parts, running, { bucketId: opened.bucketId, finished }),
       this.#persistLoop(parts, running),
-      runCleaner(this.#deps, {
-        stored: publisher,
-        mayClean: () => this.#passedOnce,
+      runHousekeeping(this.#deps, {
+        ...parts,
+        isSynced: () => this.#lastPassNs !== undefined,
         signal: running,
       }),
     ];
@@ -176,9 +184,9 @@ export class DatabaseEngine {
     }
   }
 
-  async #publishStep({ publisher, hard }: EngineParts): Promise<number> {
+  async #publishStep({ publisher, rejoin, hard }: EngineParts): Promise<number> {
     return publisher.step({
-      maySend: this.#mayUpload,
+      maySend: this.#mayUpload && !rejoin.isPressing,
       signal: hard,
       onSent: () => {
         this.#acknowledgedCount += 1;
@@ -211,7 +219,7 @@ export class DatabaseEngine {
         this.#passRequested = true;
         log.warn({ error: errorText(error) }, 'cannot read the storage, trying again');
       }
-      if (settings.onlyOnce && this.#passedOnce && this.#isSettled(parts)) {
+      if (settings.onlyOnce && this.#passedOnce && (settings.receiveOnly || parts.publisher.idle)) {
         start.finished.abort();
         return;
       }
@@ -234,6 +242,7 @@ export class DatabaseEngine {
     }
     if (!this.#passRequested) return;
     this.#passRequested = false;
+    await parts.rejoin.step(signal);
     const atStart = !this.#passedOnce;
     this.#passTried = true;
     const result = await parts.receiver.pass({
@@ -244,12 +253,16 @@ export class DatabaseEngine {
     if (result.retry) throw new Error('some objects could not be merged in this pass');
   }
 
-  #afterPass({ publisher, tracker }: EngineParts, result: PassResult, atStart: boolean): void {
+  #afterPass(
+    { publisher, tracker, rejoin }: EngineParts,
+    result: PassResult,
+    atStart: boolean,
+  ): void {
     publisher.reviewListing(result, { atStart });
     if (result.retry) return;
     if (result.complete) {
       tracker.prune(finishedStreams(result).filter((stream) => stream !== publisher.ownStream));
-      this.#lastPassNs = result.startedNs;
+      if (rejoin.noteSync(result.startedNs)) this.#lastPassNs = result.startedNs;
     }
     if (!this.#passedOnce) {
       this.#passedOnce = true;
@@ -268,7 +281,7 @@ export class DatabaseEngine {
 
   /** With another bucket (or an emptied one), what the vector and the marker say is not true of it. */
   async #checkBucket(
-    { tracker, publisher }: EngineParts,
+    { tracker, publisher, rejoin }: EngineParts,
     known: string | undefined,
     signal: AbortSignal,
   ): Promise<void> {
@@ -285,18 +298,17 @@ export class DatabaseEngine {
     // A bucket that only now got its id is the one that was synced with while it had none.
     if (known !== NO_BUCKET_ID) {
       tracker.forget();
+      rejoin.forget();
       publisher.policy.requireFirst();
+      // What was merged before is in another bucket: no rejoin may take it for swept.
+      const lastSyncNs = known === undefined ? undefined : this.#deps.clock.nowNs();
       publisher.noteDetection(
-        await db.persist({ vector: tracker.vector, bucketId, resetMarker: true }),
+        await db.persist({ vector: tracker.vector, bucketId, resetMarker: true, lastSyncNs }),
       );
       this.#changed.notify();
     } else {
       publisher.noteDetection(await db.persist({ vector: tracker.vector, bucketId }));
     }
-  }
-
-  #isSettled({ publisher }: EngineParts): boolean {
-    return this.#deps.settings.receiveOnly || publisher.idle;
   }
 
   async #persistLoop(parts: EngineParts, signal: AbortSignal): Promise<void> {
@@ -339,10 +351,10 @@ export class DatabaseEngine {
   /** The running merge ends cleanly, the last changes go out (bounded), vector and marker are written. */
   async #shutDown(parts: EngineParts): Promise<void> {
     const { db, log, settings } = this.#deps;
-    const { publisher, merger, hard } = parts;
+    const { publisher, merger, rejoin, hard } = parts;
     try {
       await merger.settled();
-      if (this.#mayUpload && !settings.receiveOnly) await this.#flush(parts);
+      if (this.#mayUpload && !rejoin.isPressing && !settings.receiveOnly) await this.#flush(parts);
     } catch (error) {
       log.warn(
         { error: errorText(error) },
@@ -357,7 +369,7 @@ export class DatabaseEngine {
         'cannot write the sync state; the next start repeats some work',
       );
     }
-    logUnsent(publisher.detection, this.#deps);
+    publisher.logUnsent();
     await db.close();
   }
 
@@ -379,21 +391,9 @@ type EngineParts = {
   readonly receiver: Receiver;
   readonly merger: ObjectMerger;
   readonly tracker: VectorTracker;
+  readonly rejoin: Rejoin;
   /** Aborts when even the shutdown's time is over. */
   readonly hard: AbortSignal;
 };
 
 function noop(): void {}
-
-/** Half a second at first, doubling up to the configured interval. */
-function retryDelay(maxMs: number, failures: number): number {
-  return Math.min(maxMs, 250 * 2 ** Math.min(failures, 20));
-}
-
-function logUnsent(detection: Detection, { log, settings }: EngineDeps): void {
-  if (settings.receiveOnly || (detection.pendingKeys === 0 && !detection.pendingScan)) return;
-  log.warn(
-    { pending: detection.pendingKeys },
-    'stopping with unsent local changes; the next start sends them',
-  );
-}

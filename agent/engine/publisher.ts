@@ -93,6 +93,15 @@ export class Publisher {
     return reason === 'first object' && !this.#hasPending ? undefined : reason;
   }
 
+  /** Says so where changes are left for the next start. */
+  logUnsent(): void {
+    if (this.#deps.settings.receiveOnly || !this.#hasPending) return;
+    this.#deps.log.warn(
+      { pending: this.#detection.pendingKeys },
+      'stopping with unsent local changes; the next start sends them',
+    );
+  }
+
   /** Any detection that happened elsewhere (every merge takes one). */
   noteDetection(detection: Detection): void {
     this.#detection = detection;

@@ -4,6 +4,7 @@ import type { LocalDatabase } from '../lmdb/local-database.ts';
 import type { Logger } from '../log.ts';
 import type { CleanerObserver, CleanerSettings } from './cleaner-types.ts';
 import type { SyncObserver } from './observer.ts';
+import type { SweeperObserver, SweeperSettings } from './sweeper-types.ts';
 
 /** Resolves after `ms`; rejects with the signal's reason when it aborts. Injected, so that tests own time. */
 export type Sleep = (ms: number, signal: AbortSignal) => Promise<void>;
@@ -54,5 +55,9 @@ export type EngineDeps = {
   /** undefined: this agent deletes nothing in the storage. */
   readonly cleaning?:
     | { readonly settings: CleanerSettings; readonly observer: CleanerObserver }
+    | undefined;
+  /** undefined: tombstones are kept for ever, and nobody is taken to have dropped any. */
+  readonly sweeping?:
+    | { readonly settings: SweeperSettings; readonly observer: SweeperObserver }
     | undefined;
 };

@@ -27,6 +27,7 @@ import type {
 import { finishRejoin, sweepSlice, type RejoinStart } from './housekeeping.ts';
 import { KeyHashes } from './key-hashes.ts';
 import { MergeCollector, type Write } from './merge-collector.ts';
+import { nothingMerged } from './merge-result.ts';
 import { listDbis } from './page.ts';
 import { Session } from './session.ts';
 import { WRITE_SET_BYTES } from './session-limits.ts';
@@ -391,18 +392,4 @@ export class DirectLocalDatabase implements LocalDatabase {
     this.#turn = turn.catch(() => undefined);
     return turn;
   }
-}
-
-function nothingMerged(detection: Detection): MergeResult {
-  return {
-    entries: 0,
-    changed: 0,
-    transactions: 0,
-    lockHeldMaxMs: 0,
-    lockWaitMs: 0,
-    createdDbis: [],
-    skippedDbis: [],
-    futureEntries: 0,
-    detection,
-  };
 }

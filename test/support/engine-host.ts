@@ -73,7 +73,7 @@ export class EngineHost {
         ),
         store,
         clock,
-        sleep,
+        sleep: hostSleep,
         randomBytes: (size) => new Uint8Array(size).fill(7),
         random: () => 0.5,
         log: this.#logger(),
@@ -166,7 +166,8 @@ export class EngineHost {
   }
 }
 
-async function sleep(ms: number, signal: AbortSignal): Promise<void> {
+/** The pauses of a host: short ones are shorter still, long ones never end by themselves. */
+export async function hostSleep(ms: number, signal: AbortSignal): Promise<void> {
   signal.throwIfAborted();
   await new Promise<void>((resolve, reject) => {
     const timer = ms >= LONG_MS ? undefined : setTimeout(end, Math.min(ms, 5));

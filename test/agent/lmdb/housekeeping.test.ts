@@ -1,5 +1,6 @@
 import fs from 'node:fs';
 import path from 'node:path';
+import { Environment } from '../../../agent/lmdb/environment.ts';
 import { KeyHashes } from '../../../agent/lmdb/key-hashes.ts';
 import type { LocalDatabase, SweepPosition } from '../../../agent/lmdb/local-database.ts';
 import {
@@ -101,6 +102,55 @@ describe('sweep', () => {
     expect(detection).toMatchObject({ regressions: 0, pendingKeys: 1 });
     expect(await upload(db, 2n)).toEqual({ d: { third: 'w@60' } });
     expect(Object.keys(dumpEntries(file)['d'] ?? {})).toEqual(['other', 'third']);
+    await db.close();
+    await app.close();
+  });
+
+  test.each([
+    ['writes the key again', { ts: 8, value: 'again' }, { k: 'again@8' }],
+    ['writes another key', undefined, { other: 'x@70' }],
+  ])('nor where the application %s right after its commit', async (_, entry, sent) => {
+    const { app, db, file } = start();
+    app.put('d', 'k', DELETED);
+    await db.open();
+    await upload(db, 1n);
+    // A sweep begins with a look; the one behind its commit is the second.
+    const original = Environment.prototype.beginRead;
+    let calls = 0;
+    const spy = jest.spyOn(Environment.prototype, 'beginRead').mockImplementation(function look(
+      this: Environment,
+    ) {
+      calls += 1;
+      if (calls === 2 && entry !== undefined) app.put('d', 'k', entry);
+      else if (calls === 2) app.put('d', 'other', { ts: 70, value: 'x' });
+      return original.call(this);
+    });
+    expect((await sweep(db, 50n)).removed).toBe(1);
+    spy.mockRestore();
+    expect(await db.detect()).toMatchObject({ pendingKeys: 1 });
+    expect(await upload(db, 2n)).toEqual({ d: sent });
+    expect(Object.keys(dumpEntries(file)['d'] ?? {})).toEqual(Object.keys(sent));
+    await db.close();
+    await app.close();
+  });
+
+  test('what the application has changed since it was looked at stays', async () => {
+    const { app, db, file } = start();
+    app.put('d', 'k', DELETED);
+    await db.open();
+    await upload(db, 1n);
+    const original = Environment.prototype.write as (work: unknown) => never;
+    const spy = jest.spyOn(Environment.prototype, 'write').mockImplementation(function write(
+      this: Environment,
+      work: unknown,
+    ) {
+      spy.mockRestore();
+      app.put('d', 'k', { ts: 60, value: 'newer' });
+      return original.call(this, work);
+    });
+    expect((await sweep(db, 50n)).removed).toBe(0);
+    expect(dumpEntries(file)['d']?.['k']).toMatchObject({ value: 'newer' });
+    expect(await upload(db, 2n)).toEqual({ d: { k: 'newer@60' } });
     await db.close();
     await app.close();
   });
@@ -215,7 +265,7 @@ describe('rejoin', () => {
     app.put('d', 'old', { ts: 10, value: 'o' });
     app.put('d', 'young', { ts: 80, value: 'y' });
     await db.beginRejoin();
-    await mergeOf(db, { first: { ts: 95, value: 'g' } });
+    await mergeOf(db, { first: { ts: 95, value: 'g' }, second: { ts: 94, value: 's' } });
     expect(await db.finishRejoin(FINISH)).toMatchObject({ dropped: 0, stamped: 1 });
     expect(dumpEntries(file)['d']?.['old']).toMatchObject({ ts: 999n, value: 'o' });
     // Its transaction must not pass for one of the merges around it.

@@ -1,0 +1,31 @@
+import { runCleaner } from './cleaner.ts';
+import type { ObjectMerger } from './object-merger.ts';
+import type { Publisher } from './publisher.ts';
+import type { Rejoin } from './rejoin.ts';
+import { Sweeper } from './sweeper.ts';
+import type { EngineDeps } from './types.ts';
+
+/** Runs cleaner and sweeper of one engine, where they are wanted, until `signal` aborts. */
+export async function runHousekeeping(
+  deps: EngineDeps,
+  parts: {
+    publisher: Publisher;
+    merger: ObjectMerger;
+    rejoin: Rejoin;
+    /** A listing pass of this run was complete. */
+    isSynced: () => boolean;
+    signal: AbortSignal;
+  },
+): Promise<void> {
+  const { publisher, merger, rejoin, isSynced, signal } = parts;
+  const { sweeping } = deps;
+  const mayClean = () => isSynced() && !rejoin.isDue;
+  // What a damaged object holds is unknown: it may be older than a tombstone that would be dropped.
+  const maySweep = () => mayClean() && merger.quarantinedNames.size === 0;
+  const onDetection = publisher.noteDetection.bind(publisher);
+  const sweeper = sweeping && new Sweeper(deps, { ...sweeping, maySweep, onDetection });
+  await Promise.all([
+    runCleaner(deps, { stored: publisher, mayClean, signal }),
+    sweeper?.run(signal),
+  ]);
+}

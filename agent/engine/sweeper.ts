@@ -1,0 +1,76 @@
+import { errorText } from '../../protocol/errors.ts';
+import type { Detection, SweepPosition } from '../lmdb/local-database.ts';
+import type { SweeperObserver, SweepReport, SweeperSettings } from './sweeper-types.ts';
+import type { EngineDeps } from './types.ts';
+
+/** Where a sweep may not begin yet, it is asked again after this long. */
+const RETRY_MS = 60_000;
+const MIN_PAUSE_MS = 1000;
+/** Timers of Node hold no more. */
+const MAX_PAUSE_MS = 2 ** 31 - 1;
+
+export type SweeperParts = {
+  readonly settings: SweeperSettings;
+  readonly observer: SweeperObserver;
+  /** True while tombstones may be dropped: after a complete pass, with nothing unread, not before a rejoin. */
+  readonly maySweep: () => boolean;
+  readonly onDetection: (detection: Detection) => void;
+};
+
+/**
+ * Drops tombstones older than the retention from the local LMDB, in short transactions with pauses between them.
+ * Only those that are in stored objects or came from them: an unsent deletion dropped here would be lost.
+ */
+export class Sweeper {
+  readonly #deps: EngineDeps;
+  readonly #parts: SweeperParts;
+
+  constructor(deps: EngineDeps, parts: SweeperParts) {
+    this.#deps = deps;
+    this.#parts = parts;
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    const { sleep, log } = this.#deps;
+    const { settings, maySweep } = this.#parts;
+    let pauseMs = settings.firstIntervalMs;
+    while (!signal.aborted) {
+      await sleep(Math.min(Math.max(pauseMs, MIN_PAUSE_MS), MAX_PAUSE_MS), signal).catch(noop);
+      if (signal.aborted) return;
+      pauseMs = Math.min(settings.intervalMs, RETRY_MS);
+      if (!maySweep()) continue;
+      try {
+        if ((await this.sweep(signal)) !== undefined) pauseMs = settings.intervalMs;
+      } catch (error) {
+        if (signal.aborted) return;
+        log.warn({ error: errorText(error) }, 'cannot sweep now, trying again');
+      }
+    }
+  }
+
+  /** One sweep; undefined: it was broken off, because it may not go on. */
+  async sweep(signal: AbortSignal): Promise<SweepReport | undefined> {
+    const { db, clock, sleep } = this.#deps;
+    const { settings, observer, maySweep, onDetection } = this.#parts;
+    const startedNs = clock.nowNs();
+    const cutoffNs = startedNs - BigInt(Math.round(settings.retentionMs)) * 1_000_000n;
+    const sum = { entries: 0, tombstones: 0, removed: 0, transactions: 0 };
+    let from: SweepPosition | undefined;
+    do {
+      if (!maySweep()) return undefined;
+      const slice = await db.sweep({ from, cutoffNs, lockMs: settings.lockMs });
+      onDetection(slice.detection);
+      sum.entries += slice.entries;
+      sum.tombstones += slice.tombstones;
+      sum.removed += slice.removed;
+      sum.transactions += slice.transactions;
+      from = slice.next;
+      if (from !== undefined) await sleep(settings.releaseMs, signal);
+    } while (from !== undefined);
+    const report = { ...sum, durationMs: Number(clock.nowNs() - startedNs) / 1e6 };
+    observer.swept(report);
+    return report;
+  }
+}
+
+function noop(): void {}

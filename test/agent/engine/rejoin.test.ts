@@ -1,0 +1,376 @@
+import fs from 'node:fs';
+import type { SweeperObserver } from '../../../agent/engine/sweeper-types.ts';
+import { formatObjectName, parseObjectName } from '../../../protocol/object-name.ts';
+import { bytesBody } from '../../../protocol/storage/bodies.ts';
+import { MemoryObjectStore } from '../../../protocol/storage/memory.ts';
+import { names, SIGNAL, TestCompactor } from '../../support/compaction.ts';
+import { EngineHost, hostSleep } from '../../support/engine-host.ts';
+import { FakeClock } from '../../support/fake-clock.ts';
+import { FaultyStore } from '../../support/faulty-store.ts';
+import { scratchFolder } from '../../support/lmdb.ts';
+
+const DAY_MS = 24 * 3_600_000;
+const RETENTION_MS = 40 * DAY_MS;
+
+const folder = scratchFolder();
+afterAll(() => fs.rmSync(folder, { recursive: true }));
+
+function sweeping(events: string[], more: { sweeps?: boolean } = {}) {
+  const observer: SweeperObserver = {
+    swept: ({ removed }) => events.push(`swept ${removed}`),
+    rejoinBegan: () => events.push('began'),
+    rejoined: ({ dropped, stamped }) => events.push(`dropped ${dropped}, stamped ${stamped}`),
+    rejoinPostponed: (reason) => events.push(`postponed: ${reason}`),
+  };
+  const settings = {
+    retentionMs: RETENTION_MS,
+    // Waits of that length never end in these tests.
+    firstIntervalMs: more.sweeps === true ? 1 : 10 * DAY_MS,
+    intervalMs: more.sweeps === true ? 1 : 10 * DAY_MS,
+    lockMs: 50,
+    releaseMs: 1,
+  };
+  return { settings, observer };
+}
+
+/** Hosts `a` and `b` in step: `a` has key `k` from its own upload, `b` has merged it; then `a` stops. */
+async function inStep() {
+  const memory = new MemoryObjectStore();
+  const store = new FaultyStore(memory);
+  const clock = new FakeClock();
+  const host = (instance: string) => new EngineHost({ folder, instance, store, clock });
+  const a = host('a');
+  const b = host('b');
+  const events: string[] = [];
+  const world = { memory, store, clock, a, b, events, sweeping: sweeping(events) };
+  await a.start({}, { sweeping: sweeping([]) });
+  a.write('k', 'v');
+  await a.eventually(async () => (await names(store)).some((name) => name.includes('__a__')));
+  await b.start({}, { sweeping: sweeping([]) });
+  expect(b.values()).toEqual({ k: 'v' });
+  await a.stop();
+  return world;
+}
+
+type World = Awaited<ReturnType<typeof inStep>>;
+
+async function storedBy(world: World, instance: string): Promise<string[]> {
+  return (await names(world.store)).filter((name) => name.includes(`__${instance}__`));
+}
+
+/**
+ * `b` deletes `k`; long after, everybody who is there has swept the tombstone, and the bucket holds none of it: the
+ * compactor has folded all, dropped the tombstone, and deleted what it folded.
+ */
+async function deletedAndSwept(world: World): Promise<void> {
+  const { clock, b, store } = world;
+  clock.advanceMs(1000);
+  b.write('k', undefined);
+  await b.eventually(async () => (await storedBy(world, 'b')).length > 0);
+  clock.advanceMs(RETENTION_MS + DAY_MS);
+  await b.stop();
+  const compactor = new TestCompactor(store, { tombstoneRetentionMs: RETENTION_MS });
+  compactor.nowNs = clock.nowNs();
+  await compactor.run();
+  compactor.advanceMs(1000);
+  await compactor.run();
+  expect(await storedBy(world, 'a')).toEqual([]);
+  expect(await storedBy(world, 'b')).toEqual([]);
+}
+
+/** Longer than the retention passes, while this host keeps listing. */
+async function liveOn({ clock, store }: World, host: EngineHost): Promise<void> {
+  for (let days = 0; days < 45; days += 9) {
+    clock.advanceMs(9 * DAY_MS);
+    const lists = store.calls.list;
+    host.engine.noteListing();
+    await host.eventually(() => store.calls.list > lists);
+  }
+}
+
+async function close({ a, b }: World): Promise<void> {
+  await a.close();
+  await b.close();
+}
+
+test('a host that was away too long does not bring a deleted entry back', async () => {
+  const world = await inStep();
+  const { a, clock, events } = world;
+  await deletedAndSwept(world);
+  await a.start({}, { sweeping: world.sweeping });
+  expect(events).toEqual(['began', 'dropped 1, stamped 0']);
+  expect(a.values()).toEqual({});
+  clock.advanceMs(1);
+  a.write('x', 'y');
+  await a.eventually(async () => (await storedBy(world, 'a')).length > 0);
+  await a.stop();
+  // Done once, it is done.
+  await a.start({}, { sweeping: world.sweeping });
+  expect(events).toHaveLength(2);
+  await close(world);
+});
+
+test('without anybody who sweeps, nothing is dropped', async () => {
+  const world = await inStep();
+  await deletedAndSwept(world);
+  await world.a.start();
+  expect(world.a.values()).toEqual({ k: 'v' });
+  await close(world);
+});
+
+test('less than half the retention away, nothing is read again', async () => {
+  const world = await inStep();
+  world.clock.advanceMs(RETENTION_MS / 2 - 1000);
+  await world.a.start({}, { sweeping: world.sweeping });
+  expect(world.events).toEqual([]);
+  await close(world);
+});
+
+test('nothing is dropped when nobody else has written since', async () => {
+  const world = await inStep();
+  await world.b.stop();
+  for (const name of await storedBy(world, 'a')) await world.memory.delete(name, SIGNAL);
+  world.clock.advanceMs(RETENTION_MS);
+  await world.a.start({}, { sweeping: world.sweeping });
+  expect(world.events).toEqual(['began', 'dropped 0, stamped 0']);
+  expect(world.a.values()).toEqual({ k: 'v' });
+  await close(world);
+});
+
+test('objects that the vector covers are read, those of the own earlier runs too', async () => {
+  const world = await inStep();
+  const { a, b, clock } = world;
+  await liveOn(world, b);
+  clock.advanceMs(1);
+  b.write('other', '1');
+  await b.eventually(async () => (await storedBy(world, 'b')).length > 0);
+  await a.start({}, { sweeping: world.sweeping });
+  expect(world.events).toEqual(['began', 'dropped 0, stamped 0']);
+  expect(a.values()).toEqual({ k: 'v', other: '1' });
+  await close(world);
+});
+
+test('objects of the own running run are read', async () => {
+  const world = await inStep();
+  const { a, b, clock, events } = world;
+  await a.start({}, { sweeping: world.sweeping });
+  clock.advanceMs(1000);
+  a.write('mine', 'm');
+  await a.eventually(async () => (await storedBy(world, 'a')).length === 2);
+  await liveOn(world, b);
+  clock.advanceMs(1);
+  b.write('other', '1');
+  await b.eventually(async () => (await storedBy(world, 'b')).length > 0);
+  a.engine.noteListing();
+  await a.eventually(() => events.length >= 2);
+  expect(events).toEqual(['began', 'dropped 0, stamped 0']);
+  await a.eventually(() => 'other' in a.values());
+  expect(a.values()).toEqual({ k: 'v', mine: 'm', other: '1' });
+  await close(world);
+});
+
+test('an object that goes away while it is to be read makes everything be listed anew', async () => {
+  const world = await inStep();
+  const { a, b, clock, events, memory, store } = world;
+  await liveOn(world, b);
+  clock.advanceMs(1);
+  b.write('other', '1');
+  await b.eventually(async () => (await storedBy(world, 'b')).length > 0);
+  const own = (await storedBy(world, 'a'))[0] ?? '';
+  const compactor = new TestCompactor(memory);
+  compactor.nowNs = clock.nowNs();
+  let folded = false;
+  const get = store.get.bind(store);
+  store.get = async (name, options) => {
+    // Between the listing and the reading the compactor folds and deletes it: the vector covers it all the same.
+    if (name === own && !folded) {
+      folded = true;
+      await compactor.run();
+      compactor.advanceMs(1000);
+      await compactor.run();
+    }
+    return get(name, options);
+  };
+  await a.start({}, { sweeping: world.sweeping });
+  expect(folded).toBe(true);
+  expect(await storedBy(world, 'a')).toEqual([]);
+  expect(events).toEqual(['began', 'dropped 0, stamped 0']);
+  expect(a.values()).toEqual({ k: 'v', other: '1' });
+  await close(world);
+});
+
+test('unsent changes are kept; those too old to be ordered get the time of the rejoin', async () => {
+  const world = await inStep();
+  const { a, clock, events } = world;
+  clock.advanceMs(1000);
+  a.write('unsent', 'u');
+  await deletedAndSwept(world);
+  await a.start({}, { sweeping: world.sweeping });
+  expect(events).toEqual(['began', 'dropped 1, stamped 1']);
+  expect(a.values()).toEqual({ unsent: 'u' });
+  expect(a.entries()['unsent']?.ts).toBe(clock.nowNs());
+  await a.eventually(async () => (await storedBy(world, 'a')).length > 0);
+  await close(world);
+});
+
+test('while an object cannot be read it merges and uploads, but drops nothing, and tries again', async () => {
+  const world = await inStep();
+  const { a, b, clock, events, memory, store } = world;
+  await liveOn(world, b);
+  clock.advanceMs(1);
+  b.write('other', '1');
+  await b.eventually(async () => (await storedBy(world, 'b')).length > 0);
+  const time = clock.nowNs() - 1n;
+  const bad = formatObjectName({
+    database: 'main',
+    instance: 'c',
+    timeNs: time,
+    run: 'crun',
+    seq: 1n,
+    kind: 'delta',
+  });
+  await memory.create(bad, bytesBody(Buffer.from('damaged')), SIGNAL);
+  let cleanings = 0;
+  let pauses = 0;
+  const settings = { intervalMs: 1, mustKeepMs: 0, removeOldInstancesMs: 0 };
+  const noop = () => undefined;
+  const observer = { listFailed: noop, deleted: noop, deleteFailed: noop, finished: noop };
+  await a.start(
+    {},
+    {
+      sweeping: sweeping(events, { sweeps: true }),
+      cleaning: { settings, observer: { ...observer, listed: () => (cleanings += 1) } },
+      sleep: async (ms, signal) => {
+        if (ms === 1000) pauses += 1;
+        await hostSleep(ms, signal);
+      },
+    },
+  );
+  await a.eventually(() => pauses > 6);
+  expect(cleanings).toBe(0);
+  expect(events).toEqual(['began', expect.stringMatching(/^postponed: .*damaged/)]);
+  expect(a.values()).toEqual({ k: 'v', other: '1' });
+  clock.advanceMs(1);
+  a.write('mine', 'm');
+  await a.eventually(async () => (await storedBy(world, 'a')).length === 2);
+  // Not again and again.
+  const lists = store.calls.list;
+  a.engine.noteListing();
+  await a.eventually(() => store.calls.list > lists);
+  expect(events).toHaveLength(2);
+  await memory.delete(bad, SIGNAL);
+  clock.advanceMs(11 * 60_000);
+  a.engine.noteListing();
+  await a.eventually(() => events.some((event) => event.startsWith('dropped')));
+  expect(events.slice(2, 4)).toEqual(['began', 'dropped 0, stamped 0']);
+  expect(parseObjectName(bad)).toBeDefined();
+  await close(world);
+});
+
+test('nothing is uploaded before the rejoin was tried', async () => {
+  const world = await inStep();
+  const { a, clock, events, store } = world;
+  clock.advanceMs(RETENTION_MS);
+  a.write('unsent', 'u');
+  const before = store.calls.create;
+  store.plan = (call) => (call === 'list' ? 'fail' : 'none');
+  await a.start({}, { sweeping: world.sweeping, wait: false });
+  await a.eventually(() => events.some((event) => event.startsWith('postponed')));
+  expect(store.calls.create).toBe(before);
+  store.plan = () => 'none';
+  await a.eventually(async () => (await storedBy(world, 'a')).length === 2);
+  await close(world);
+});
+
+test('a running host whose last pass is too long ago neither uploads nor cleans before it rejoins', async () => {
+  const world = await inStep();
+  const { a, clock, events, store } = world;
+  let cleanings = 0;
+  let pauses = 0;
+  const noop = () => undefined;
+  await a.start(
+    {},
+    {
+      sweeping: world.sweeping,
+      cleaning: {
+        settings: { intervalMs: 1, mustKeepMs: DAY_MS, removeOldInstancesMs: DAY_MS },
+        observer: {
+          listed: () => (cleanings += 1),
+          listFailed: noop,
+          deleted: noop,
+          deleteFailed: noop,
+          finished: noop,
+        },
+      },
+      sleep: async (ms, signal) => {
+        if (ms === 1000) pauses += 1;
+        await hostSleep(ms, signal);
+      },
+    },
+  );
+  await a.eventually(() => cleanings > 0);
+  clock.advanceMs(RETENTION_MS);
+  const paused = pauses;
+  await a.eventually(() => pauses > paused + 2);
+  const before = { cleanings, created: store.calls.create };
+  a.write('mine', 'm');
+  await a.eventually(() => pauses > paused + 10);
+  expect({ cleanings, created: store.calls.create }).toEqual(before);
+  a.engine.noteListing();
+  await a.eventually(async () => (await storedBy(world, 'a')).length === 2);
+  await a.eventually(() => cleanings > before.cleanings);
+  expect(events).toEqual(['began', 'dropped 0, stamped 0']);
+  await close(world);
+});
+
+test('the sweeper of a running engine drops old tombstones, uploaded and merged ones', async () => {
+  const world = await inStep();
+  const { b, clock } = world;
+  clock.advanceMs(1000);
+  b.write('k', undefined);
+  await b.eventually(async () => (await storedBy(world, 'b')).length > 0);
+  await liveOn(world, b);
+  await b.stop();
+  const events: string[] = [];
+  await b.start({}, { sweeping: sweeping(events, { sweeps: true }) });
+  await b.eventually(() => events.length > 0);
+  expect(events[0]).toBe('swept 1');
+  expect(b.entries()).toEqual({});
+  expect(b.warnings).toEqual([]);
+  await close(world);
+});
+
+test('a damaged object keeps tombstones from being dropped: it may hold something older', async () => {
+  const world = await inStep();
+  const { b, clock, memory } = world;
+  clock.advanceMs(1000);
+  b.write('k', undefined);
+  await b.eventually(async () => (await storedBy(world, 'b')).length > 0);
+  await liveOn(world, b);
+  await b.stop();
+  const bad = formatObjectName({
+    database: 'main',
+    instance: 'c',
+    timeNs: clock.nowNs(),
+    run: 'crun',
+    seq: 1n,
+    kind: 'delta',
+  });
+  await memory.create(bad, bytesBody(Buffer.from('damaged')), SIGNAL);
+  const events: string[] = [];
+  let pauses = 0;
+  const sleep: typeof hostSleep = async (ms, signal) => {
+    if (ms === 1000) pauses += 1;
+    await hostSleep(ms, signal);
+  };
+  await b.start({}, { sweeping: sweeping(events, { sweeps: true }), sleep });
+  // The sweeper wakes up again and again, and may not begin.
+  await b.eventually(() => pauses > 3);
+  expect(events).toEqual([]);
+  expect(b.values()).toEqual({ k: undefined });
+  await memory.delete(bad, SIGNAL);
+  b.engine.noteListing();
+  await b.eventually(() => events.length > 0);
+  expect(b.values()).toEqual({});
+  await close(world);
+});
