@@ -1,14 +1,18 @@
 import {
+  DeleteBucketPolicyCommand,
   DeleteObjectCommand,
   GetObjectCommand,
+  ListBucketsCommand,
   ListObjectsV2Command,
   PutObjectCommand,
 } from '@aws-sdk/client-s3';
 import {
   CreateQueueCommand,
   DeleteMessageBatchCommand,
+  DeleteQueueCommand,
   GetQueueAttributesCommand,
   ListQueuesCommand,
+  PurgeQueueCommand,
   ReceiveMessageCommand,
   SendMessageCommand,
   SetQueueAttributesCommand,
@@ -212,6 +216,25 @@ suite('the stack, deployed with TLS and policies enforced', () => {
       ['send to a queue of notices', 'denied', send(stack.queueUrl('a2'))],
       ['send a compaction job', 'denied', send(stack.output('CompactionJobsUrl'))],
       ['list queues', 'denied', own.send(new ListQueuesCommand({}))],
+      ['delete an object of another', 'denied', s3.send(new DeleteObjectCommand(object(otherKey)))],
+      [
+        'delete the manifest',
+        'denied',
+        s3.send(new DeleteObjectCommand(object(manifestName('main')))),
+      ],
+      ['list what is not its own', 'denied', s3.send(new ListBucketsCommand({}))],
+      ['open the bucket', 'denied', s3.send(new DeleteBucketPolicyCommand({ Bucket }))],
+      ['receive dead letters', 'denied', receive(stack.output('IngestDeadLettersUrl'))],
+      [
+        'purge the queue of another',
+        'denied',
+        own.send(new PurgeQueueCommand({ QueueUrl: stack.queueUrl('a2') })),
+      ],
+      [
+        'remove its own queue',
+        'denied',
+        own.send(new DeleteQueueCommand({ QueueUrl: stack.queueUrl('a1') })),
+      ],
     ];
     const got = await Promise.all(
       table.map(async ([what, , action]) => [what, await outcome(action)] as const),
