@@ -76,11 +76,14 @@ const database = {
 };
 
 const sweeper = section('sweeper', 'Removes old tombstones from the LMDBs.', {
-  enabled: flag('enabled', { default: false, help: 'Run the sweeper.' }),
+  enabled: flag('enabled', {
+    default: false,
+    help: 'Run the sweeper: the same on all agents, with the same retention. A host that was away for longer than half of it rejoins first.',
+  }),
   retentionDays: fraction('retention_days', {
     default: 370,
     atLeast: 0,
-    help: 'Tombstones older than this many days are removed.',
+    help: 'Tombstones older than this many days are removed; less than four hours counts as four hours.',
   }),
   intervalMs: duration('interval', { default: 6 * HOUR, help: 'Time between two sweeps.' }),
   firstIntervalMs: duration('first_interval', {
@@ -97,7 +100,7 @@ const sweeper = section('sweeper', 'Removes old tombstones from the LMDBs.', {
   }),
   retentionLoadCutoffDurationMs: duration('retention_load_cutoff_duration', {
     default: 0,
-    help: 'How long before their removal tombstones are no longer loaded. 0 means 1 % of the retention.',
+    help: 'Accepted for upstream files and without effect: tombstones are merged whatever their age, only the sweeper drops them.',
   }),
 });
 

@@ -45,6 +45,20 @@ async function upload(db: LocalDatabase, seq: bigint) {
   return readEncoded(object.spool);
 }
 
+/** Lets `work` run right before the call of this number from now on. */
+function before(method: 'write' | 'beginRead', call: number, work: () => void): jest.SpyInstance {
+  const original = Environment.prototype[method] as (...args: unknown[]) => unknown;
+  let calls = 0;
+  return jest.spyOn(Environment.prototype, method).mockImplementation(function interposed(
+    this: Environment,
+    ...args: unknown[]
+  ) {
+    calls += 1;
+    if (calls === call) work();
+    return original.apply(this, args) as never;
+  });
+}
+
 const NOTHING = new Map();
 const DELETED = { ts: 10, deleted: true };
 
@@ -115,15 +129,9 @@ describe('sweep', () => {
     await db.open();
     await upload(db, 1n);
     // A sweep begins with a look; the one behind its commit is the second.
-    const original = Environment.prototype.beginRead;
-    let calls = 0;
-    const spy = jest.spyOn(Environment.prototype, 'beginRead').mockImplementation(function look(
-      this: Environment,
-    ) {
-      calls += 1;
-      if (calls === 2 && entry !== undefined) app.put('d', 'k', entry);
-      else if (calls === 2) app.put('d', 'other', { ts: 70, value: 'x' });
-      return original.call(this);
+    const spy = before('beginRead', 2, () => {
+      if (entry === undefined) app.put('d', 'other', { ts: 70, value: 'x' });
+      else app.put('d', 'k', entry);
     });
     expect((await sweep(db, 50n)).removed).toBe(1);
     spy.mockRestore();
@@ -139,16 +147,9 @@ describe('sweep', () => {
     app.put('d', 'k', DELETED);
     await db.open();
     await upload(db, 1n);
-    const original = Environment.prototype.write as (work: unknown) => never;
-    const spy = jest.spyOn(Environment.prototype, 'write').mockImplementation(function write(
-      this: Environment,
-      work: unknown,
-    ) {
-      spy.mockRestore();
-      app.put('d', 'k', { ts: 60, value: 'newer' });
-      return original.call(this, work);
-    });
+    const spy = before('write', 1, () => app.put('d', 'k', { ts: 60, value: 'newer' }));
     expect((await sweep(db, 50n)).removed).toBe(0);
+    spy.mockRestore();
     expect(dumpEntries(file)['d']?.['k']).toMatchObject({ value: 'newer' });
     expect(await upload(db, 2n)).toEqual({ d: { k: 'newer@60' } });
     await db.close();
