@@ -12,7 +12,7 @@ import {
   readBigEndian32,
   txnIdAt,
 } from './change-classifier.ts';
-import { keyComparator } from './comparator.ts';
+import { keyOrderOf } from '../../protocol/key-order.ts';
 import type { KeySet } from './key-set.ts';
 import type { DataFile, DbRecord } from './page.ts';
 import { PageCursor } from './page-cursor.ts';
@@ -214,7 +214,7 @@ export function isAtKey(cursor: PageCursor, key: Uint8Array): boolean {
 }
 
 function sortedKeys(keys: ReadonlySet<string>, record: DbRecord): Buffer[] {
-  const compare = keyComparator(record.flags);
+  const compare = keyOrderOf(record.flags);
   return Array.from(keys, (key) => Buffer.from(key, 'latin1')).toSorted((a, b) =>
     compare(a, 0, a.length, b, 0, b.length),
   );

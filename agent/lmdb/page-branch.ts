@@ -1,4 +1,4 @@
-import type { Comparator } from './comparator.ts';
+import type { KeyOrder } from '../../protocol/key-order.ts';
 import {
   NODE_HEADER_BYTES,
   PAGE_HEADER_BYTES,
@@ -35,7 +35,7 @@ export function branchChild(page: Buffer, index: number, pageCount: number): num
 export function compareSeparator(
   page: Buffer,
   index: number,
-  comparator: Comparator,
+  comparator: KeyOrder,
   key: Uint8Array,
   start: number,
   end: number,
@@ -54,7 +54,7 @@ export function searchBranch(
   page: Buffer,
   count: number,
   from: number,
-  comparator: Comparator,
+  comparator: KeyOrder,
   key: Uint8Array,
   start: number,
   end: number,

@@ -1,4 +1,4 @@
-import type { Comparator } from './comparator.ts';
+import type { KeyOrder } from '../../protocol/key-order.ts';
 import { openDuplicates } from './page-duplicates.ts';
 import { branchChild, branchCount } from './page-branch.ts';
 import { EMPTY_ROOT, F_DUPDATA, F_SUBDATA, MAX_TREE_DEPTH, damaged } from './page-layout.ts';
@@ -23,7 +23,7 @@ export class TreeCollector {
   }
 
   /** True if keys, and the values of each key, are strictly ascending. Errors: ENVIRONMENT_UNREADABLE. */
-  collect(root: number, order: { keys: Comparator; duplicates: Comparator | undefined }): boolean {
+  collect(root: number, order: { keys: KeyOrder; duplicates: KeyOrder | undefined }): boolean {
     const { node } = this.#keys;
     const keyOrder = new OrderCheck(order.keys);
     let isOrdered = true;
@@ -97,12 +97,12 @@ export function addOnce(pages: PageSet): PageFilter {
 
 /** Tells whether keys come in strictly ascending order; keeps a copy of a page's last key alone. */
 class OrderCheck {
-  readonly #comparator: Comparator;
+  readonly #comparator: KeyOrder;
   #lastKey: Buffer | undefined;
   #previousStart = -1;
   #previousEnd = -1;
 
-  constructor(comparator: Comparator) {
+  constructor(comparator: KeyOrder) {
     this.#comparator = comparator;
   }
 

@@ -1,5 +1,6 @@
-import { dupComparator, keyComparator } from './comparator.ts';
-import type { Comparator } from './comparator.ts';
+import { keyOrderOf } from '../../protocol/key-order.ts';
+import { dupComparator } from './comparator.ts';
+import type { KeyOrder } from '../../protocol/key-order.ts';
 import { F_DUPDATA, F_SUBDATA, MDB_DUPSORT } from './page-layout.ts';
 import type { DbRecord, PageSource } from './page-layout.ts';
 import { openDuplicates } from './page-duplicates.ts';
@@ -23,8 +24,8 @@ export class PageCursor {
 
   readonly #walker: TreeWalker;
   readonly #value: ValueView;
-  readonly #compareKeys: Comparator;
-  readonly #compareDuplicates: Comparator;
+  readonly #compareKeys: KeyOrder;
+  readonly #compareDuplicates: KeyOrder;
   /** Through the values of the current key; undefined: not a DUPSORT DBI. */
   readonly #duplicates: TreeWalker | undefined;
   readonly #source: PageSource;
@@ -37,7 +38,7 @@ export class PageCursor {
     this.#walker = new TreeWalker(file, onPage === undefined ? {} : { filter: onPage });
     this.#walker.openTree(db.root);
     this.#value = new ValueView(file);
-    this.#compareKeys = keyComparator(db.flags);
+    this.#compareKeys = keyOrderOf(db.flags);
     this.#compareDuplicates = dupComparator(db.flags);
     this.#duplicates =
       (db.flags & MDB_DUPSORT) === 0 ? undefined : new TreeWalker(file, { parent: this.#walker });

@@ -1,6 +1,7 @@
 import { SyncError } from '../../protocol/errors.ts';
-import { dupComparator, keyComparator } from './comparator.ts';
-import type { Comparator } from './comparator.ts';
+import { keyOrderOf } from '../../protocol/key-order.ts';
+import { dupComparator } from './comparator.ts';
+import type { KeyOrder } from '../../protocol/key-order.ts';
 import type { DataFile, DbRecord, Meta } from './page.ts';
 import { readDbi } from './page.ts';
 import { TreeCollector, addOnce, collectByBranches } from './page-collect.ts';
@@ -236,9 +237,9 @@ function diffDbi(
   }).run(oldRoot, newRoot);
 }
 
-function orderOf(flags: number): { keys: Comparator; duplicates: Comparator | undefined } {
+function orderOf(flags: number): { keys: KeyOrder; duplicates: KeyOrder | undefined } {
   return {
-    keys: keyComparator(flags),
+    keys: keyOrderOf(flags),
     duplicates: (flags & MDB_DUPSORT) === 0 ? undefined : dupComparator(flags),
   };
 }

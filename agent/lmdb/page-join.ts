@@ -1,4 +1,4 @@
-import type { Comparator } from './comparator.ts';
+import type { KeyOrder } from '../../protocol/key-order.ts';
 import type { TreeWalker } from './page-walker.ts';
 
 /** What {@link joinWalks} calls; both walks stand on the nodes that are meant. */
@@ -15,7 +15,7 @@ const HELD_KEYS = 50_000;
 export type JoinOptions = {
   readonly handler: JoinHandler;
   /** The order in which both walks are; undefined: none that is known. */
-  readonly comparator: Comparator | undefined;
+  readonly comparator: KeyOrder | undefined;
 };
 
 /** Walks both from the start and pairs their nodes by key. Keeps nothing if both walks are in order. */
@@ -31,7 +31,7 @@ function joinOrdered(
   oldWalk: TreeWalker,
   newWalk: TreeWalker,
   handler: JoinHandler,
-  comparator: Comparator,
+  comparator: KeyOrder,
 ): void {
   const a = oldWalk.node;
   const b = newWalk.node;

@@ -1,4 +1,4 @@
-import type { Comparator } from './comparator.ts';
+import type { KeyOrder } from '../../protocol/key-order.ts';
 import {
   F_BIGDATA,
   NODE_HEADER_BYTES,
@@ -104,7 +104,7 @@ export class LeafPage {
   /** Shows the node at `index` and compares its key with `key`. */
   compare(
     index: number,
-    comparator: Comparator,
+    comparator: KeyOrder,
     key: Uint8Array,
     start: number,
     end: number,
@@ -117,13 +117,7 @@ export class LeafPage {
    * Index of the first node at or after `from` whose key is not below `key`; {@link count} if there is none. Widening
    * steps first: the target of a merge join is mostly the very next key.
    */
-  search(
-    from: number,
-    comparator: Comparator,
-    key: Uint8Array,
-    start: number,
-    end: number,
-  ): number {
+  search(from: number, comparator: KeyOrder, key: Uint8Array, start: number, end: number): number {
     let low = from;
     let high = this.count;
     for (let step = 1; low + step <= high; step *= 2) {

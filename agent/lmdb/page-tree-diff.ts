@@ -1,4 +1,4 @@
-import type { Comparator } from './comparator.ts';
+import type { KeyOrder } from '../../protocol/key-order.ts';
 import { Change } from './page-change.ts';
 import type { DiffChange } from './page-change.ts';
 import { openDuplicates } from './page-duplicates.ts';
@@ -14,8 +14,8 @@ export type TreeDiffOptions = {
   readonly oldHasDuplicates: boolean;
   readonly newHasDuplicates: boolean;
   /** The order of keys on both sides, undefined: none that both share. */
-  readonly keyOrder: Comparator | undefined;
-  readonly duplicateOrder: Comparator | undefined;
+  readonly keyOrder: KeyOrder | undefined;
+  readonly duplicateOrder: KeyOrder | undefined;
   readonly sink: { onChange(change: DiffChange): void };
 };
 

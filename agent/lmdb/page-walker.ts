@@ -1,4 +1,4 @@
-import type { Comparator } from './comparator.ts';
+import type { KeyOrder } from '../../protocol/key-order.ts';
 import { branchChild, branchCount, compareSeparator, searchBranch } from './page-branch.ts';
 import { EMPTY_ROOT, MAX_TREE_DEPTH, P_LEAF, damaged, readU16 } from './page-layout.ts';
 import type { PageSource } from './page-layout.ts';
@@ -125,14 +125,14 @@ export class TreeWalker {
    * Costs a descent from the root, but next to nothing where the target is a little ahead of the current node, or
    * between the target before it and the current node.
    */
-  seek(comparator: Comparator, key: Uint8Array, start: number, end: number): boolean {
+  seek(comparator: KeyOrder, key: Uint8Array, start: number, end: number): boolean {
     this.#resetBudget();
     const found = this.#seek(comparator, key, start, end);
     this.#remember(key, start, end);
     return found;
   }
 
-  #seek(comparator: Comparator, key: Uint8Array, start: number, end: number): boolean {
+  #seek(comparator: KeyOrder, key: Uint8Array, start: number, end: number): boolean {
     const { node } = this;
     if (this.#leafLevel !== AT_START && this.#index >= 0 && node.count > 0) {
       const at = Math.min(this.#index, node.count - 1);
@@ -154,7 +154,7 @@ export class TreeWalker {
   }
 
   /** True if nothing can stand between `key` and the current node, because the last target was not above `key`. */
-  #isAboveTarget(comparator: Comparator, key: Uint8Array, start: number, end: number): boolean {
+  #isAboveTarget(comparator: KeyOrder, key: Uint8Array, start: number, end: number): boolean {
     return (
       this.#targetLength >= 0 &&
       comparator(this.#target, 0, this.#targetLength, key, start, end) <= 0
@@ -175,7 +175,7 @@ export class TreeWalker {
   /** The target is above the nodes before `from`: looks in this leaf, then in the nearest branch that spans it. */
   #seekAhead(
     from: number,
-    comparator: Comparator,
+    comparator: KeyOrder,
     key: Uint8Array,
     start: number,
     end: number,
@@ -201,7 +201,7 @@ export class TreeWalker {
   /** True if `key` is below the upper bound that the branches above give to the one at `level`. */
   #isSpanned(
     level: number,
-    comparator: Comparator,
+    comparator: KeyOrder,
     key: Uint8Array,
     start: number,
     end: number,
@@ -219,7 +219,7 @@ export class TreeWalker {
   #descend(
     level: number,
     from: number,
-    comparator: Comparator,
+    comparator: KeyOrder,
     key: Uint8Array,
     start: number,
     end: number,
@@ -240,7 +240,7 @@ export class TreeWalker {
 
   #seekInLeaf(
     from: number,
-    comparator: Comparator,
+    comparator: KeyOrder,
     key: Uint8Array,
     start: number,
     end: number,

@@ -1,6 +1,6 @@
 import { SyncError } from '../errors.ts';
 import type { DbiHeader } from '../snapshot.ts';
-import { type KeyOrder, keyOrderOf } from './key-order.ts';
+import { type KeyOrder, keyOrderOf } from '../key-order.ts';
 
 /** Persistent flag of a DBI that holds several values per key. Source: `lmdb.h`. */
 const DUPSORT = 0x04;

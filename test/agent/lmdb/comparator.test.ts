@@ -1,13 +1,13 @@
 import fc from 'fast-check';
 
+import { dupComparator } from '../../../agent/lmdb/comparator.ts';
 import {
   compareBytes,
   compareIntegers,
   compareReversed,
-  dupComparator,
-  keyComparator,
-} from '../../../agent/lmdb/comparator.ts';
-import type { Comparator } from '../../../agent/lmdb/comparator.ts';
+  keyOrderOf,
+  type KeyOrder,
+} from '../../../protocol/key-order.ts';
 import {
   MDB_DUPFIXED,
   MDB_DUPSORT,
@@ -20,7 +20,7 @@ import {
 const bytes = fc.uint8Array({ maxLength: 12 });
 
 /** Compares views in the middle of larger buffers, so that a wrong offset shows. */
-function compare(comparator: Comparator, a: Uint8Array, b: Uint8Array): number {
+function compare(comparator: KeyOrder, a: Uint8Array, b: Uint8Array): number {
   const left = Buffer.concat([Buffer.from([9]), a, Buffer.from([200])]);
   const right = Buffer.concat([Buffer.from([1, 2, 3]), b, Buffer.from([0])]);
   return Math.sign(comparator(left, 1, 1 + a.length, right, 3, 3 + b.length));
@@ -71,9 +71,9 @@ test.each([
 });
 
 test('the flags of a DBI choose the order of its keys and values', () => {
-  expect(keyComparator(0)).toBe(compareBytes);
-  expect(keyComparator(MDB_INTEGERKEY)).toBe(compareIntegers);
-  expect(keyComparator(MDB_REVERSEKEY)).toBe(compareReversed);
+  expect(keyOrderOf(0)).toBe(compareBytes);
+  expect(keyOrderOf(MDB_INTEGERKEY)).toBe(compareIntegers);
+  expect(keyOrderOf(MDB_REVERSEKEY)).toBe(compareReversed);
   expect(dupComparator(MDB_DUPSORT)).toBe(compareBytes);
   expect(dupComparator(MDB_DUPSORT | MDB_DUPFIXED)).toBe(compareBytes);
   expect(dupComparator(MDB_DUPSORT | MDB_REVERSEDUP)).toBe(compareReversed);

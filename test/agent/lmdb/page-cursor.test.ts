@@ -1,4 +1,4 @@
-import { keyComparator } from '../../../agent/lmdb/comparator.ts';
+import { keyOrderOf } from '../../../protocol/key-order.ts';
 import { PageCursor } from '../../../agent/lmdb/page-cursor.ts';
 import { DataFile, listDbis } from '../../../agent/lmdb/page.ts';
 import { openTestLmdb } from '../../support/lmdb-writer-env.ts';
@@ -35,7 +35,7 @@ describe.each(DBI_KINDS.map((kind, index) => ({ index, kind })))(
     writer.fill(dbi, 1500);
     const file = DataFile.open(lmdb.path);
     const db = listDbis(file, file.readMeta()).get('dbi')!;
-    const compareKeys = keyComparator(db.flags);
+    const compareKeys = keyOrderOf(db.flags);
     const keys = [...dbi.data.keys()].map((text) => Buffer.from(text, 'latin1'));
     keys.sort((a, b) => compareKeys(a, 0, a.length, b, 0, b.length));
 

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import type { SnapshotSource } from '../../../protocol/compaction/cursor.ts';
 import { DbiTable } from '../../../protocol/compaction/dbi-table.ts';
 import { fold } from '../../../protocol/compaction/fold.ts';
-import { keyOrderOf } from '../../../protocol/compaction/key-order.ts';
+import { keyOrderOf } from '../../../protocol/key-order.ts';
 import { checkSnapshot, loadInto } from '../../../protocol/compaction/load.ts';
 import { Sorter } from '../../../protocol/compaction/sorter.ts';
 import { EMPTY_META, type Entry } from '../../../protocol/snapshot.ts';
