@@ -132,7 +132,8 @@ export class Rejoin {
       );
     const { dropped, stamped, detection } = await db.finishRejoin({
       othersWrote,
-      staleBeforeNs: nowNs - (this.#halfRetentionNs ?? 0n),
+      // Where nothing is ever sent, nothing needs an order among what others have.
+      staleBeforeNs: settings.receiveOnly ? 0n : nowNs - (this.#halfRetentionNs ?? 0n),
       nowNs,
     });
     this.#onDetection(detection);

@@ -213,6 +213,19 @@ test('unsent changes are kept; those too old to be ordered get the time of the r
   await close(world);
 });
 
+test('a host that only receives keeps the times of its own changes', async () => {
+  const world = await inStep();
+  const { a, clock, events } = world;
+  clock.advanceMs(1000);
+  const writtenNs = clock.nowNs();
+  a.write('local', 'l');
+  await deletedAndSwept(world);
+  await a.start({ receiveOnly: true }, { sweeping: world.sweeping });
+  expect(events).toEqual(['began', 'dropped 1, stamped 0']);
+  expect(a.entries()).toMatchObject({ local: { value: 'l', ts: writtenNs } });
+  await close(world);
+});
+
 test('while an object cannot be read it merges and uploads, but drops nothing, and tries again', async () => {
   const world = await inStep();
   const { a, b, clock, events, memory, store } = world;
