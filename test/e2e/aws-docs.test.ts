@@ -80,6 +80,9 @@ suite('the commands of README and docs/deploy.md, word by word', () => {
       PATH: process.env['PATH'],
       HOME: process.env['HOME'],
       CI: 'true',
+      // npx makes a package that it has never run ready first: no second build of what other agents run, nothing left behind.
+      npm_config_ignore_scripts: 'true',
+      npm_config_cache: join(folder, 'npm-cache'),
       // Nobody is there to confirm the new policies.
       CDK_REQUIRE_APPROVAL: 'never',
       AWS_ENDPOINT_URL: endpoint,
