@@ -1,6 +1,6 @@
 import { Environment } from '../../../agent/lmdb/environment.ts';
 import { dbiFlags, lastTxn, objectSpool, readEncodedSink } from '../../support/lmdb.ts';
-import { ShadowHost } from '../../support/shadow.ts';
+import { PlainApplication, ShadowHost } from '../../support/shadow.ts';
 
 let host: ShadowHost;
 
@@ -119,6 +119,24 @@ describe('a local change', () => {
     const shadow = host.dump()._sync_shadow_zones ?? {};
     expect(Object.keys(shadow)).toHaveLength(count);
     expect(shadow[keyOf(count - 1)]).toBe(`changed@${host.now + 1n}`);
+  });
+
+  test('made when the application has enlarged the map is found by comparing everything', async () => {
+    host.application.write((txn) => {
+      for (const key of ['a', 'b', 'c']) txn.put('zones', key, '1');
+    });
+    const db = await host.start();
+    await host.encode(db, 'snapshot');
+    const larger = new PlainApplication(host.file, { mapSize: 512 * 1024 ** 2 });
+    larger.write((txn) => {
+      txn.put('zones', 'a', '2');
+      txn.remove('zones', 'b');
+    });
+    expect(await host.sendDelta(db)).toEqual({
+      zones: { a: `2@${host.now}`, b: `x@${host.now}` },
+    });
+    await host.kill(db);
+    await larger.close();
   });
 
   test('that drops a DBI is the deletion of its entries', async () => {
