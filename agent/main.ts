@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { errorText, SyncError } from '../protocol/errors.ts';
 import { runCli } from './cli.ts';
 
@@ -9,6 +10,8 @@ const EXIT_SIGNALS = { SIGINT: 130, SIGTERM: 143 } as const;
 const VERSION = process.env['LIGHTNINGSTREAM_VERSION'] ?? 'development';
 
 async function main(): Promise<number> {
+  // Dozens of databases wait on one signal in several places each; Node takes more than ten listeners for a leak.
+  setMaxListeners(1000);
   const stop = new AbortController();
   let signalCode: number | undefined;
   for (const name of ['SIGTERM', 'SIGINT'] as const) {
