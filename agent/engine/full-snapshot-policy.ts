@@ -60,11 +60,10 @@ export class FullSnapshotPolicy {
   }
 
   /** A published base contains everything of ours up to now but `deltas` objects. */
-  coveredByBase(deltas: number, baseBytes: number): void {
+  coveredByBase(deltas: number): void {
     if (deltas >= this.#deltas) return;
     this.#deltaBytes = Math.round((this.#deltaBytes * deltas) / this.#deltas);
     this.#deltas = deltas;
-    this.#fullBytes = Math.max(this.#fullBytes, baseBytes);
   }
 
   deltaStored(sizeBytes: number): void {

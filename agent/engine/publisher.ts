@@ -181,7 +181,7 @@ export class Publisher {
     }
     this.#forgetGoneSnapshots(own, result.vectorBefore);
     const based = result.manifest?.vector.get(this.ownStream);
-    if (based !== undefined) this.#policy.coveredByBase(Number(this.#acknowledged - based), 0);
+    if (based !== undefined) this.#policy.coveredByBase(Number(this.#acknowledged - based));
   }
 
   /** Vectors that acknowledged full snapshots of this run were encoded with, by name. */

@@ -1,3 +1,4 @@
+import { HighestTime, isAbove } from './highest-time.ts';
 import { SyncError } from '../../protocol/errors.ts';
 import type { TxnRanges } from './txn-ranges.ts';
 import { headerLengthAt, SYNC_FLAGS_MASK } from '../../protocol/value-header.ts';
@@ -91,8 +92,7 @@ export class ChangeClassifier implements DiffSink {
   readonly #old = newView();
   #dbiName = '';
   #skip = false;
-  #maxHi = 0;
-  #maxLo = 0;
+  readonly #highest = new HighestTime();
 
   constructor(options: ClassifierOptions) {
     this.#options = options;
@@ -103,7 +103,7 @@ export class ChangeClassifier implements DiffSink {
 
   /** The highest time of a local change. */
   get maxTsNs(): bigint {
-    return (BigInt(this.#maxHi) << 32n) | BigInt(this.#maxLo);
+    return this.#highest.ns;
   }
 
   onDbi(name: string, oldDb: DbRecord | undefined, newDb: DbRecord | undefined): void {
@@ -151,10 +151,7 @@ export class ChangeClassifier implements DiffSink {
   #addLocal(key: string, timeHi: number, timeLo: number): void {
     this.pending.add(this.#dbiName, key);
     this.newChanges += 1;
-    if (isAbove(timeHi, timeLo, this.#maxHi, this.#maxLo)) {
-      this.#maxHi = timeHi;
-      this.#maxLo = timeLo;
-    }
+    this.#highest.note(timeHi, timeLo);
     if (isAbove(timeHi, timeLo, this.#futureHi, this.#futureLo)) this.futureEntries += 1;
   }
 
@@ -196,11 +193,6 @@ export function readBigEndian32(buffer: Uint8Array, at: number): number {
       (buffer[at + 3] ?? 0)) >>>
     0
   );
-}
-
-/** True if the first of two times, each as two halves, is later. */
-export function isAbove(aHi: number, aLo: number, bHi: number, bLo: number): boolean {
-  return aHi > bHi || (aHi === bHi && aLo > bLo);
 }
 
 export function newView(): EntryView {

@@ -1,3 +1,4 @@
+import { HighestTime } from './highest-time.ts';
 import type { TxnRanges } from './txn-ranges.ts';
 import { createGzip, gzipSync } from 'node:zlib';
 import { SYNC_FLAGS_MASK, headerLengthAt } from '../../protocol/value-header.ts';
@@ -5,7 +6,6 @@ import { SnapshotWriter } from '../../protocol/snapshot-writer.ts';
 import type { EntryView, SnapshotMeta } from '../../protocol/snapshot.ts';
 import { SpoolWriter, type Spool, type SpoolOptions } from '../spool.ts';
 import {
-  isAbove,
   isValidValue,
   newView,
   noteInvalid,
@@ -116,8 +116,7 @@ export async function encodeState(
   const view = newView();
   let entries = 0;
   let sliceEnd = SLICE_BYTES;
-  let maxHi = 0;
-  let maxLo = 0;
+  const highest = new HighestTime();
   try {
     writer.begin(options.snapshotMeta);
     for (const [name, { record, header }] of options.dbis) {
@@ -132,10 +131,7 @@ export async function encodeState(
           );
           continue;
         }
-        if (isAbove(view.timeHi, view.timeLo, maxHi, maxLo)) {
-          maxHi = view.timeHi;
-          maxLo = view.timeLo;
-        }
+        highest.note(view.timeHi, view.timeLo);
         if (includes !== undefined && !includes(txnIdAt(cursor.valueBuffer, cursor.valueStart))) {
           continue;
         }
@@ -150,9 +146,8 @@ export async function encodeState(
       writer.endDbi();
     }
     writer.end();
-    const maxTsNs = (BigInt(maxHi) << 32n) | BigInt(maxLo);
     const spool = await out.finish();
-    return { spool, entries, uncompressedBytes: out.uncompressedBytes, maxTsNs };
+    return { spool, entries, uncompressedBytes: out.uncompressedBytes, maxTsNs: highest.ns };
   } catch (error) {
     await out.discard();
     throw error;

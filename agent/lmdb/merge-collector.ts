@@ -1,3 +1,4 @@
+import { HighestTime, isAbove } from './highest-time.ts';
 import { incomingWins } from '../../protocol/register.ts';
 import type { SnapshotSink } from '../../protocol/snapshot-reader.ts';
 import type {
@@ -7,7 +8,7 @@ import type {
   SnapshotVersions,
 } from '../../protocol/snapshot.ts';
 import { FLAG_DELETED, VALUE_HEADER_BYTES, writeValueHeader } from '../../protocol/value-header.ts';
-import { isAbove, isValidValue, noteInvalid } from './change-classifier.ts';
+import { isValidValue, noteInvalid } from './change-classifier.ts';
 import type { KeyHashes } from './key-hashes.ts';
 import type { DataFile, DbRecord } from './page.ts';
 import { PageCursor } from './page-cursor.ts';
@@ -53,8 +54,7 @@ export class MergeCollector implements SnapshotSink {
   /** DBIs to be created, with their flags, whether they have entries or not. */
   readonly missingDbis = new Map<string, number>();
   readonly skippedDbis = new Set<string>();
-  #maxHi = 0;
-  #maxLo = 0;
+  readonly #highest = new HighestTime();
   readonly #options: CollectorOptions;
   readonly #futureHi: number;
   readonly #futureLo: number;
@@ -83,7 +83,7 @@ export class MergeCollector implements SnapshotSink {
 
   /** The highest time of any entry of the object. */
   get maxTsNs(): bigint {
-    return (BigInt(this.#maxHi) << 32n) | BigInt(this.#maxLo);
+    return this.#highest.ns;
   }
 
   onMeta(_meta: SnapshotMeta, { formatVersion }: SnapshotVersions): void {
@@ -114,13 +114,8 @@ export class MergeCollector implements SnapshotSink {
     if (dbi === undefined) return;
     this.entries += 1;
     const { timeHi, timeLo } = entry;
-    if (isAbove(timeHi, timeLo, this.#maxHi, this.#maxLo)) {
-      this.#maxHi = timeHi;
-      this.#maxLo = timeLo;
-      if (isAbove(timeHi, timeLo, this.#futureHi, this.#futureLo)) this.futureEntries += 1;
-    } else if (isAbove(timeHi, timeLo, this.#futureHi, this.#futureLo)) {
-      this.futureEntries += 1;
-    }
+    this.#highest.note(timeHi, timeLo);
+    if (isAbove(timeHi, timeLo, this.#futureHi, this.#futureLo)) this.futureEntries += 1;
     if (dbi.integerKeys && !INTEGER_KEY_LENGTHS.has(entry.keyEnd - entry.keyStart)) {
       throw rejected(
         `DBI ${dbi.name} has integer keys, one here has ${entry.keyEnd - entry.keyStart} bytes`,

@@ -1,3 +1,4 @@
+import { HighestTime, isAbove } from './highest-time.ts';
 import type { DbiHeader } from '../../protocol/snapshot.ts';
 import type { TxnRanges } from './txn-ranges.ts';
 import { KeySet } from './key-set.ts';
@@ -7,13 +8,7 @@ import { PageCursor } from './page-cursor.ts';
 import { collectPages } from './page-diff.ts';
 import type { PageSet } from './page-set.ts';
 import { MDB_DUPSORT } from './page-layout.ts';
-import {
-  isAbove,
-  isValidValue,
-  noteInvalid,
-  readBigEndian32,
-  txnIdAt,
-} from './change-classifier.ts';
+import { isValidValue, noteInvalid, readBigEndian32, txnIdAt } from './change-classifier.ts';
 import { isPrivateDbi } from './sync-state.ts';
 
 /** A DBI whose entries are synced, and what an object says of it. */
@@ -82,8 +77,7 @@ export function scanLocalChanges(file: DataFile, meta: Meta, options: ScanOption
   const pending = new KeySet(options.pendingBytesMax);
   const knownHi = Number(options.maxTsNs >> 32n);
   const knownLo = Number(options.maxTsNs & 0xffff_ffffn);
-  let maxHi = 0;
-  let maxLo = 0;
+  const highest = new HighestTime();
   let changes = 0;
   let low = false;
   invalid.clear();
@@ -104,10 +98,7 @@ export function scanLocalChanges(file: DataFile, meta: Meta, options: ScanOption
       }
       const timeHi = readBigEndian32(valueBuffer, valueStart);
       const timeLo = readBigEndian32(valueBuffer, valueStart + 4);
-      if (isAbove(timeHi, timeLo, maxHi, maxLo)) {
-        maxHi = timeHi;
-        maxLo = timeLo;
-      }
+      highest.note(timeHi, timeLo);
       const txnId = txnIdAt(valueBuffer, valueStart);
       if ((txnId <= sinceTxn && txnId !== 0) || merged.has(txnId)) continue;
       changes += 1;
@@ -115,5 +106,5 @@ export function scanLocalChanges(file: DataFile, meta: Meta, options: ScanOption
       pending.add(name, cursor.keyBuffer.toString('latin1', cursor.keyStart, cursor.keyEnd));
     }
   }
-  return { pending, changes, low, maxTsNs: (BigInt(maxHi) << 32n) | BigInt(maxLo) };
+  return { pending, changes, low, maxTsNs: highest.ns };
 }

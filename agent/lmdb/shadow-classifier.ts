@@ -1,5 +1,5 @@
+import { HighestTime, isAbove } from './highest-time.ts';
 import {
-  isAbove,
   isValidValue,
   noteInvalid,
   readBigEndian32,
@@ -52,8 +52,7 @@ export class ShadowClassifier implements DiffSink, DiffFindings {
   #shadowName: string | undefined;
   #oldHasPairs = false;
   #newHasPairs = false;
-  #maxHi = 0;
-  #maxLo = 0;
+  readonly #highest = new HighestTime();
 
   constructor(options: ShadowClassifierOptions) {
     this.#options = options;
@@ -64,7 +63,7 @@ export class ShadowClassifier implements DiffSink, DiffFindings {
 
   /** The highest time of a local change. */
   get maxTsNs(): bigint {
-    return (BigInt(this.#maxHi) << 32n) | BigInt(this.#maxLo);
+    return this.#highest.ns;
   }
 
   onDbi(name: string, oldDb: DbRecord | undefined, newDb: DbRecord | undefined): void {
@@ -131,10 +130,7 @@ export class ShadowClassifier implements DiffSink, DiffFindings {
     this.newChanges += 1;
     const timeHi = readBigEndian32(newBuffer, newStart);
     const timeLo = readBigEndian32(newBuffer, newStart + 4);
-    if (isAbove(timeHi, timeLo, this.#maxHi, this.#maxLo)) {
-      this.#maxHi = timeHi;
-      this.#maxLo = timeLo;
-    }
+    this.#highest.note(timeHi, timeLo);
     if (isAbove(timeHi, timeLo, this.#futureHi, this.#futureLo)) this.futureEntries += 1;
   }
 }

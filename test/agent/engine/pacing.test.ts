@@ -147,7 +147,7 @@ describe('FullSnapshotPolicy', () => {
     const { policy } = make({ maxDeltas: 3 });
     for (let stored = 0; stored < 3; stored += 1) policy.deltaStored(100);
     expect(policy.dueReason(9)).toBe('many deltas');
-    policy.coveredByBase(1, 5000);
+    policy.coveredByBase(1);
     expect(policy.dueReason(9)).toBeUndefined();
   });
 

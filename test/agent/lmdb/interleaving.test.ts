@@ -1,5 +1,5 @@
-import { Environment } from '../../../agent/lmdb/environment.ts';
 import type { LocalDatabase } from '../../../agent/lmdb/local-database.ts';
+import { before } from '../../support/interpose.ts';
 import { dumpRaw, objectSpool } from '../../support/lmdb.ts';
 import { LmdbHost, REMOTE_STREAM } from '../../support/lmdb-host.ts';
 
@@ -15,20 +15,6 @@ afterEach(async () => {
   jest.restoreAllMocks();
   await host.close();
 });
-
-/** Lets `work` run right before the call of this number from now on. */
-function before(method: 'write' | 'beginRead', call: number, work: () => void): void {
-  const original = Environment.prototype[method] as (...args: unknown[]) => unknown;
-  let calls = 0;
-  jest.spyOn(Environment.prototype, method).mockImplementation(function interposed(
-    this: Environment,
-    ...args: unknown[]
-  ) {
-    calls += 1;
-    if (calls === call) work();
-    return original.apply(this, args) as never;
-  });
-}
 
 async function filled(): Promise<LocalDatabase> {
   host.application.write((txn) => {

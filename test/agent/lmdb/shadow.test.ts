@@ -1,4 +1,5 @@
 import { Environment } from '../../../agent/lmdb/environment.ts';
+import { before } from '../../support/interpose.ts';
 import { dbiFlags, lastTxn, objectSpool, readEncodedSink } from '../../support/lmdb.ts';
 import { PlainApplication, ShadowHost } from '../../support/shadow.ts';
 
@@ -12,20 +13,6 @@ afterEach(async () => {
   jest.restoreAllMocks();
   await host.close();
 });
-
-/** Lets `work` run right before the call of this number from now on. */
-function before(method: 'write' | 'beginRead', call: number, work: () => void): void {
-  const original = Environment.prototype[method] as (...args: unknown[]) => unknown;
-  let calls = 0;
-  jest.spyOn(Environment.prototype, method).mockImplementation(function interposed(
-    this: Environment,
-    ...args: unknown[]
-  ) {
-    calls += 1;
-    if (calls === call) work();
-    return original.apply(this, args) as never;
-  });
-}
 
 describe('a local change', () => {
   test('is stamped with the time at which it was found, and alone sent', async () => {
