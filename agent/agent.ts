@@ -172,7 +172,7 @@ class Member {
         log: this.#log,
         observer: this.monitor,
         cleaning: cleaningDeps(config, { ...watching, receiveOnly: shared.receiveOnly }),
-        sweeping: sweepingDeps(config, watching),
+        ...sweepingDeps(config, watching),
       },
       { memory: shared.memory },
     );

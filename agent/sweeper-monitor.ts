@@ -15,19 +15,21 @@ type MonitorDeps = {
   readonly log: Logger;
 };
 
-/** The engine's part that drops old tombstones and protects against those that others have dropped. */
-export function sweepingDeps({ sweeper }: Config, deps: MonitorDeps): EngineDeps['sweeping'] {
-  if (!sweeper.enabled) return undefined;
-  return {
-    settings: {
-      retentionMs: Math.max(sweeper.retentionDays * DAY_MS, MIN_RETENTION_MS),
-      firstIntervalMs: sweeper.firstIntervalMs,
-      intervalMs: sweeper.intervalMs,
-      lockMs: sweeper.lockDurationMs,
-      releaseMs: sweeper.releaseDurationMs,
-    },
-    observer: new SweeperMonitor(deps),
+/** The engine's part that drops old tombstones, and protects against those that others have dropped. */
+export function sweepingDeps(
+  { sweeper }: Config,
+  deps: MonitorDeps,
+): Pick<EngineDeps, 'sweeping' | 'rejoinObserver'> {
+  const observer = new SweeperMonitor(deps);
+  if (!sweeper.enabled) return { rejoinObserver: observer };
+  const settings = {
+    retentionMs: Math.max(sweeper.retentionDays * DAY_MS, MIN_RETENTION_MS),
+    firstIntervalMs: sweeper.firstIntervalMs,
+    intervalMs: sweeper.intervalMs,
+    lockMs: sweeper.lockDurationMs,
+    releaseMs: sweeper.releaseDurationMs,
   };
+  return { sweeping: { settings, observer }, rejoinObserver: observer };
 }
 
 /** Counts and logs what one database's sweeper does, under upstream's names, and every rejoin. */

@@ -18,6 +18,8 @@ const manifestSchema = z.object({
   entries: z.number().int().nonnegative(),
   tombstones: z.number().int().nonnegative(),
   publishedAtNs: decimalSchema,
+  // Compactors before it wrote none; those that dropped tombstones are not known, then.
+  rejoinBeforeNs: decimalSchema.default(0n),
 });
 
 /**
@@ -39,6 +41,11 @@ export type Manifest = {
   readonly entries: number;
   readonly tombstones: number;
   readonly publishedAtNs: bigint;
+  /**
+   * Tombstones are missing in the state, or may be: a host whose last complete sync is older than this may hold entries
+   * whose deletion it never saw, and must rejoin. 0: nothing was ever dropped.
+   */
+  readonly rejoinBeforeNs: bigint;
 };
 
 /** The bytes of a manifest: JSON, UTF-8, 64-bit numbers as decimal text. */
@@ -53,6 +60,7 @@ export function encodeManifest(manifest: Manifest): Uint8Array {
     entries: manifest.entries,
     tombstones: manifest.tombstones,
     publishedAtNs: manifest.publishedAtNs.toString(),
+    rejoinBeforeNs: manifest.rejoinBeforeNs.toString(),
   };
   return Buffer.from(`${JSON.stringify(json)}\n`, 'utf8');
 }

@@ -26,6 +26,7 @@ export const META_FIELDS = {
   seq: 1001,
   vector: 1002,
   writer: 1003,
+  rejoinBeforeNs: 1004,
 } as const;
 
 const VECTOR_POSITION = 1;
@@ -47,7 +48,10 @@ export function encodeMeta(meta: SnapshotMeta): Uint8Array {
   if (meta.vector !== undefined) {
     builder.message(META_FIELDS.vector, encodeVector(meta.vector));
   }
-  return builder.text(META_FIELDS.writer, meta.writer ?? '').build();
+  return builder
+    .text(META_FIELDS.writer, meta.writer ?? '')
+    .fixed64(META_FIELDS.rejoinBeforeNs, meta.rejoinBeforeNs ?? 0n)
+    .build();
 }
 
 function encodeVector(vector: VersionVector): Uint8Array {
@@ -116,6 +120,10 @@ function decodeMetaField(cursor: ByteCursor, tag: number, meta: MutableMeta): vo
       return;
     case META_FIELDS.writer:
       meta.writer = text();
+      return;
+    case META_FIELDS.rejoinBeforeNs:
+      requireWireType(tag, WIRE_FIXED64, 'Meta.rejoinBefore');
+      meta.rejoinBeforeNs = cursor.fixed64();
       return;
     default:
       cursor.skip(tag % 8);

@@ -29,6 +29,11 @@ export type SnapshotMeta = {
   readonly seq?: bigint | undefined;
   /** Extension: what the state covers. Full snapshots and bases have it, deltas never. */
   readonly vector?: VersionVector | undefined;
+  /**
+   * Extension of full snapshots: tombstones may be missing of deletions that a host has not seen whose last complete
+   * sync is older than this.
+   */
+  readonly rejoinBeforeNs?: TimestampNs | undefined;
   /** Extension: program and version, for people. */
   readonly writer?: string | undefined;
 };

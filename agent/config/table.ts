@@ -78,7 +78,7 @@ const database = {
 const sweeper = section('sweeper', 'Removes old tombstones from the LMDBs.', {
   enabled: flag('enabled', {
     default: false,
-    help: 'Run the sweeper: the same on all agents, with the same retention. A host that was away for longer than half of it rejoins first.',
+    help: 'Run the sweeper: best the same on all agents. A host that was away for longer than half the retention of anybody who drops tombstones rejoins first, with or without a sweeper.',
   }),
   retentionDays: fraction('retention_days', {
     default: 370,

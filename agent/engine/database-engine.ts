@@ -2,7 +2,7 @@ import { errorText } from '../../protocol/errors.ts';
 import type { ObjectName } from '../../protocol/object-name.ts';
 import type { Detection } from '../lmdb/local-database.ts';
 import { retryDelay } from '../backoff.ts';
-import { findBucketId, NO_BUCKET_ID } from './bucket-id.ts';
+import { checkBucket } from './bucket-check.ts';
 import { runHousekeeping } from './housekeeping.ts';
 import { ObjectMerger } from './object-merger.ts';
 import { Publisher } from './publisher.ts';
@@ -96,6 +96,7 @@ export class DatabaseEngine {
     const { db, settings, sleep } = this.#deps;
     const opened = await db.open();
     const tracker = new VectorTracker(opened.vector);
+    tracker.noteRejoinBefore(opened.rejoinBeforeNs);
     this.#tracker = tracker;
     const publisher = new Publisher(this.#deps, {
       tracker,
@@ -115,7 +116,6 @@ export class DatabaseEngine {
       },
     });
     this.#merger = merger;
-    const receiver = new Receiver(this.#deps, { tracker, merger, ownStream: publisher.ownStream });
     publisher.noteDetection(opened);
     if (opened.uploadedTxn === undefined) publisher.policy.requireFirst();
     // Ends when the agent stops; what is being sent then still has until the hard limit.
@@ -124,8 +124,15 @@ export class DatabaseEngine {
     const running = AbortSignal.any([signal, finished.signal]);
     const rejoin = new Rejoin(this.#deps, {
       merger,
+      tracker,
       lastSyncNs: opened.lastSyncNs,
       onDetection: (detection) => publisher.noteDetection(detection),
+    });
+    const receiver = new Receiver(this.#deps, {
+      tracker,
+      merger,
+      ownStream: publisher.ownStream,
+      onManifest: ({ rejoinBeforeNs }) => rejoin.noteAnnounced(rejoinBeforeNs),
     });
     const hard = hardStop.signal;
     const parts: EngineParts = { publisher, receiver, merger, tracker, rejoin, hard };
@@ -208,7 +215,9 @@ export class DatabaseEngine {
     while (!signal.aborted) {
       try {
         if (!bucketKnown) {
-          await this.#checkBucket(parts, start.bucketId, signal);
+          if (await checkBucket(this.#deps, { ...parts, known: start.bucketId, signal })) {
+            this.#changed.notify();
+          }
           bucketKnown = true;
         }
         await this.#receiveRound(parts, signal);
@@ -240,16 +249,20 @@ export class DatabaseEngine {
     if (names.length > 0 && this.#passTried) {
       if (await parts.receiver.receiveNames(names, signal)) this.#passRequested = true;
     }
+    // What was merged says that others have dropped tombstones that this host never saw.
+    if (parts.rejoin.isPressing) this.#passRequested = true;
     if (!this.#passRequested) return;
     this.#passRequested = false;
     await parts.rejoin.step(signal);
     const atStart = !this.#passedOnce;
+    const mayUploadEarly = atStart && parts.rejoin.isInStep;
     this.#passTried = true;
     const result = await parts.receiver.pass({
       signal,
-      ...(atStart ? { onOwnMerged: () => this.#allowUploads() } : {}),
+      ...(mayUploadEarly ? { onOwnMerged: () => this.#allowUploads() } : {}),
     });
     this.#afterPass(parts, result, atStart);
+    if (parts.rejoin.isPressing) this.#passRequested = true;
     if (result.retry) throw new Error('some objects could not be merged in this pass');
   }
 
@@ -279,38 +292,6 @@ export class DatabaseEngine {
     this.#changed.notify();
   }
 
-  /** With another bucket (or an emptied one), what the vector and the marker say is not true of it. */
-  async #checkBucket(
-    { tracker, publisher, rejoin }: EngineParts,
-    known: string | undefined,
-    signal: AbortSignal,
-  ): Promise<void> {
-    const { db, store, settings, randomBytes, log } = this.#deps;
-    const mayCreate = !settings.receiveOnly;
-    const bucketId = await findBucketId(store, { mayCreate, known, randomBytes, log, signal });
-    if (known === bucketId) return;
-    if (known !== undefined && known !== NO_BUCKET_ID) {
-      log.warn(
-        {},
-        'this is another bucket than the one synced with before: sending and merging everything',
-      );
-    }
-    // A bucket that only now got its id is the one that was synced with while it had none.
-    if (known !== NO_BUCKET_ID) {
-      tracker.forget();
-      rejoin.forget();
-      publisher.policy.requireFirst();
-      // What was merged before is in another bucket: no rejoin may take it for swept.
-      const lastSyncNs = known === undefined ? undefined : this.#deps.clock.nowNs();
-      publisher.noteDetection(
-        await db.persist({ vector: tracker.vector, bucketId, resetMarker: true, lastSyncNs }),
-      );
-      this.#changed.notify();
-    } else {
-      publisher.noteDetection(await db.persist({ vector: tracker.vector, bucketId }));
-    }
-  }
-
   async #persistLoop(parts: EngineParts, signal: AbortSignal): Promise<void> {
     const { settings, sleep, log, observer } = this.#deps;
     while (!signal.aborted) {
@@ -330,7 +311,8 @@ export class DatabaseEngine {
     { tracker, publisher }: EngineParts,
     options: { atStop?: boolean } = {},
   ): Promise<void> {
-    const vectorText = [...tracker.vector].map(([s, n]) => `${s}=${n}`).join(' ');
+    const { vector, rejoinBeforeNs } = tracker.state;
+    const vectorText = [rejoinBeforeNs, ...[...vector].map(([s, n]) => `${s}=${n}`)].join(' ');
     const uploaded = this.#acknowledgedCount;
     const before = this.#persisted;
     const lastSyncNs = this.#lastPassNs;
@@ -339,7 +321,7 @@ export class DatabaseEngine {
     const overdue = lastSyncNs !== undefined && sinceMs >= LAST_SYNC_PERSIST_MS;
     if (!moved && !overdue && options.atStop !== true) return;
     const detection = await this.#deps.db.persist({
-      vector: tracker.vector,
+      ...tracker.state,
       ...(lastSyncNs === undefined ? {} : { lastSyncNs }),
       ...(options.atStop === true ? { entriesAtStop: true } : {}),
     });

@@ -151,7 +151,10 @@ export class ObjectMerger {
     const startedNs = clock.nowNs();
     try {
       const vector = this.#tracker.preview([absorbed]);
-      const result = await db.merge({ name: object.name, spool, vector });
+      // Known before the merge is in: uploads stop, where this host must rejoin first.
+      this.#tracker.noteRejoinBefore(absorbed.rejoinBeforeNs ?? 0n);
+      const { rejoinBeforeNs } = this.#tracker;
+      const result = await db.merge({ name: object.name, spool, vector, rejoinBeforeNs });
       if (result.detection.vectorForgotten) {
         this.#onDetection(result.detection);
         throw new SyncError(
@@ -220,7 +223,7 @@ export class ObjectMerger {
     const { meta } = await readSnapshotHead(readSpool(spool));
     // A copied or renamed object must not move the vector of a stream that it does not belong to.
     requireMatchingMeta(object, meta);
-    return { stream, seq, vector: meta.vector };
+    return { stream, seq, vector: meta.vector, rejoinBeforeNs: meta.rejoinBeforeNs };
   }
 }
 

@@ -244,7 +244,7 @@ export class Publisher {
     if (reason === undefined && this.#policy.isFirst) return Number.POSITIVE_INFINITY;
     if (reason !== undefined) {
       log.debug({ reason }, 'full snapshot due');
-      this.noteDetection(await db.persist({ vector: this.#tracker.vector }));
+      this.noteDetection(await db.persist(this.#tracker.state));
     }
     const { detection, object: encoded } =
       reason === undefined

@@ -45,18 +45,26 @@ export class Receiver {
   readonly #merger: ObjectMerger;
   readonly #ownStream: StreamId;
   readonly #baseParts: BaseParts;
+  readonly #onManifest: (manifest: Manifest) => void;
   #manifest: { etag: string; manifest: Manifest } | undefined;
   #manifestDamaged = false;
 
   constructor(
     deps: EngineDeps,
-    parts: { tracker: VectorTracker; merger: ObjectMerger; ownStream: StreamId },
+    parts: {
+      tracker: VectorTracker;
+      merger: ObjectMerger;
+      ownStream: StreamId;
+      /** Called in every pass that finds one, before anything of it is merged. */
+      onManifest?: (manifest: Manifest) => void;
+    },
   ) {
     this.#deps = deps;
     this.#tracker = parts.tracker;
     this.#merger = parts.merger;
     this.#ownStream = parts.ownStream;
     this.#baseParts = new BaseParts(deps.store);
+    this.#onManifest = parts.onManifest ?? noop;
   }
 
   /**
@@ -127,6 +135,7 @@ export class Receiver {
       throw error;
     }
     observer.listed(describeListing(listing));
+    if (manifest !== undefined) this.#onManifest(manifest);
 
     const base =
       manifest === undefined ? 'merged' : await this.#mergeBase(manifest, listing, signal);
@@ -203,7 +212,8 @@ export class Receiver {
       if (got.kind === 'quarantined') return 'quarantined';
       const { fetched } = got;
       const vector: VersionVector = last ? manifest.vector : new Map();
-      const absorbed = { stream: parsed.stream, seq: parsed.seq, vector };
+      const { rejoinBeforeNs } = manifest;
+      const absorbed = { stream: parsed.stream, seq: parsed.seq, vector, rejoinBeforeNs };
       try {
         const merged = await this.#merger.merge({ ...fetched, absorbed }, signal);
         if (merged === 'quarantined') return 'quarantined';
@@ -323,3 +333,5 @@ export function finishedStreams(result: PassResult): StreamId[] {
 async function releaseResult(result: FetchResult | undefined): Promise<void> {
   if (result?.kind === 'fetched') await result.fetched.release();
 }
+
+function noop(): void {}

@@ -7,8 +7,12 @@ import type { Detection } from '../lmdb/local-database.ts';
 import { listDatabase, type Listing } from './listing.ts';
 import type { ObjectMerger } from './object-merger.ts';
 import { readBounded } from './read-bounded.ts';
+import type { RejoinObserver } from './sweeper-types.ts';
 import type { EngineDeps } from './types.ts';
+import type { VectorTracker } from './vector-tracker.ts';
 
+/** Away for less than this a host is in step: no retention is shorter than four hours. */
+const SHORT_ABSENCE_NS = 3_600_000_000_000n;
 /** Reading all of the bucket costs: it is not tried again sooner than this. */
 const RETRY_NS = 600_000_000_000n;
 const MAX_RESTARTS = 5;
@@ -18,11 +22,13 @@ type Part = {
   readonly object: ObjectName;
   readonly etag: string | undefined;
   readonly vector?: VersionVector;
+  readonly rejoinBeforeNs?: bigint;
 };
 
 /**
  * Keeps a host that was away for longer than half the tombstone retention from bringing back what others have deleted
- * and swept meanwhile. Before it uploads, sweeps or cleans again, it reads every object of the bucket, whatever its
+ * and swept meanwhile. Whose retention that is: of its own sweeper, and of everybody else who dropped tombstones, since
+ * their states say so (manifest and Meta of full snapshots, `rejoinBeforeNs`). Before it uploads, sweeps or cleans again, it reads every object of the bucket, whatever its
  * vector says and its own run's too, and then drops the entries that it had uploaded or merged and that are in none of them.
  *
  * While that cannot be completed it merges and uploads as ever, but drops, sweeps and cleans nothing, and the time of
@@ -31,20 +37,26 @@ type Part = {
 export class Rejoin {
   readonly #deps: EngineDeps;
   readonly #merger: ObjectMerger;
+  readonly #tracker: VectorTracker;
   readonly #onDetection: (detection: Detection) => void;
   #lastSyncNs: bigint | undefined;
+  /** The highest that a manifest has said, and up to which what was said has been dealt with. */
+  #announcedNs = 0n;
+  #doneNs = 0n;
   #postponedNs: bigint | undefined;
 
   constructor(
     deps: EngineDeps,
     parts: {
       merger: ObjectMerger;
+      tracker: VectorTracker;
       lastSyncNs: bigint | undefined;
       onDetection: (detection: Detection) => void;
     },
   ) {
     this.#deps = deps;
     this.#merger = parts.merger;
+    this.#tracker = parts.tracker;
     this.#lastSyncNs = parts.lastSyncNs;
     this.#onDetection = parts.onDetection;
   }
@@ -52,8 +64,22 @@ export class Rejoin {
   /** The last complete pass is too long ago. */
   get isDue(): boolean {
     const lastSyncNs = this.#lastSyncNs;
-    if (lastSyncNs === undefined || this.#halfRetentionNs === undefined) return false;
-    return this.#deps.clock.nowNs() - lastSyncNs > this.#halfRetentionNs;
+    if (lastSyncNs === undefined) return false;
+    const others = this.#othersNs;
+    if (others > lastSyncNs && others > this.#doneNs) return true;
+    const own = this.#ownNs;
+    return own !== undefined && lastSyncNs < own;
+  }
+
+  /** Nothing of the bucket that is still unread can make it due: tombstones are kept longer than this host was away. */
+  get isInStep(): boolean {
+    const lastSyncNs = this.#lastSyncNs;
+    return lastSyncNs === undefined || this.#deps.clock.nowNs() - lastSyncNs < SHORT_ABSENCE_NS;
+  }
+
+  /** A manifest says that who synced last before this must rejoin. */
+  noteAnnounced(rejoinBeforeNs: bigint): void {
+    if (rejoinBeforeNs > this.#announcedNs) this.#announcedNs = rejoinBeforeNs;
   }
 
   /** Uploads must wait: it is due, and was not tried a short while ago. */
@@ -70,22 +96,24 @@ export class Rejoin {
     return true;
   }
 
-  /** The LMDB has not been synced with this bucket. */
-  forget(): void {
-    this.#lastSyncNs = undefined;
+  /** From now on the LMDB is synced with another bucket: none of its entries can have been swept there. */
+  begin(nowNs: bigint): void {
+    this.#lastSyncNs = nowNs;
   }
 
   /** Rejoins if that is due, and tells why where it cannot be completed. Rejects only when `signal` aborts. */
   async step(signal: AbortSignal): Promise<void> {
     const lastSyncNs = this.#lastSyncNs;
-    const { sweeping, clock, db } = this.#deps;
-    if (sweeping === undefined || lastSyncNs === undefined || !this.isPressing) return;
-    sweeping.observer.rejoinBegan(lastSyncNs);
+    const { clock, db } = this.#deps;
+    if (lastSyncNs === undefined || !this.isPressing) return;
+    this.#observer?.rejoinBegan(lastSyncNs);
     try {
       for (let restart = 0; restart <= MAX_RESTARTS; restart += 1) {
         const startedNs = clock.nowNs();
         if (!(await this.#readAll({ lastSyncNs, signal }))) continue;
         this.#lastSyncNs = startedNs;
+        // Also what a clock ahead of ours has said: it would be due again at once, for ever.
+        this.#doneNs = this.#othersNs;
         this.#postponedNs = undefined;
         return;
       }
@@ -94,22 +122,34 @@ export class Rejoin {
       signal.throwIfAborted();
       await db.abandonRejoin();
       this.#postponedNs = clock.nowNs();
-      sweeping.observer.rejoinPostponed(errorText(error));
+      this.#observer?.rejoinPostponed(errorText(error));
     }
   }
 
-  get #halfRetentionNs(): bigint | undefined {
-    const { sweeping } = this.#deps;
-    return sweeping && BigInt(Math.round(sweeping.settings.retentionMs)) * 500_000n;
+  get #observer(): RejoinObserver | undefined {
+    return this.#deps.rejoinObserver ?? this.#deps.sweeping?.observer;
+  }
+
+  /** Half the retention of our own sweeper ago. */
+  get #ownNs(): bigint | undefined {
+    const { sweeping, clock } = this.#deps;
+    return sweeping && clock.nowNs() - BigInt(Math.round(sweeping.settings.retentionMs)) * 500_000n;
+  }
+
+  /** What states of others say, published ones and those that were merged here. */
+  get #othersNs(): bigint {
+    const merged = this.#tracker.rejoinBeforeNs;
+    return merged > this.#announcedNs ? merged : this.#announcedNs;
   }
 
   /** False: an object went away (it was folded, or deleted), so all must be listed anew. */
   async #readAll(options: { lastSyncNs: bigint; signal: AbortSignal }): Promise<boolean> {
-    const { store, settings, db, clock, sweeping } = this.#deps;
+    const { store, settings, db, clock } = this.#deps;
     const { lastSyncNs, signal } = options;
     await db.beginRejoin();
     const listing = await listDatabase(store, settings.database, signal);
     const manifest = await this.#readManifest(signal);
+    if (manifest !== undefined) this.noteAnnounced(manifest.rejoinBeforeNs);
     const parts = allParts(listing, manifest);
     const damaged: ObjectName[] = [];
     let states: VersionVector = new Map();
@@ -125,6 +165,8 @@ export class Rejoin {
     const unread = damaged.find((object) => !covers(states, object));
     if (unread !== undefined) throw unreadable(unread);
     const nowNs = clock.nowNs();
+    const ownNs = this.#ownNs ?? 0n;
+    const staleBeforeNs = ownNs > this.#othersNs ? ownNs : this.#othersNs;
     const othersWrote =
       (manifest !== undefined && manifest.publishedAtNs > lastSyncNs) ||
       listing.objects.some(
@@ -133,11 +175,11 @@ export class Rejoin {
     const { dropped, stamped, detection } = await db.finishRejoin({
       othersWrote,
       // Where nothing is ever sent, nothing needs an order among what others have.
-      staleBeforeNs: settings.receiveOnly ? 0n : nowNs - (this.#halfRetentionNs ?? 0n),
+      staleBeforeNs: settings.receiveOnly ? 0n : staleBeforeNs,
       nowNs,
     });
     this.#onDetection(detection);
-    sweeping?.observer.rejoined({ dropped, stamped, objects: parts.length });
+    this.#observer?.rejoined({ dropped, stamped, objects: parts.length });
     return true;
   }
 
@@ -148,7 +190,7 @@ export class Rejoin {
 
   /** Merges one object; returns what it covers, if it is a full state. Rejects when it cannot be read or merged now. */
   async #readPart(
-    { object, etag, vector }: Part,
+    { object, etag, vector, rejoinBeforeNs }: Part,
     signal: AbortSignal,
   ): Promise<VersionVector | 'missing' | 'damaged'> {
     if (this.#merger.isQuarantined(object.name, etag)) return 'damaged';
@@ -157,7 +199,8 @@ export class Rejoin {
     if (got.kind === 'quarantined') return 'damaged';
     const { fetched } = got;
     try {
-      const absorbed = vector === undefined ? fetched.absorbed : { ...object, vector };
+      const absorbed =
+        vector === undefined ? fetched.absorbed : { ...object, vector, rejoinBeforeNs };
       const merged = await this.#merger.merge({ ...fetched, absorbed }, signal);
       return merged === 'quarantined' ? 'damaged' : (absorbed.vector ?? new Map());
     } finally {
@@ -178,7 +221,12 @@ function allParts(listing: Listing, manifest: Manifest | undefined): Part[] {
     if (object === undefined) continue;
     // Only with the last part is the published state whole.
     const vector = at === names.length - 1 ? manifest?.vector : undefined;
-    parts.push({ object, etag: listing.bases.get(name), vector: vector ?? new Map() });
+    parts.push({
+      object,
+      etag: listing.bases.get(name),
+      vector: vector ?? new Map(),
+      rejoinBeforeNs: manifest?.rejoinBeforeNs ?? 0n,
+    });
   }
   for (const object of listing.objects) parts.push({ object, etag: object.etag });
   return parts;

@@ -27,9 +27,13 @@ export type RejoinReport = {
   readonly objects: number;
 };
 
-/** What the sweeper does, and a rejoin, for metrics and logs. Calls must be cheap and never throw. */
-export interface SweeperObserver {
+/** What the sweeper does, for metrics and logs. Calls must be cheap and never throw. */
+export interface SweeperObserver extends RejoinObserver {
   swept(report: SweepReport): void;
+}
+
+/** What becomes of a rejoin, as {@link SweeperObserver}. */
+export interface RejoinObserver {
   /** This host was away for longer than half the retention: all of the bucket is read. */
   rejoinBegan(lastSyncNs: bigint): void;
   rejoined(report: RejoinReport): void;

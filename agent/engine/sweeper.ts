@@ -53,12 +53,18 @@ export class Sweeper {
     const { db, clock, sleep } = this.#deps;
     const { settings, observer, maySweep, onDetection } = this.#parts;
     const startedNs = clock.nowNs();
-    const cutoffNs = startedNs - BigInt(Math.round(settings.retentionMs)) * 1_000_000n;
+    const halfNs = BigInt(Math.round(settings.retentionMs)) * 500_000n;
+    const cutoffNs = startedNs - 2n * halfNs;
     const sum = { entries: 0, tombstones: 0, removed: 0, transactions: 0 };
     let from: SweepPosition | undefined;
     do {
       if (!maySweep()) return undefined;
-      const slice = await db.sweep({ from, cutoffNs, lockMs: settings.lockMs });
+      const slice = await db.sweep({
+        from,
+        cutoffNs,
+        rejoinBeforeNs: cutoffNs + halfNs,
+        lockMs: settings.lockMs,
+      });
       onDetection(slice.detection);
       sum.entries += slice.entries;
       sum.tombstones += slice.tombstones;

@@ -4,7 +4,7 @@ import type { LocalDatabase } from '../lmdb/local-database.ts';
 import type { Logger } from '../log.ts';
 import type { CleanerObserver, CleanerSettings } from './cleaner-types.ts';
 import type { SyncObserver } from './observer.ts';
-import type { SweeperObserver, SweeperSettings } from './sweeper-types.ts';
+import type { RejoinObserver, SweeperObserver, SweeperSettings } from './sweeper-types.ts';
 
 /** Resolves after `ms`; rejects with the signal's reason when it aborts. Injected, so that tests own time. */
 export type Sleep = (ms: number, signal: AbortSignal) => Promise<void>;
@@ -56,7 +56,9 @@ export type EngineDeps = {
   readonly cleaning?:
     | { readonly settings: CleanerSettings; readonly observer: CleanerObserver }
     | undefined;
-  /** undefined: tombstones are kept for ever, and nobody is taken to have dropped any. */
+  /** undefined: what this agent's sweeper has. */
+  readonly rejoinObserver?: RejoinObserver | undefined;
+  /** undefined: this agent keeps tombstones for ever; what others have dropped, their states say. */
   readonly sweeping?:
     | { readonly settings: SweeperSettings; readonly observer: SweeperObserver }
     | undefined;

@@ -4,6 +4,8 @@ import { covers, joinVectors, type VersionVector } from '../../protocol/version-
 /** What of an object decides how the vector moves: a delta has no vector of its own, a full state has. */
 export type Absorbed = Pick<ObjectName, 'stream' | 'seq'> & {
   readonly vector?: VersionVector | undefined;
+  /** What a full state says of tombstones that it lacks; see `SnapshotMeta`. */
+  readonly rejoinBeforeNs?: bigint | undefined;
 };
 
 /**
@@ -14,6 +16,7 @@ export type Absorbed = Pick<ObjectName, 'stream' | 'seq'> & {
  */
 export class VectorTracker {
   #vector: VersionVector;
+  #rejoinBeforeNs = 0n;
   readonly #ahead = new Map<StreamId, Set<bigint>>();
 
   constructor(vector: VersionVector) {
@@ -22,6 +25,16 @@ export class VectorTracker {
 
   get vector(): VersionVector {
     return this.#vector;
+  }
+
+  /** The highest that a state merged by this run says. It belongs to the vector and is written with it. */
+  get rejoinBeforeNs(): bigint {
+    return this.#rejoinBeforeNs;
+  }
+
+  /** What is written into the LMDB. */
+  get state(): { readonly vector: VersionVector; readonly rejoinBeforeNs: bigint } {
+    return { vector: this.#vector, rejoinBeforeNs: this.#rejoinBeforeNs };
   }
 
   /** True when the object's content is in the LMDB: it need not be fetched. */
@@ -42,6 +55,11 @@ export class VectorTracker {
   /** To be called after the merge of these objects is in the LMDB. */
   absorb(objects: readonly Absorbed[]): void {
     this.#vector = this.#advance(objects, true);
+  }
+
+  /** To be called before a state that says so is merged: with it comes what it lacks. */
+  noteRejoinBefore(rejoinBeforeNs: bigint): void {
+    if (rejoinBeforeNs > this.#rejoinBeforeNs) this.#rejoinBeforeNs = rejoinBeforeNs;
   }
 
   /** An entry of ours: object `seq` of `stream` was stored (and its content is here, of course). */

@@ -65,6 +65,7 @@ export class DirectLocalDatabase implements LocalDatabase {
         lastSyncNs: state.lastSyncNs,
         bucketId: state.bucketId,
         entries: session.entries,
+        rejoinBeforeNs: state.rejoinBeforeNs,
       };
     });
   }
@@ -121,7 +122,8 @@ export class DirectLocalDatabase implements LocalDatabase {
       const pinned = session.retainPin();
       const own = streamOf(this.#options.instance, this.#options.run);
       const vector = joinVectors(session.state.vector, new Map([[own, options.seq]]));
-      const meta = { ...this.#snapshotMeta(session, options), vector };
+      const { rejoinBeforeNs } = session.state;
+      const meta = { ...this.#snapshotMeta(session, options), vector, rejoinBeforeNs };
       session.changes.pending.clear();
       const token = this.#takeToken(pinned.meta.txnId);
       return { session, pinned, vector, meta, token, detection: session.takeDetection() };
@@ -177,7 +179,7 @@ export class DirectLocalDatabase implements LocalDatabase {
         applier.apply({
           writes: first.collector.writes,
           missingDbis: first.collector.missingDbis,
-          last: { vector: request.vector, maxTsNs: first.collector.maxTsNs },
+          last: { ...request, maxTsNs: first.collector.maxTsNs },
         });
       } else {
         // The whole object has been checked; now it is read again and applied slice by slice.
@@ -209,6 +211,7 @@ export class DirectLocalDatabase implements LocalDatabase {
       session.persist({
         // Emptied in this very look, it must not come back from whoever asked before.
         vector: session.vectorForgotten ? new Map() : options.vector,
+        rejoinBeforeNs: options.rejoinBeforeNs,
         lastSyncNs: options.lastSyncNs,
         bucketId: options.bucketId,
         entriesAtStop: options.entriesAtStop === true ? session.entries : null,
@@ -307,7 +310,7 @@ export class DirectLocalDatabase implements LocalDatabase {
     applier.apply({
       writes: collector.writes,
       missingDbis: collector.missingDbis,
-      last: { vector: request.vector, maxTsNs: collector.maxTsNs },
+      last: { ...request, maxTsNs: collector.maxTsNs },
     });
   }
 

@@ -66,6 +66,8 @@ export type OpenResult = Detection & {
   readonly lastSyncNs: bigint | undefined;
   readonly bucketId: string | undefined;
   readonly entries: number;
+  /** What this LMDB's state says of itself; see `SnapshotMeta`. */
+  readonly rejoinBeforeNs: bigint;
 };
 
 export type EncodedObject = {
@@ -96,6 +98,8 @@ export type MergeRequest = {
   readonly spool: Spool;
   /** Stored in the same transaction as the last write of this merge. */
   readonly vector: VersionVector;
+  /** Of the states merged so far, as the vector. */
+  readonly rejoinBeforeNs?: bigint | undefined;
 };
 
 export type MergeResult = {
@@ -116,6 +120,7 @@ export type MergeResult = {
 
 export type PersistOptions = {
   readonly vector: VersionVector;
+  readonly rejoinBeforeNs?: bigint | undefined;
   readonly lastSyncNs?: bigint | undefined;
   readonly bucketId?: string | undefined;
   /** Removes the uploaded marker: nothing of this LMDB is in the bucket any more. Everything is pending. */
@@ -131,6 +136,8 @@ export type SweepOptions = {
   readonly from: SweepPosition | undefined;
   /** Only tombstones below this time go. */
   readonly cutoffNs: bigint;
+  /** Noted where something is removed: who synced last before this may not have seen the deletion. */
+  readonly rejoinBeforeNs: bigint;
   /** How long the write lock may be held. */
   readonly lockMs: number;
 };

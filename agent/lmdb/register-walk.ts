@@ -5,6 +5,7 @@ import { PageCursor } from './page-cursor.ts';
 import type { Meta } from './page.ts';
 import type { Session } from './session.ts';
 import { WRITES_PER_CLOCK_LOOK } from './session-limits.ts';
+import { wouldChange, type SyncStateUpdate } from './sync-state.ts';
 import type { TxnRanges } from './txn-ranges.ts';
 
 /** A register that {@link changeSome} looks at; borrowed, valid during the call. */
@@ -31,6 +32,8 @@ export type WalkOptions = {
   readonly lockMs: number;
   /** What counts as sent; the session's own marker and merges unless given. */
   readonly sent?: SentMark | undefined;
+  /** Written in the transaction that removes something. */
+  readonly removal?: SyncStateUpdate | undefined;
 };
 
 /** Entries of transactions up to `uploadedTxn`, and those of merges, are in stored objects or came from them. */
@@ -79,6 +82,8 @@ export function changeSome(session: Session, options: WalkOptions): WalkResult {
     const isSame = txn.committed.txnId === readAt ? undefined : sameValues(session, txn.committed);
     let removed = 0;
     let stamped = 0;
+    const { removal } = options;
+    if (removal !== undefined && wouldChange(session.state, removal)) txn.writeState(removal);
     for (const [at, one] of found.entries()) {
       if (at > 0 && at % WRITES_PER_CLOCK_LOOK === 0 && performance.now() > untilMs) {
         const { dbiName, key, entries, tombstones } = one;

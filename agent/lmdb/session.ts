@@ -16,6 +16,13 @@ import { MAX_PUT_BACK_ROUNDS, STAMP_PART } from './session-limits.ts';
 import { catchUp, compareAll, transactCaughtUp } from './shadow-update.ts';
 import { isRenumbered, wouldChange, type SyncState, type SyncStateUpdate } from './sync-state.ts';
 
+/** What is known when the last write of a merge is in. */
+export type MergedState = {
+  readonly vector: VersionVector;
+  readonly rejoinBeforeNs?: bigint | undefined;
+  readonly maxTsNs: bigint;
+};
+
 /**
  * The open LMDB of one run: the pin, the page set that belongs to it, what is pending, and the rules by which the pin
  * moves.
@@ -194,6 +201,7 @@ export class Session {
 
   persist(update: {
     vector: VersionVector;
+    rejoinBeforeNs: bigint | undefined;
     lastSyncNs: bigint | undefined;
     bucketId: string | undefined;
     entriesAtStop: number | null;
@@ -217,8 +225,8 @@ export class Session {
   }
 
   /** The update that the last transaction of a merge writes. */
-  mergeUpdate(vector: VersionVector, maxTsNs: bigint): SyncStateUpdate {
-    return { together: this.#together(vector, maxTsNs), entriesAtStop: null };
+  mergeUpdate({ vector, rejoinBeforeNs, maxTsNs }: MergedState): SyncStateUpdate {
+    return { together: this.#together(vector, maxTsNs), rejoinBeforeNs, entriesAtStop: null };
   }
 
   /**

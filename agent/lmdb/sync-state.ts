@@ -37,6 +37,11 @@ export type SyncState = {
   readonly lastSyncNs: bigint | undefined;
   readonly bucketId: string | undefined;
   readonly entriesAtStop: number | undefined;
+  /**
+   * Tombstones are missing here, dropped by our sweeper or never in a state that was merged, of deletions that a host
+   * may not have seen whose last complete sync is older than this.
+   */
+  readonly rejoinBeforeNs: bigint;
 };
 
 export const EMPTY_STATE: SyncState = {
@@ -47,6 +52,7 @@ export const EMPTY_STATE: SyncState = {
   lastSyncNs: undefined,
   bucketId: undefined,
   entriesAtStop: undefined,
+  rejoinBeforeNs: 0n,
 };
 
 const MERGED_PREFIX = 'merged/';
@@ -77,6 +83,7 @@ export function readSyncState(file: DataFile, record: DbRecord | undefined): Syn
     lastSyncNs: parseBigint(texts.get('last_sync')),
     bucketId: texts.get('bucket'),
     entriesAtStop: parseNumber(texts.get('entries')),
+    rejoinBeforeNs: parseBigint(texts.get('rejoin_before')) ?? 0n,
   };
 }
 
@@ -116,6 +123,8 @@ export type SyncStateUpdate = {
     readonly uploadedTxn: number | null;
     readonly maxTsNs: bigint;
   };
+  /** A lower one than the known is left out. */
+  readonly rejoinBeforeNs?: bigint | undefined;
   readonly addMerged?: MergedTxn | undefined;
   /** Removes the ids of all merges. */
   readonly forgetMerged?: boolean | undefined;
@@ -138,6 +147,9 @@ export function writeSyncState(txn: WriteTxn, before: SyncState, update: SyncSta
     put('max_ts', String(maxTsNs), String(before.maxTsNs));
     if (uploadedTxn !== null) put('uploaded', String(uploadedTxn), before.uploadedTxn?.toString());
     else if (before.uploadedTxn !== undefined) remove('uploaded');
+  }
+  if (update.rejoinBeforeNs !== undefined && update.rejoinBeforeNs > before.rejoinBeforeNs) {
+    put('rejoin_before', String(update.rejoinBeforeNs), undefined);
   }
   // Up to the marker every entry counts as sent, whoever wrote it: those ids have done their work.
   const sentTxn = update.forgetMerged === true ? Infinity : (update.together?.uploadedTxn ?? -1);
@@ -171,6 +183,7 @@ export function wouldChange(before: SyncState, update: SyncStateUpdate): boolean
     if (together.maxTsNs !== before.maxTsNs) return true;
     if ((together.uploadedTxn ?? undefined) !== before.uploadedTxn) return true;
   }
+  if ((update.rejoinBeforeNs ?? 0n) > before.rejoinBeforeNs) return true;
   if (lastSyncNs !== undefined && lastSyncNs !== before.lastSyncNs) return true;
   if (bucketId !== undefined && bucketId !== before.bucketId) return true;
   return entriesAtStop !== undefined && (entriesAtStop ?? undefined) !== before.entriesAtStop;

@@ -1,9 +1,8 @@
-import type { VersionVector } from '../../protocol/version-vector.ts';
 import { noteInvalid, type ValueMap } from './change-classifier.ts';
 import type { Write } from './merge-collector.ts';
 import { listDbis, type Meta } from './page.ts';
 import type { SessionTxn } from './session-txn.ts';
-import type { Session } from './session.ts';
+import type { MergedState, Session } from './session.ts';
 import { WRITES_PER_CLOCK_LOOK } from './session-limits.ts';
 import { replaces, StoredRegisters } from './stored-registers.ts';
 
@@ -12,7 +11,7 @@ export type WriteSet = {
   /** DBIs to create, with their flags. */
   readonly missingDbis: ReadonlyMap<string, number>;
   /** Of the last writes of a merge: the vector goes with them, and only with them. */
-  readonly last?: { readonly vector: VersionVector; readonly maxTsNs: bigint };
+  readonly last?: MergedState;
 };
 
 /** Of the time that the lock may be held, the part that is planned with; the rest is for what goes slower than before. */
@@ -66,7 +65,7 @@ export class WriteSetApplier {
         const isLast = part.next >= writes.length && last !== undefined;
         if (part.put > 0 || isLast) {
           txn.writeState({
-            ...(isLast ? this.#session.mergeUpdate(last.vector, last.maxTsNs) : {}),
+            ...(isLast ? this.#session.mergeUpdate(last) : {}),
             ...(txn.onlyMerged
               ? { addMerged: { txnId: txn.txnId, quietSince: txn.quietSince } }
               : {}),

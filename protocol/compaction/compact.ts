@@ -138,9 +138,9 @@ async function finishWithoutState(
       gathered,
     });
   }
-  const { base, level1, entries, tombstones, publishedAtNs } = before.manifest;
+  const { base, level1, entries, tombstones, publishedAtNs, rejoinBeforeNs } = before.manifest;
   const vector = pruneVector(before.manifest.vector, { ...start, policy: start.run.policy });
-  const objects = { base, level1, vector, entries, tombstones, publishedAtNs };
+  const objects = { base, level1, vector, entries, tombstones, publishedAtNs, rejoinBeforeNs };
   const next = makeNext(start, objects);
   if (!upkeepChanged(before, next)) {
     const removal = await remove(start, before, { ownPublication: false, copied: false });

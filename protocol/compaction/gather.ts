@@ -18,6 +18,8 @@ export type Unreadable = { readonly name: string; readonly reason: string };
 export type Gathered = {
   /** What the published state and everything gathered cover together. */
   readonly vector: VersionVector;
+  /** The highest that a gathered full state says; see `Manifest`. */
+  readonly rejoinBeforeNs: bigint;
   readonly sources: readonly SnapshotSource[];
   readonly sorter: Sorter;
   /** Objects that moved the vector. */
@@ -42,6 +44,7 @@ export class Gatherer {
   readonly #unreadable: Unreadable[] = [];
   readonly #tried = new Set<string>();
   #vector: VersionVector;
+  #rejoinBeforeNs = 0n;
   #spooledBytes = 0;
   #failedLoads = 0;
 
@@ -55,6 +58,7 @@ export class Gatherer {
   get result(): Gathered {
     return {
       vector: this.#vector,
+      rejoinBeforeNs: this.#rejoinBeforeNs,
       sources: this.#sources,
       sorter: this.#sorter,
       claimed: this.#claimed,
@@ -178,6 +182,8 @@ export class Gatherer {
       await loadInto(this.#sorter, source, context);
       await fetched.remove();
     }
+    const { rejoinBeforeNs = 0n } = meta;
+    if (rejoinBeforeNs > this.#rejoinBeforeNs) this.#rejoinBeforeNs = rejoinBeforeNs;
     this.#claim(object, meta.vector);
   }
 

@@ -11,7 +11,7 @@ import type { PublishedState, Upkeep } from './upkeep.ts';
 /** The part of a manifest that names the state. */
 export type StateObjects = Pick<
   Manifest,
-  'base' | 'level1' | 'vector' | 'entries' | 'tombstones' | 'publishedAtNs'
+  'base' | 'level1' | 'vector' | 'entries' | 'tombstones' | 'publishedAtNs' | 'rejoinBeforeNs'
 >;
 
 /** What the next manifest is made from. */

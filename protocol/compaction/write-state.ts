@@ -77,6 +77,7 @@ async function attempt(input: WriteInput, table: DbiTable): Promise<WrittenState
   const published = before?.manifest;
   const keptLevel1 = published?.level1.slice(0, published.level1.length - mergedLevel1) ?? [];
   const { seqName, meta } = nameAndMeta(input, pruned);
+  const dropBefore = level === 'base' ? dropBeforeNs(input, gathered) : undefined;
   const file = await fold(
     {
       sources: [...publishedSources(input, keptLevel1.length), ...gathered.sources],
@@ -87,7 +88,7 @@ async function attempt(input: WriteInput, table: DbiTable): Promise<WrittenState
       scratch: run.scratch,
       meta,
       checkTime: () => checkTime(run),
-      dropBeforeNs: level === 'base' ? dropBeforeNs(input, gathered) : undefined,
+      dropBeforeNs: dropBefore,
     },
   );
   await run.store.create(seqName, fileBody(file.file), run.signal);
@@ -96,6 +97,7 @@ async function attempt(input: WriteInput, table: DbiTable): Promise<WrittenState
     base: whole ? seqName : published.base,
     level1: whole ? [] : [...keptLevel1, seqName],
     vector: pruned,
+    rejoinBeforeNs: rejoinBefore(input, gathered, dropBefore),
     ...counts(input, file, whole),
   };
   return { gathered, objects, name: seqName, file: file.file };
@@ -189,6 +191,23 @@ function dropBeforeNs(input: WriteInput, gathered: Gathered): bigint | undefined
   const kept = upstreamReads ? newestSnapshots(listing) : [];
   const complete = uncovered(listing, gathered.vector).length === 0;
   return complete && kept.every(({ timeNs }) => timeNs >= cutNs) ? cutNs : undefined;
+}
+
+/**
+ * Who synced last before this must rejoin; see `Manifest`. Of what is dropped here half the retention is added: so late
+ * may a deletion have come into the bucket, and so far may clocks differ.
+ */
+function rejoinBefore(
+  { before, run }: WriteInput,
+  gathered: Gathered,
+  dropBeforeNs: bigint | undefined,
+): bigint {
+  const halfNs = BigInt(Math.round(run.policy.tombstoneRetentionMs ?? 0)) * 500_000n;
+  return [
+    before?.manifest.rejoinBeforeNs ?? 0n,
+    gathered.rejoinBeforeNs,
+    dropBeforeNs === undefined ? 0n : dropBeforeNs + halfNs,
+  ].reduce((a, b) => (a > b ? a : b));
 }
 
 /** Of a state in levels the counts are upper bounds: an entry may stand in several. */

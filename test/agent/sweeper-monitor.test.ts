@@ -21,8 +21,12 @@ function start(sweeper: string) {
     { level: 'debug', format: 'json', timestamp: 'disable' },
     { stream: { write: (line: string) => lines.push(line) } },
   );
-  const sweeping = sweepingDeps(config, { name: 'main', metrics: metrics.syncer, log });
-  return { sweeping, metrics, lines };
+  const { sweeping, rejoinObserver } = sweepingDeps(config, {
+    name: 'main',
+    metrics: metrics.syncer,
+    log,
+  });
+  return { sweeping, rejoinObserver, metrics, lines };
 }
 
 test('an agent sweeps only where the configuration says so', () => {

@@ -18,6 +18,7 @@ const manifest: fc.Arbitrary<Manifest> = fc.record({
   entries: fc.maxSafeNat(),
   tombstones: fc.maxSafeNat(),
   publishedAtNs: fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }),
+  rejoinBeforeNs: fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }),
 });
 const notice: Notice = {
   version: 1,

@@ -98,6 +98,7 @@ async function publish(
     entries: 1,
     tombstones: 0,
     publishedAtNs: 1n,
+    rejoinBeforeNs: 0n,
   });
   await store.put(base, bytesBody(Buffer.from('base')), SIGNAL);
   await store.put(manifestName('main'), bytesBody(manifest), SIGNAL);

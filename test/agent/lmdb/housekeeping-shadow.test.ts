@@ -13,7 +13,7 @@ afterEach(async () => {
   await host.close();
 });
 
-const ALL = { from: undefined, lockMs: 50 };
+const ALL = { rejoinBeforeNs: 0n, from: undefined, lockMs: 50 };
 
 test('a sweep removes old tombstones of the registers, and nothing of the application', async () => {
   host.application.write((txn) => {

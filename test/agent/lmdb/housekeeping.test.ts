@@ -28,7 +28,7 @@ async function sweep(db: LocalDatabase, cutoffNs: bigint) {
   let from: SweepPosition | undefined;
   const sum = { removed: 0, entries: 0, tombstones: 0 };
   do {
-    const slice = await db.sweep({ from, cutoffNs, lockMs: 50 });
+    const slice = await db.sweep({ from, cutoffNs, rejoinBeforeNs: 0n, lockMs: 50 });
     sum.removed += slice.removed;
     sum.entries += slice.entries;
     sum.tombstones += slice.tombstones;
@@ -185,7 +185,7 @@ describe('sweep', () => {
     let removed = 0;
     let entries = 0;
     do {
-      const slice = await db.sweep({ from, cutoffNs: 50n, lockMs: 0 });
+      const slice = await db.sweep({ from, cutoffNs: 50n, rejoinBeforeNs: 0n, lockMs: 0 });
       from = slice.next;
       slices += 1;
       removed += slice.removed;

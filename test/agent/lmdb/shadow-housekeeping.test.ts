@@ -26,7 +26,7 @@ test('a sweep removes old tombstones from the shadow, and the application sees n
       },
     },
   });
-  const slice = await db.sweep({ from: undefined, cutoffNs: 20n, lockMs: 50 });
+  const slice = await db.sweep({ from: undefined, cutoffNs: 20n, rejoinBeforeNs: 30n, lockMs: 50 });
   expect(slice).toMatchObject({ removed: 1, next: undefined });
   expect(host.dump()).toEqual({
     zones: { here: '1' },

@@ -52,7 +52,13 @@ test('what was written is read again; what an update leaves out stays', () => {
   write({ lastSyncNs: 5n, bucketId: 'bücket' });
   write({ entriesAtStop: 12, addMerged: { txnId: 30, quietSince: 30 } });
   const { merged, ...state } = read();
-  expect(state).toEqual({ ...TOGETHER, lastSyncNs: 5n, bucketId: 'bücket', entriesAtStop: 12 });
+  expect(state).toEqual({
+    ...TOGETHER,
+    lastSyncNs: 5n,
+    bucketId: 'bücket',
+    entriesAtStop: 12,
+    rejoinBeforeNs: 0n,
+  });
   expect([...merged]).toEqual([{ first: 30, last: 30 }]);
   write({ entriesAtStop: null });
   expect(read().entriesAtStop).toBeUndefined();
@@ -65,6 +71,14 @@ test('nothing is written where nothing differs', () => {
   expect(write(same)).toBeUndefined();
   expect(wouldChange(read(), { together: { ...TOGETHER, uploadedTxn: null } })).toBe(true);
   expect(wouldChange(read(), { lastSyncNs: 6n })).toBe(true);
+});
+
+test('who must rejoin is never less than before', () => {
+  write({ rejoinBeforeNs: 7n });
+  expect(wouldChange(read(), { rejoinBeforeNs: 7n })).toBe(false);
+  expect(wouldChange(read(), { rejoinBeforeNs: 8n })).toBe(true);
+  write({ rejoinBeforeNs: 6n });
+  expect(read().rejoinBeforeNs).toBe(7n);
 });
 
 test('ids of merges up to the uploaded marker are removed with it', () => {

@@ -25,6 +25,7 @@ const state: PublishedState = {
     entries: 10,
     tombstones: 1,
     publishedAtNs: 1_700_000_000_000_000_001n,
+    rejoinBeforeNs: 17n,
   },
   upkeep: {
     settled: new Map([
