@@ -17,8 +17,8 @@ export type AgentOptions = {
   /** More top-level keys, as YAML. */
   readonly settings?: string | undefined;
   readonly mapSize?: string | undefined;
-  /** Keys of every database besides its path and options; unless given, those of the native schema. */
-  readonly databaseSettings?: string | undefined;
+  /** Keys besides path and options, of every database or by its name; unless given, those of the native schema. */
+  readonly databaseSettings?: string | Readonly<Record<string, string>> | undefined;
   /** The program and its first arguments; unless given, the bundle under this Node. */
   readonly command?: readonly string[] | undefined;
   /** Arguments instead of `sync`. */
@@ -165,14 +165,20 @@ type AgentFacts = {
 };
 
 const LOG_LINES = 60;
+const NATIVE_SCHEMA = 'schema_tracks_changes: true';
 // From the root, where npm runs every script of this project.
 const BUNDLE = join(process.cwd(), 'dist/lightningstream.cjs');
 
 function configText(options: AgentOptions, port: number): string {
+  const { databaseSettings = NATIVE_SCHEMA } = options;
+  const settingsOf = (name: string) =>
+    typeof databaseSettings === 'string'
+      ? databaseSettings
+      : (databaseSettings[name] ?? NATIVE_SCHEMA);
   const databases = Object.entries(options.databases).map(
     ([name, path]) => `  ${name}:
     path: ${JSON.stringify(path)}
-    ${options.databaseSettings ?? 'schema_tracks_changes: true'}
+    ${settingsOf(name)}
     options:
       no_subdir: true
       create: true

@@ -1,115 +1,54 @@
-import { PutBucketNotificationConfigurationCommand, S3Client } from '@aws-sdk/client-s3';
 import {
-  CreateQueueCommand,
   DeleteQueueCommand,
   GetQueueAttributesCommand,
-  GetQueueUrlCommand,
   ListQueueTagsCommand,
   QueueDoesNotExist,
   SendMessageCommand,
-  SQSClient,
 } from '@aws-sdk/client-sqs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { AgentProcess } from '../../agent/demo/agent-process.ts';
 import { contents, eventually, Fleet } from '../integration/hosts.ts';
 import makeBundle from '../support/bundle-setup.cjs';
-import { LocalFanOut } from '../support/local-fan-out.ts';
 import { findMiniStack, startMiniStack, type MiniStack } from '../support/ministack.ts';
+import { NoticeBucket } from '../support/notice-bucket.ts';
 
 jest.setTimeout(120_000);
 
 const program = findMiniStack();
 const describeWithServer = program === undefined ? describe.skip : describe;
-const REGION = 'us-east-1';
 /** Nothing is found by listing within a test. */
 const NEVER = 'storage_poll_interval: 10h\nstorage_safety_list_interval: 10h\n';
 
 describeWithServer('notices over SQS', () => {
   let server: MiniStack;
-  let s3: S3Client;
-  let sqs: SQSClient;
   let fleet: Fleet;
-  let fanOut: LocalFanOut | undefined;
-  let bucket: string;
-  let storage: string;
-  let ingestUrl: string;
+  let bucket: NoticeBucket;
 
   beforeAll(async () => {
     makeBundle();
     server = await startMiniStack(program as string);
-    const options = {
-      endpoint: server.endpoint,
-      region: REGION,
-      credentials: { accessKeyId: server.accessKey, secretAccessKey: server.secretKey },
-    };
-    s3 = new S3Client({ ...options, forcePathStyle: true });
-    sqs = new SQSClient(options);
   });
-  afterAll(async () => {
-    s3?.destroy();
-    sqs?.destroy();
-    await server?.stop();
-  });
+  afterAll(() => server?.stop());
   beforeEach(async () => {
     fleet = await Fleet.open();
-    bucket = `notices-${fleet.folder.split('-').at(-1)?.toLowerCase()}`;
-    const { QueueUrl = '' } = await sqs.send(
-      new CreateQueueCommand({ QueueName: `${bucket}-ingest` }),
+    bucket = await NoticeBucket.open(
+      server,
+      `notices-${fleet.folder.split('-').at(-1)?.toLowerCase()}`,
     );
-    ingestUrl = QueueUrl;
-    storage = `  type: s3
-  options:
-    endpoint_url: ${server.endpoint}
-    access_key: ${server.accessKey}
-    secret_key: ${server.secretKey}
-    bucket: ${bucket}
-    create_bucket: true
-`;
   });
   afterEach(async () => {
     await fleet.close();
-    await fanOut?.stop();
-    fanOut = undefined;
+    await bucket.close();
   });
 
-  const settingsOf = (more = '', intervals = NEVER) =>
-    `${intervals}notices:
-  type: sqs
-  queue_prefix: ${bucket}-to-
-  create_queue: true
-  endpoint_url: ${server.endpoint}
-  region: ${REGION}
-${more}`;
-
-  const queueUrlOf = async (instance: string): Promise<string> =>
-    (await sqs.send(new GetQueueUrlCommand({ QueueName: `${bucket}-to-${instance}` }))).QueueUrl ??
-    '';
-
-  const startFanOut = () =>
-    new LocalFanOut({ sqs, ingestUrl, queuePrefix: `${bucket}-to-`, objectPrefix: '' });
-
-  /** The events of the bucket go to the ingest queue. */
-  async function notifyOfObjects(): Promise<void> {
-    const { Attributes } = await sqs.send(
-      new GetQueueAttributesCommand({ QueueUrl: ingestUrl, AttributeNames: ['QueueArn'] }),
-    );
-    await s3.send(
-      new PutBucketNotificationConfigurationCommand({
-        Bucket: bucket,
-        NotificationConfiguration: {
-          QueueConfigurations: [
-            { QueueArn: Attributes?.['QueueArn'], Events: ['s3:ObjectCreated:*'] },
-          ],
-        },
-      }),
-    );
-  }
+  const settingsOf = (more = '', intervals = NEVER) => `${intervals}${bucket.notices()}${more}`;
+  const queueUrlOf = (instance: string) => bucket.queueUrlOf(instance);
 
   async function startAgents(settings: string, ...hosts: string[]): Promise<AgentProcess[]> {
     const agents: AgentProcess[] = [];
     for (const host of hosts) {
       fleet.application(host);
-      agents.push(await fleet.startAgent(host, { storage, settings }));
+      agents.push(await fleet.startAgent(host, { storage: bucket.storage(), settings }));
     }
     await Promise.all(agents.map((agent) => agent.ready()));
     await eventually(
@@ -124,8 +63,8 @@ ${more}`;
 
   test('hosts converge by notices alone, and nobody lists', async () => {
     const agents = await startAgents(settingsOf(), 'a', 'b', 'c');
-    await notifyOfObjects();
-    fanOut = startFanOut();
+    await bucket.notifyOfObjects();
+    bucket.startFanOut();
     const [a, b, c] = ['a', 'b', 'c'].map((host) => fleet.application(host)) as [A, A, A];
     type A = ReturnType<Fleet['application']>;
     const lists = async () =>
@@ -164,14 +103,14 @@ ${more}`;
   test('a queue made by its agent has tags and forgets soon', async () => {
     await startAgents(settingsOf(), 'a');
     const QueueUrl = await queueUrlOf('a');
-    const { Attributes } = await sqs.send(
+    const { Attributes } = await bucket.sqs.send(
       new GetQueueAttributesCommand({ QueueUrl, AttributeNames: ['All'] }),
     );
     expect(Attributes).toMatchObject({
       MessageRetentionPeriod: '14400',
       ReceiveMessageWaitTimeSeconds: '20',
     });
-    const { Tags } = await sqs.send(new ListQueueTagsCommand({ QueueUrl }));
+    const { Tags } = await bucket.sqs.send(new ListQueueTagsCommand({ QueueUrl }));
     expect(Tags).toMatchObject({ lightningstream: 'notices', 'lightningstream:instance': 'a' });
   });
 
@@ -203,7 +142,7 @@ ${more}`;
     const intervals = 'storage_poll_interval: 10h\nstorage_safety_list_interval: 3s\n';
     const agents = await startAgents(settingsOf('', intervals), 'a', 'b');
     // Nobody passes notices on.
-    await sqs.send(
+    await bucket.sqs.send(
       new SendMessageCommand({ QueueUrl: await queueUrlOf('b'), MessageBody: 'nonsense' }),
     );
     fleet.application('a').write([{ key: 'k', value: 'v' }]);
@@ -217,7 +156,7 @@ ${more}`;
     expect(await agent.log()).not.toContain('nonsense');
     const { QueueUrl } = { QueueUrl: await queueUrlOf('b') };
     await agent.stop();
-    const { Attributes } = await sqs.send(
+    const { Attributes } = await bucket.sqs.send(
       new GetQueueAttributesCommand({ QueueUrl, AttributeNames: ['All'] }),
     );
     expect(Attributes).toMatchObject({
@@ -227,8 +166,12 @@ ${more}`;
   });
 
   test('with direct notices nobody waits for the event of the bucket', async () => {
-    const agents = await startAgents(settingsOf(`  direct_queue_url: ${ingestUrl}\n`), 'a', 'b');
-    fanOut = startFanOut();
+    const agents = await startAgents(
+      settingsOf(`  direct_queue_url: ${bucket.ingestUrl}\n`),
+      'a',
+      'b',
+    );
+    bucket.startFanOut();
     fleet.application('a').write([{ key: 'k', value: 'v' }]);
     const b = fleet.application('b');
     await eventually(() => b.read('k')?.value === 'v', { what: 'k by direct notice', agents });
@@ -240,7 +183,7 @@ ${more}`;
     const intervals = 'storage_poll_interval: 200ms\nstorage_safety_list_interval: 10h\n';
     const agents = await startAgents(settingsOf('  wait_time: 1s\n', intervals), 'a', 'b');
     const QueueUrl = await queueUrlOf('b');
-    await sqs.send(new DeleteQueueCommand({ QueueUrl }));
+    await bucket.sqs.send(new DeleteQueueCommand({ QueueUrl }));
     fleet.application('a').write([{ key: 'k', value: 'v' }]);
     const b = fleet.application('b');
     await eventually(() => b.read('k')?.value === 'v', { what: 'k by listing', agents });

@@ -1,0 +1,154 @@
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { AgentProcess } from '../../../agent/demo/agent-process.ts';
+import { eventually } from '../../integration/hosts.ts';
+import type { MiniStack } from '../ministack.ts';
+import { NoticeBucket } from '../notice-bucket.ts';
+import { TcpProxy } from '../tcp-proxy.ts';
+import { PowerDns } from './power-dns.ts';
+
+export type ClusterOptions = {
+  /** Where PowerDNS is installed. */
+  readonly root: string;
+  readonly server: MiniStack;
+  /** Lines of pdns.conf. */
+  readonly powerDns: Readonly<Record<string, string | number>>;
+  /** Keys of each database besides its path and options. */
+  readonly databases: Readonly<Record<'main' | 'shard', string>>;
+  /** More top-level keys of an agent's configuration, as YAML. */
+  readonly agentSettings?: ((powerDns: PowerDns) => string) | undefined;
+  /** Headers of registers are in all DBIs (native schema) or in the agent's own. */
+  readonly headers: 'all' | 'shadow';
+};
+
+/** PowerDNS, the agent beside it, and the agent's line to S3 and SQS. */
+export type ClusterHost = {
+  readonly name: string;
+  readonly powerDns: PowerDns;
+  agent: AgentProcess;
+  readonly line: TcpProxy;
+};
+
+const MAP_MB = 64;
+/** Nothing is found by listing within a test, but at a start and where a notice got lost. */
+const INTERVALS = 'storage_poll_interval: 1s\nstorage_safety_list_interval: 10s\n';
+
+/** Hosts with PowerDNS and agents that share a bucket, told of each other's objects by queues. */
+export class Cluster {
+  readonly bucket: NoticeBucket;
+  /** By name. */
+  readonly hosts: ClusterHost[] = [];
+  readonly #options: ClusterOptions;
+  readonly #folder: string;
+
+  private constructor(options: ClusterOptions, parts: { folder: string; bucket: NoticeBucket }) {
+    this.#options = options;
+    this.#folder = parts.folder;
+    this.bucket = parts.bucket;
+  }
+
+  static async open(options: ClusterOptions): Promise<Cluster> {
+    const parent = join(options.root, 'srv');
+    await mkdir(parent, { recursive: true });
+    const folder = await mkdtemp(join(parent, 'lightningstream-'));
+    const bucket = await NoticeBucket.open(
+      options.server,
+      basename(folder).toLowerCase().replaceAll('_', '-'),
+    );
+    await bucket.notifyOfObjects();
+    bucket.startFanOut();
+    return new Cluster(options, { folder, bucket });
+  }
+
+  /** Starts PowerDNS, then its agent, and waits until that has synced. */
+  async add(name: string): Promise<ClusterHost> {
+    const { root, server, powerDns: settings } = this.#options;
+    const folder = join(this.#folder, name);
+    await mkdir(folder);
+    const powerDns = await PowerDns.start({
+      root,
+      folder: folder.slice(root.length),
+      settings: { 'lmdb-map-size': MAP_MB, ...settings },
+    });
+    const line = await TcpProxy.open(server.port);
+    const agent = await this.#startAgent({ name, powerDns, line });
+    const host = { name, powerDns, line, agent };
+    this.hosts.push(host);
+    this.hosts.sort((one, other) => one.name.localeCompare(other.name));
+    await agent.ready();
+    return host;
+  }
+
+  async startAgent(host: ClusterHost): Promise<void> {
+    host.agent = await this.#startAgent(host);
+  }
+
+  /** Ends PowerDNS and agent as a power cut would. */
+  async kill(host: ClusterHost): Promise<void> {
+    await Promise.all([host.agent.stop('SIGKILL'), host.powerDns.stop('SIGKILL')]);
+  }
+
+  async wipe(host: ClusterHost): Promise<void> {
+    for (const file of [host.powerDns.mainFile, host.powerDns.shardFile]) {
+      await rm(file, { force: true });
+      await rm(`${file}-lock`, { force: true });
+    }
+  }
+
+  /** Resolves when all LMDBs hold the same entries, deletions and times included; rejects with the differences. */
+  async converged(hosts: readonly ClusterHost[] = this.hosts, timeoutMs = 30_000): Promise<void> {
+    let difference = '';
+    const areEqual = async () => {
+      const { headers } = this.#options;
+      const dumps = await Promise.all(hosts.map(({ powerDns }) => powerDns.dump({ headers })));
+      difference = hosts.map(({ name }, at) => differenceOf(name, dumps, at)).join('\n');
+      return difference.trim() === '';
+    };
+    await this.eventually(areEqual, 'equal LMDBs', timeoutMs).catch((error: unknown) => {
+      throw new Error(`the LMDBs differ:\n${difference}`, { cause: error });
+    });
+  }
+
+  eventually(
+    condition: () => boolean | Promise<boolean>,
+    what: string,
+    timeoutMs = 30_000,
+  ): Promise<void> {
+    const agents = this.hosts.map(({ agent }) => agent);
+    return eventually(condition, { what, agents, timeoutMs });
+  }
+
+  async close(): Promise<void> {
+    for (const host of this.hosts) {
+      await this.kill(host);
+      await host.line.close();
+    }
+    await this.bucket.close();
+    await rm(this.#folder, { recursive: true, force: true });
+  }
+
+  #startAgent(host: Pick<ClusterHost, 'name' | 'powerDns' | 'line'>): Promise<AgentProcess> {
+    const { databases, agentSettings } = this.#options;
+    const { name, powerDns, line } = host;
+    const endpoint = `http://127.0.0.1:${line.port}`;
+    return AgentProcess.start({
+      name,
+      folder: powerDns.folder,
+      databases: { main: powerDns.mainFile, shard: powerDns.shardFile },
+      databaseSettings: databases,
+      mapSize: `${MAP_MB}MB`,
+      storage: this.bucket.storage(endpoint),
+      settings: INTERVALS + (agentSettings?.(powerDns) ?? '') + this.bucket.notices(endpoint),
+    });
+  }
+}
+
+/** Lines that this dump has and the first does not, and the other way round: a few of them. */
+function differenceOf(name: string, dumps: readonly string[][], at: number): string {
+  const [first = [], own = []] = [dumps[0], dumps[at]];
+  const firstSet = new Set(first);
+  const ownSet = new Set(own);
+  const more = own.filter((line) => !firstSet.has(line)).map((line) => `${name} + ${line}`);
+  const fewer = first.filter((line) => !ownSet.has(line)).map((line) => `${name} - ${line}`);
+  return [...more.slice(0, 10), ...fewer.slice(0, 10)].join('\n');
+}
