@@ -4,6 +4,7 @@
 'use strict';
 
 const { execFile } = require('node:child_process');
+const { createHash } = require('node:crypto');
 const { promisify } = require('node:util');
 const fs = require('node:fs');
 const os = require('node:os');
@@ -44,6 +45,64 @@ const DEFINES = [
 const CXX_FLAGS = ['-std=gnu++17', '-fno-rtti', '-fno-exceptions', '-fno-strict-aliasing'];
 const COMMON_FLAGS = ['-O3', '-fPIC', '-pthread', '-fvisibility=hidden', '-w'];
 
+// The addon keeps a list of the files that this process has open: a second opening shares the first one's environment,
+// and the last close really closes. It is filled by a callback that only the newer LMDB calls, so in a v1 build nothing
+// was ever closed (three file descriptors and a map stay for each), and a file opened twice took its own lock away and
+// cleared its own lock table. Here the list is looked up before LMDB opens the file, and filled after it: never later,
+// because closing any descriptor of a file gives up all POSIX locks that the process has on it.
+const PATCHES = {
+  'src/env.cpp': [
+    {
+      from: 'int EnvWrap::openEnv(',
+      to: `#ifndef MDB_OVERLAPPINGSYNC
+static bool findTrackedEnv(const char* path, int flags) {
+	std::string file(path);
+	if (!(flags & MDB_NOSUBDIR))
+		file += "/data.mdb";
+	struct stat sb;
+	if (::stat(file.c_str(), &sb) != 0)
+		return false;
+	for (auto &envRef : EnvWrap::envTracking->envs) {
+		if (envRef.dev == (uint64_t) sb.st_dev && envRef.inode == (uint64_t) sb.st_ino) {
+			envRef.count++;
+			foundEnv = envRef.env;
+			return true;
+		}
+	}
+	return false;
+}
+#endif
+int EnvWrap::openEnv(`,
+    },
+    {
+      from: '	rc = mdb_env_open(env, path, flags, permissionsMode);\n',
+      to: `#ifndef MDB_OVERLAPPINGSYNC
+	if (findTrackedEnv(path, flags))
+		rc = EXISTING_ENV_FOUND;
+	else {
+		rc = mdb_env_open(env, path, flags, permissionsMode);
+		mdb_filehandle_t fd;
+		if (rc == 0 && mdb_env_get_fd(env, &fd) == 0)
+			checkExistingEnvs(fd, env);
+	}
+#else
+	rc = mdb_env_open(env, path, flags, permissionsMode);
+#endif
+`,
+    },
+    {
+      // A write transaction that cannot begin went on without one, and nobody could tell why.
+      from: '			mdb_txn_begin(env, nullptr, flags & 0xf0000, &txn);\n',
+      to: `			int rc = mdb_txn_begin(env, nullptr, flags & 0xf0000, &txn);
+			if (rc != 0) {
+				pthread_mutex_unlock(this->writingLock);
+				return throwLmdbError(info.Env(), rc);
+			}
+`,
+    },
+  ],
+};
+
 // The addon's sources ask for the version of V8's API by these three numbers; node-gyp would take them from
 // a header download. They only choose between code paths that are all plain Node-API.
 function writeNodeVersionHeader(folder) {
@@ -53,6 +112,26 @@ function writeNodeVersionHeader(folder) {
     `#define NODE_MAJOR_VERSION ${major}\n#define NODE_MINOR_VERSION ${minor}\n#define NODE_PATCH_VERSION ${patch}\n` +
       `#define NODE_VERSION_AT_LEAST(a,b,c) (${major}*10000+${minor}*100+${patch} >= (a)*10000+(b)*100+(c))\n`,
   );
+}
+
+/** Where the source is one that we change, the changed copy; a package whose text is another one is refused. */
+function patched(source, folder) {
+  const original = path.join(lmdbRoot, source);
+  const patches = PATCHES[source];
+  if (patches === undefined) return original;
+  let text = fs.readFileSync(original, 'utf8');
+  for (const { from, to } of patches) {
+    if (text.split(from).length !== 2) {
+      throw new Error(
+        `cannot build lmdb: ${source} of this version does not contain what we change ("${from.trim()}").\n` +
+          'Try: npm ci, which installs the version that this project was made for.',
+      );
+    }
+    text = text.replace(from, () => to);
+  }
+  const copy = path.join(folder, path.basename(source));
+  fs.writeFileSync(copy, text);
+  return copy;
 }
 
 async function requireCompilers() {
@@ -69,7 +148,12 @@ async function requireCompilers() {
 }
 
 async function main() {
-  const wanted = `lmdb ${require(path.join(lmdbRoot, 'package.json')).version} data-v1 ${process.arch}\n`;
+  const { version } = require(path.join(lmdbRoot, 'package.json'));
+  const recipe = createHash('sha256')
+    .update(fs.readFileSync(__filename))
+    .digest('hex')
+    .slice(0, 16);
+  const wanted = `lmdb ${version} data-v1 ${process.arch} ${recipe}\n`;
   if (fs.existsSync(target) && fs.existsSync(stamp) && fs.readFileSync(stamp, 'utf8') === wanted)
     return;
 
@@ -78,11 +162,13 @@ async function main() {
   const objects = fs.mkdtempSync(path.join(os.tmpdir(), 'build-lmdb-'));
   try {
     writeNodeVersionHeader(objects);
+    const fileOf = new Map(SOURCES.map((source) => [source, patched(source, objects)]));
     const includes = [
       require('node-api-headers').include_dir,
       path.dirname(require.resolve('node-addon-api', { paths: [lmdbRoot] })),
       path.join(lmdbRoot, 'dependencies/lz4/lib'),
       path.join(lmdbRoot, FORMAT_SOURCES),
+      path.join(lmdbRoot, 'src'),
       objects,
     ].map((folder) => `-I${folder}`);
     const defines = DEFINES.map((define) => `-D${define}`);
@@ -92,13 +178,7 @@ async function main() {
       for (let source = queue.shift(); source !== undefined; source = queue.shift()) {
         const isCxx = source.endsWith('.cpp');
         const flags = [...(isCxx ? CXX_FLAGS : []), ...COMMON_FLAGS, ...defines, ...includes];
-        await run(isCxx ? cxx : cc, [
-          ...flags,
-          '-c',
-          path.join(lmdbRoot, source),
-          '-o',
-          objectOf(source),
-        ]);
+        await run(isCxx ? cxx : cc, [...flags, '-c', fileOf.get(source), '-o', objectOf(source)]);
       }
     };
     await Promise.all(Array.from({ length: os.availableParallelism() }, compileRest));

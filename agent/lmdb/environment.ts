@@ -178,7 +178,12 @@ export class Environment {
   #writeTxn(): BindingWriteTxn {
     const root = this.#root;
     const txnId = root.getWriteTxnId();
-    if (txnId === 0) throw new BeginFailed();
+    if (txnId === 0) {
+      // A transaction that did not begin; only an addon without our changes goes on without an error.
+      throw new SyncError('ADDON_FORMAT_WRONG', 'the lmdb addon is not the one of this version', {
+        hint: 'Run npm ci again: it builds the right one.',
+      });
+    }
     return new BindingWriteTxn({
       txnId,
       committed: this.#file.readMeta(),
@@ -190,10 +195,12 @@ export class Environment {
   }
 }
 
-class BeginFailed extends Error {
-  constructor() {
-    super('MDB_MAP_RESIZED: the application has enlarged the map');
-  }
+/**
+ * True where no transaction can begin any more until the environment is opened anew: the application's data lies
+ * beyond our map, or a meta page could not be written (LMDB then refuses everything, whatever became of the disk).
+ */
+export function needsReopen(error: unknown): boolean {
+  return /MDB_MAP_RESIZED|MDB_PANIC/.test(errorText(error));
 }
 
 function openRoot(
@@ -278,6 +285,17 @@ function requireOldFormatAddon(): void {
   );
 }
 
+/** What to do about an error of a transaction, by what LMDB or the system says of it. */
+const TXN_HINTS: readonly (readonly [RegExp, string])[] = [
+  [/No space|quota/i, 'Free disk space where the LMDB is; it is tried again.'],
+  [
+    /MDB_READERS_FULL/,
+    'Find out who reads so much with `mdb_stat -r FILE`, and restart that program; it is tried again.',
+  ],
+  [/Too many open files/, 'Raise the limit of open files (LimitNOFILE=); it is tried again.'],
+  [/MDB_MAP_RESIZED/, 'Nothing: the application has enlarged the map, and it is opened anew.'],
+];
+
 /** LMDB's errors of transactions as ours. */
 function mapTxnError(error: unknown, path: string): unknown {
   if (error instanceof SyncError) return error;
@@ -289,12 +307,10 @@ function mapTxnError(error: unknown, path: string): unknown {
       cause: error,
     });
   }
-  if (
-    error instanceof BeginFailed ||
-    /MDB_|No space|Input\/output|Read-only|Permission/.test(text)
-  ) {
+  const hint = TXN_HINTS.find(([pattern]) => pattern.test(text))?.[1];
+  if (hint !== undefined || /MDB_|Input\/output|Read-only|Permission/.test(text)) {
     return new SyncError('TRANSACTION_FAILED', `a transaction in ${path} failed: ${text}`, {
-      hint: 'Check disk space and permissions of the LMDB; it is tried again.',
+      hint: hint ?? 'Check disk space and permissions of the LMDB; it is tried again.',
       retryable: true,
       cause: error,
     });

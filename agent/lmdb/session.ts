@@ -1,9 +1,15 @@
-import { errorText, SyncError } from '../../protocol/errors.ts';
+import { SyncError } from '../../protocol/errors.ts';
 import type { Clock } from '../../protocol/time.ts';
 import type { VersionVector } from '../../protocol/version-vector.ts';
 import { Basis } from './basis.ts';
 import { TooManyRegressions, ValueMap } from './change-classifier.ts';
-import { Environment, type ReadTxn, type WriteOutcome, type WriteTxn } from './environment.ts';
+import {
+  Environment,
+  needsReopen,
+  type ReadTxn,
+  type WriteOutcome,
+  type WriteTxn,
+} from './environment.ts';
 import { LocalChanges } from './local-changes.ts';
 import type { DatabaseOptions, Detection } from './local-database.ts';
 import type { DataFile, Meta } from './page.ts';
@@ -279,8 +285,7 @@ export class Session {
     try {
       read = this.environment.beginRead();
     } catch (error) {
-      // Where the application's data lies beyond our map, no transaction can begin until it is opened again.
-      if (!errorText(error).includes('MDB_MAP_RESIZED') || this.#retained > 0) throw error;
+      if (!needsReopen(error) || this.#retained > 0) throw error;
     }
     if (read !== undefined && (!this.environment.mapGrew(read.meta) || this.#retained > 0)) {
       this.#adopt(read);

@@ -78,4 +78,15 @@ describe('the LMDB addon', () => {
     expect(stderr).toContain('no C/C++ compiler (no-such-compiler not found)');
     expect(stderr).toContain('apt-get install gcc g++');
   });
+
+  test('sources that are not the ones we change are refused', async () => {
+    await place('node_modules/lmdb/package.json', '{"version": "9.9.9", "main": "dist/index.cjs"}');
+    await place('node_modules/lmdb/dist/index.cjs', '');
+    await place('node_modules/lmdb/src/env.cpp', 'int EnvWrap::openEnv() {}\n');
+    const script = await placeScript('build-lmdb.cjs');
+    const { code, stderr } = await runNode(script, { CC: 'true', CXX: 'true' });
+    expect(code).toBe(1);
+    expect(stderr).toContain('src/env.cpp of this version does not contain what we change');
+    expect(stderr).toContain('Try: npm ci');
+  });
 });
