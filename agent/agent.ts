@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { errorText, isAbortError } from '../protocol/errors.ts';
 import { newRun } from '../protocol/object-name.ts';
 import type { ObjectStore } from '../protocol/storage/object-store.ts';
+import { AgentStatus } from './agent-status.ts';
 import { sleep } from './backoff.ts';
 import { cleaningDeps } from './cleaner-monitor.ts';
 import type { Config, DatabaseConfig } from './config.ts';
@@ -15,15 +16,16 @@ import { Healthz } from './healthz.ts';
 import { ChangeDetector } from './lmdb/change-detector.ts';
 import type { DatabaseOptions } from './lmdb/local-database.ts';
 import { WorkerLocalDatabase } from './lmdb/worker-client.ts';
+import { logStatistics } from './lmdb-statistics.ts';
 import { createLogger, type Logger } from './log.ts';
 import { Metrics } from './metrics.ts';
+import { NoticeHealth } from './notice-health.ts';
 import { openNotices } from './notice-source.ts';
 import type { NoticeSource } from './notices.ts';
 import { openObjectStore } from './object-store-factory.ts';
 import { readSmaps } from './smaps.ts';
-import { StatusServer } from './status-server.ts';
+import { StatusServer, type StatusServerDeps } from './status-server.ts';
 import { sweepingDeps } from './sweeper-monitor.ts';
-import { usedBytes, type StatusSource } from './status.ts';
 import { systemClock } from './system-clock.ts';
 
 export type RunOptions = {
@@ -56,7 +58,8 @@ export async function runAgent(config: Config, options: RunOptions): Promise<voi
   const databases = selectDatabases(config, options.onlyDatabases);
   const stop = new AbortController();
   const signal = AbortSignal.any([options.signal, stop.signal]);
-  const status = new AgentStatus(config, options.version);
+  const noticeHealth = new NoticeHealth(config.health.storageList, Date.now);
+  const status = new AgentStatus(config, { version: options.version, notices: noticeHealth });
   const metrics = new Metrics({
     status,
     storageType: config.storage.type,
@@ -65,14 +68,15 @@ export async function runAgent(config: Config, options: RunOptions): Promise<voi
   const notices = await openNotices(config, {
     log,
     metrics: metrics.notices,
-    countRequest: (kind, requests) => status.countRequest(kind, requests),
+    health: noticeHealth,
+    countRequest: (report) => status.countQueueRequest(report),
     onlyOnce: options.onlyOnce || config.onlyOnce,
   });
   const opened = await openObjectStore(config.storage, {
     signal,
     onRequest: (report) => {
       metrics.onRequest(report, Date.now());
-      status.countRequest(report.kind);
+      status.countRequest(report);
     },
   });
   const store = notices.announcing(opened);
@@ -94,24 +98,9 @@ export async function runAgent(config: Config, options: RunOptions): Promise<voi
       ([name, database]) => new Member(config, { name, database, shared }),
     );
     status.members = members;
-    await using server =
-      config.http.address === '' || shared.onlyOnce
-        ? undefined
-        : new StatusServer({
-            address: config.http.address,
-            status,
-            healthz: new Healthz({
-              status,
-              health: members.map(({ monitor }) => monitor.health),
-              hostname: hostname(),
-              reportStartup: config.health.start.reportMetadata,
-              now: Date.now,
-            }),
-            metrics,
-            store,
-            log,
-            now: Date.now,
-          });
+    await using server = shared.onlyOnce
+      ? undefined
+      : createServer(config, { status, members, metrics, store, log, noticeHealth });
     await server?.listen();
     await runMembers({ members, source: notices.source, log, stop, signal });
   } finally {
@@ -120,6 +109,27 @@ export async function runAgent(config: Config, options: RunOptions): Promise<voi
   }
   // Asked to stop, this was a clean end; otherwise a member's failure is the reason.
   if (stop.signal.aborted && !isAbortError(stop.signal.reason)) throw stop.signal.reason;
+}
+
+/** undefined: none is configured. */
+function createServer(
+  config: Config,
+  parts: Omit<StatusServerDeps, 'address' | 'healthz' | 'now'> & {
+    readonly members: readonly Member[];
+    readonly noticeHealth: NoticeHealth;
+  },
+): StatusServer | undefined {
+  const { address } = config.http;
+  if (address === '') return undefined;
+  const { members, noticeHealth, ...deps } = parts;
+  const healthz = new Healthz({
+    status: deps.status,
+    health: [noticeHealth, ...members.map(({ monitor }) => monitor.health)],
+    hostname: hostname(),
+    reportStartup: config.health.start.reportMetadata,
+    now: Date.now,
+  });
+  return new StatusServer({ ...deps, address, healthz, now: Date.now });
 }
 
 type Shared = {
@@ -159,6 +169,7 @@ class Member {
       now: Date.now,
     });
     this.#db = new WorkerLocalDatabase(databaseOptions(config, parts), { onCrash: shared.onCrash });
+    const { limits } = shared.metrics;
     const watching = { name, metrics: shared.metrics.syncer, log: this.#log };
     this.engine = new DatabaseEngine(
       {
@@ -172,9 +183,15 @@ class Member {
         log: this.#log,
         observer: this.monitor,
         cleaning: cleaningDeps(config, { ...watching, receiveOnly: shared.receiveOnly }),
-        ...sweepingDeps(config, watching),
+        ...sweepingDeps(config, {
+          ...watching,
+          onRejoin: (rejoin) => this.monitor.rejoining(rejoin),
+        }),
       },
-      { memory: shared.memory },
+      {
+        memory: limits.measured(shared.memory, { lmdb: name, limit_name: 'download' }),
+        merging: limits.measured(new Semaphore(1), { lmdb: name, limit_name: 'decompress' }),
+      },
     );
     this.monitor.follow(this.engine);
     this.#detector = new ChangeDetector({
@@ -221,18 +238,7 @@ class Member {
         await sleep(this.#statsIntervalMs, signal);
         const stats = await this.#db.stats();
         this.monitor.looked(stats);
-        this.#log.info(
-          {
-            map_size: stats.mapSizeBytes,
-            file_size: stats.fileSizeBytes,
-            used: usedBytes(stats),
-            num_readers: stats.readers,
-            max_readers: stats.maxReaders,
-            dbis: stats.dbis.length,
-            entries: stats.dbis.reduce((sum, { entries }) => sum + entries, 0),
-          },
-          'LMDB statistics',
-        );
+        logStatistics(this.#log, stats);
       } catch (error) {
         if (signal.aborted) return;
         this.#log.warn({ error: errorText(error) }, 'cannot read LMDB statistics');
@@ -276,36 +282,6 @@ async function runMembers(parts: {
   );
   ended.abort();
   await notices;
-}
-
-/** What the status server and the metrics show, from memory. */
-class AgentStatus implements StatusSource {
-  readonly instance: string;
-  readonly version: string;
-  readonly startedMs = Date.now();
-  readonly billedPollIntervalMs: number | undefined;
-  members: readonly Member[] = [];
-  readonly #requests = new Map<string, number>();
-
-  constructor(config: Config, version: string) {
-    this.instance = config.instance;
-    this.version = version;
-    this.billedPollIntervalMs =
-      config.storage.type === 's3' ? config.storagePollIntervalMs : undefined;
-  }
-
-  databases() {
-    for (const member of this.members) member.refreshStats();
-    return this.members.map(({ monitor }) => monitor.status());
-  }
-
-  requests(): ReadonlyMap<string, number> {
-    return this.#requests;
-  }
-
-  countRequest(kind: string, requests = 1): void {
-    this.#requests.set(kind, (this.#requests.get(kind) ?? 0) + requests);
-  }
 }
 
 function selectDatabases(config: Config, only: readonly string[]): [string, DatabaseConfig][] {

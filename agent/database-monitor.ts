@@ -1,5 +1,5 @@
 import { errorText, SyncError } from '../protocol/errors.ts';
-import type { ObjectName } from '../protocol/object-name.ts';
+import { parseObjectName, type ObjectName } from '../protocol/object-name.ts';
 import { formatGoDuration } from '../protocol/time.ts';
 import type { HealthConfig } from './config.ts';
 import type { ListedEvent, MergedEvent, StoredEvent, SyncObserver } from './engine/observer.ts';
@@ -7,14 +7,15 @@ import { DatabaseHealth } from './health.ts';
 import type { Detection, EncodedObject } from './lmdb/local-database.ts';
 import type { Logger } from './log.ts';
 import type { SyncerMetrics } from './metrics.ts';
-import {
-  usedBytes,
-  type DatabaseStatus,
-  type EnvironmentStatus,
-  type InstanceStatus,
-  type MergeStatus,
-  type Occurrences,
-  type UploadStatus,
+import type {
+  ActivityStatus,
+  DatabaseStatus,
+  EnvironmentStatus,
+  InstanceStatus,
+  MergeStatus,
+  Occurrences,
+  RejoinStatus,
+  UploadStatus,
 } from './status.ts';
 
 /** What the LMDB covers, asked when a status is made. */
@@ -31,14 +32,15 @@ export type MonitorDeps = {
   readonly log: Logger;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** How often {@link DatabaseMonitor.looked} logs what it was given; 0: never. */
-  readonly logStatsIntervalMs?: number | undefined;
 };
 
 /** A fleet has thousands of instances at most; beyond this the oldest seen are forgotten. */
 const MAX_INSTANCES = 10_000;
 /** Damaged objects that are kept by name for the status; more only count in the metric of the engine. */
 const MAX_QUARANTINED = 1000;
+
+/** Uploads and merges that the status page shows. */
+const MAX_RECENT = 20;
 
 /** What goes on and on is logged anew only after it has stopped for this long; the metric counts all of it. */
 const QUIET_MS = 60_000;
@@ -56,8 +58,8 @@ export class DatabaseMonitor implements SyncObserver {
   readonly #instances = new Map<string, Seen>();
   readonly #quarantined = new Map<string, string>();
   readonly #twins = new Set<string>();
-  /** The first look is logged. */
-  #statsLoggedMs = Number.NEGATIVE_INFINITY;
+  #recent: readonly ActivityStatus[] = [];
+  #rejoin: RejoinStatus | undefined;
   #progress: Progress = { has: () => false, vectorSize: 0 };
   #environment: EnvironmentStatus | undefined;
   #detection: Detection | undefined;
@@ -81,40 +83,11 @@ export class DatabaseMonitor implements SyncObserver {
   /** A fresh look at the LMDB environment. */
   looked(environment: EnvironmentStatus): void {
     this.#environment = environment;
-    const { logStatsIntervalMs = 0, now } = this.#deps;
-    if (logStatsIntervalMs > 0 && now() - this.#statsLoggedMs >= logStatsIntervalMs) {
-      this.#statsLoggedMs = now();
-      this.#logStats(environment);
-    }
   }
 
-  #logStats(environment: EnvironmentStatus): void {
-    const { log } = this.#deps;
-    log.info(
-      {
-        map_size: environment.mapSizeBytes,
-        file_size: environment.fileSizeBytes,
-        used: usedBytes(environment),
-        num_readers: environment.readers,
-        max_readers: environment.maxReaders,
-        txnID: environment.lastTxnId,
-      },
-      'LMDB statistics',
-    );
-    for (const dbi of environment.dbis) {
-      log.info(
-        {
-          DB: dbi.name,
-          entries: dbi.entries,
-          depth: dbi.depth,
-          branch_pages: dbi.branchPages,
-          leaf_pages: dbi.leafPages,
-          overflow_pages: dbi.overflowPages,
-          psize: environment.pageSize,
-        },
-        'DBI statistics',
-      );
-    }
+  /** A rejoin is due (and why it could not be finished), or no longer. */
+  rejoining(rejoin: RejoinStatus | undefined): void {
+    this.#rejoin = rejoin;
   }
 
   status(): DatabaseStatus {
@@ -135,6 +108,8 @@ export class DatabaseMonitor implements SyncObserver {
       ),
       lastMerge: this.#lastMerge,
       lastUpload: this.#lastUpload,
+      recent: this.#recent,
+      rejoin: this.#rejoin,
       quarantined: [...this.#quarantined].map(([name, error]) => ({ name, error })),
       regressions: this.#regressions,
       futureEntries: this.#futureEntries,
@@ -192,6 +167,12 @@ export class DatabaseMonitor implements SyncObserver {
       sizeBytes,
       totalMs: event.totalMs,
     };
+    this.#note({
+      direction: 'upload',
+      instance: parseObjectName(event.name)?.instance ?? '',
+      changed: encoded.entries,
+      ...this.#lastUpload,
+    });
     metrics.storeCalls.inc();
     metrics.storeBytes.inc(sizeBytes);
     metrics.storedObjects.inc({ lmdb: name, kind: encoded.kind });
@@ -299,6 +280,9 @@ export class DatabaseMonitor implements SyncObserver {
       lockHeldMs: result.lockHeldMaxMs,
       totalMs: event.totalMs,
     };
+    const { instance, kind } = object;
+    const { sizeBytes } = event;
+    this.#note({ direction: 'merge', instance, kind, sizeBytes, ...this.#lastMerge });
     const lmdb = { lmdb: name };
     metrics.mergedObjects.inc({ ...lmdb, syncer_instance: object.instance });
     metrics.mergedEntries.inc(lmdb, result.entries);
@@ -370,6 +354,10 @@ export class DatabaseMonitor implements SyncObserver {
         'another agent stores objects under this instance name: give each agent a name of its own',
       );
     }
+  }
+
+  #note(activity: ActivityStatus): void {
+    this.#recent = [activity, ...this.#recent.slice(0, MAX_RECENT - 1)];
   }
 
   #countFuture(entries: number): void {

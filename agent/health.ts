@@ -150,6 +150,7 @@ export function conditionChecks(status: DatabaseStatus, nowMs: number): Check[] 
         ? `${status.invalidValues} local values have no valid header and are not sent: the application does not use the native schema, see schema_tracks_changes`
         : undefined,
     ],
+    ['rejoin_pending', rejoinText(status)],
     [
       'instance_name_shared',
       status.twins.length > 0
@@ -181,6 +182,13 @@ function quarantineText(status: DatabaseStatus): string | undefined {
   return first === undefined
     ? undefined
     : `${status.quarantined.length} damaged objects are left out, the first is ${first.name} (${first.error}): remove them with "snapshots remove" once their instance has stored a newer full snapshot`;
+}
+
+/** One that is under way is no reason to wake anybody; one that cannot be finished is. */
+function rejoinText({ rejoin }: DatabaseStatus): string | undefined {
+  if (rejoin?.postponed === undefined) return undefined;
+  const last = new Date(rejoin.lastSyncMs).toISOString();
+  return `this host was last in sync at ${last} and cannot rejoin: ${rejoin.postponed}; until it has, nothing is swept or cleaned here; it is tried again every ten minutes`;
 }
 
 function recent(occurrences: Occurrences, nowMs: number): boolean {

@@ -1,17 +1,23 @@
-import { conditionChecks, type Check, type DatabaseHealth } from './health.ts';
-import type { StatusSource } from './status.ts';
+import { conditionChecks, DatabaseHealth, type Check } from './health.ts';
+import type { DatabaseStatus, StatusSource } from './status.ts';
 
 /** Upstream refreshes its runtime figures this often; reading them takes a moment. */
 const RUNTIME_REFRESH_MS = 15_000;
 
 export type HealthzDeps = {
   readonly status: StatusSource;
-  readonly health: readonly DatabaseHealth[];
+  /** Whatever else is checked: the storage and the start of each database, the notices. */
+  readonly health: readonly HealthChecks[];
   readonly hostname: string;
   /** Whether `startup_<db>` is reported. */
   readonly reportStartup: boolean;
   readonly now: () => number;
 };
+
+/** Something that can be unwell. */
+export interface HealthChecks {
+  checks(): Check[];
+}
 
 export type HealthzAnswer = { readonly statusCode: 200 | 503; readonly body: string };
 
@@ -29,13 +35,20 @@ export class Healthz {
     this.#deps = deps;
   }
 
-  answer(): HealthzAnswer {
-    const { status, health, now } = this.#deps;
+  /** All that is not fine now. */
+  checks(databases: readonly DatabaseStatus[]): Check[] {
+    const { health, now } = this.#deps;
     const nowMs = now();
-    const checks = [
-      ...health.flatMap((database) => database.checks()),
-      ...status.databases().flatMap((database) => conditionChecks(database, nowMs)),
+    return [
+      ...health.flatMap((part) => part.checks()),
+      ...databases.flatMap((database) => conditionChecks(database, nowMs)),
     ];
+  }
+
+  answer(): HealthzAnswer {
+    const { status, now } = this.#deps;
+    const nowMs = now();
+    const checks = this.checks(status.databases());
     const failures = messages(checks, 'error');
     const warnings = messages(checks, 'warning');
     const ok = Object.keys(failures).length === 0;
@@ -57,8 +70,8 @@ export class Healthz {
   #metadata(): Record<string, string | boolean> {
     const { status, health, hostname, reportStartup } = this.#deps;
     const metadata: Record<string, string | boolean> = { hostname, version: status.version };
-    for (const database of reportStartup ? health : []) {
-      metadata[`startup_${database.database}`] = database.isStarted;
+    for (const part of reportStartup ? health : []) {
+      if (part instanceof DatabaseHealth) metadata[`startup_${part.database}`] = part.isStarted;
     }
     return metadata;
   }

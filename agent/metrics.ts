@@ -1,5 +1,6 @@
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry, Summary } from 'prom-client';
 import type { RequestReport } from '../protocol/storage/requests.ts';
+import { LimitMetrics } from './limit-metrics.ts';
 import { NoticeMetrics } from './notice-metrics.ts';
 import { createScrapedMetrics } from './scraped-metrics.ts';
 import type { SmapsReader } from './smaps.ts';
@@ -46,16 +47,24 @@ export class Metrics {
   readonly registry = new Registry();
   readonly syncer: SyncerMetrics;
   readonly notices: NoticeMetrics;
+  readonly limits: LimitMetrics;
   readonly #storage: StorageMetrics;
+  readonly #scrapes: ScrapeMetrics;
   readonly #status: StatusSource;
   #databases: readonly DatabaseStatus[] = [];
 
   constructor(options: MetricsOptions) {
     this.syncer = createSyncerMetrics(this.registry);
     this.notices = new NoticeMetrics(this.registry);
+    this.limits = new LimitMetrics(this.registry, () => performance.now());
+    this.#scrapes = createScrapeMetrics(this.registry);
     this.#storage = createStorageMetrics(this.registry, options.storageType);
     this.#status = options.status;
-    createScrapedMetrics(this.registry, () => this.#databases, options.smaps);
+    createScrapedMetrics(this.registry, {
+      databases: () => this.#databases,
+      notices: () => this.#status.notices(),
+      smaps: options.smaps,
+    });
     if (options.processMetrics !== false) {
       // The delay of the event loop is sampled at this distance in ms; the default of 10 cost 1 % of a core, idle.
       collectDefaultMetrics({ register: this.registry, eventLoopMonitoringPrecision: 1000 });
@@ -75,10 +84,19 @@ export class Metrics {
   }
 
   /** The text of `/metrics`. */
-  text(): Promise<string> {
+  async text(): Promise<string> {
     // Once per scrape, not once per gauge: with many databases and instances making a status takes a while.
     this.#databases = this.#status.databases();
-    return this.registry.metrics();
+    this.#scrapes.inFlight.inc();
+    let code = '500';
+    try {
+      const text = await this.registry.metrics();
+      code = '200';
+      return text;
+    } finally {
+      this.#scrapes.inFlight.dec();
+      this.#scrapes.total.inc({ code });
+    }
   }
 
   get contentType(): string {
@@ -274,4 +292,24 @@ function createStorageMetrics(registry: Registry, type: string) {
       registers,
     }),
   };
+}
+
+type ScrapeMetrics = ReturnType<typeof createScrapeMetrics>;
+
+/** What Go's handler of `/metrics` says about itself. */
+function createScrapeMetrics(registry: Registry) {
+  const registers = [registry];
+  const total = new Counter({
+    name: 'promhttp_metric_handler_requests_total',
+    help: 'Scrapes by HTTP status code',
+    labelNames: ['code'],
+    registers,
+  });
+  for (const code of ['200', '500']) total.inc({ code }, 0);
+  const inFlight = new Gauge({
+    name: 'promhttp_metric_handler_requests_in_flight',
+    help: 'Scrapes being answered',
+    registers,
+  });
+  return { total, inFlight };
 }

@@ -5,6 +5,7 @@ import { backoff, sleep } from './backoff.ts';
 import { requireStorageOptions, type Config } from './config.ts';
 import { AnnouncingStore, DirectNotices } from './direct-notices.ts';
 import type { Logger } from './log.ts';
+import type { NoticeHealth } from './notice-health.ts';
 import type { NoticeMetrics } from './notice-metrics.ts';
 import type { NoticeQueues, QueueRequestReport } from './notice-queue.ts';
 import { PollNotices, WatchNotices, type NoticeSource } from './notices.ts';
@@ -19,7 +20,8 @@ const LONGEST_RETRY_MS = 20_000;
 export type NoticeDeps = {
   readonly log: Logger;
   readonly metrics: NoticeMetrics;
-  readonly countRequest: (kind: QueueRequestReport['kind'], requests: number) => void;
+  readonly health: NoticeHealth;
+  readonly countRequest: (report: QueueRequestReport) => void;
   /** Only-once lists once: it needs no queue, and must not make one. */
   readonly onlyOnce: boolean;
 };
@@ -34,6 +36,12 @@ export type Notices = {
 
 /** Opens the configured notice source; no request yet. Errors: CONFIG_INVALID. */
 export async function openNotices(config: Config, deps: NoticeDeps): Promise<Notices> {
+  const notices = await openSource(config, deps);
+  deps.health.uses(notices.source.kind);
+  return notices;
+}
+
+async function openSource(config: Config, deps: NoticeDeps): Promise<Notices> {
   const { directQueueUrl } = config.notices;
   const choice = deps.onlyOnce ? undefined : chooseQueue(config);
   if (choice === undefined && directQueueUrl === '') {
@@ -94,10 +102,12 @@ function createQueueSource(
     monotonicMs: () => performance.now(),
     log: deps.log,
     onReceived: (report) => deps.metrics.onReceived(report),
+    onWorked: () => deps.health.worked(),
+    onFailed: (error) => deps.health.failed(error),
   });
 }
 
-function createLocalSource(config: Config, { log }: NoticeDeps): NoticeSource {
+function createLocalSource(config: Config, { log, health }: NoticeDeps): NoticeSource {
   const options = requireStorageOptions(config.storage);
   if (options.type !== 'fs' || config.notices.type === 'poll') {
     return new PollNotices({ intervalMs: config.storagePollIntervalMs, sleep });
@@ -107,8 +117,11 @@ function createLocalSource(config: Config, { log }: NoticeDeps): NoticeSource {
     safetyIntervalMs: config.storageSafetyListIntervalMs,
     checkIntervalMs: WATCH_CHECK_MS,
     sleep,
-    onWatchFailed: (error) =>
-      log.warn({ error: errorText(error) }, 'cannot watch the storage folder, listing it instead'),
+    onWatchFailed: (error) => {
+      health.failed(error);
+      log.warn({ error: errorText(error) }, 'cannot watch the storage folder, listing it instead');
+    },
+    onWatching: () => health.worked(),
   });
 }
 
@@ -118,7 +131,7 @@ async function openQueues(config: Config, deps: NoticeDeps): Promise<NoticeQueue
     ...sqsOptions(config),
     onRequest: (report) => {
       deps.metrics.onRequest(report);
-      deps.countRequest(report.kind, report.requests);
+      deps.countRequest(report);
     },
   });
 }

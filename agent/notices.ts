@@ -53,6 +53,8 @@ export type WatchOptions = {
   readonly sleep: Sleep;
   /** Told once when watching stops working, for the log: until it works again there is a listing per check. */
   readonly onWatchFailed?: ((error: unknown) => void) | undefined;
+  /** Watching works, perhaps again. */
+  readonly onWatching?: (() => void) | undefined;
   /** `fs.watch`; tests give another. */
   readonly watchFolder?: WatchFolder | undefined;
 };
@@ -95,6 +97,7 @@ export class WatchNotices implements NoticeSource {
     const watched = new WatchedFolder(rootPath, {
       watchFolder: this.#options.watchFolder ?? watchByInotify,
       onWatchFailed: this.#options.onWatchFailed ?? (() => undefined),
+      onWatching: this.#options.onWatching ?? (() => undefined),
       onNotice,
     });
     try {
@@ -121,6 +124,7 @@ class WatchedFolder {
   readonly #watchFolder: WatchFolder;
   readonly #onNotice: OnNotice;
   readonly #onWatchFailed: (error: unknown) => void;
+  readonly #onWatching: () => void;
   #failing = false;
   readonly #names = new Set<string>();
   #overflowed = false;
@@ -134,6 +138,7 @@ class WatchedFolder {
     options: {
       watchFolder: WatchFolder;
       onWatchFailed: (error: unknown) => void;
+      onWatching: () => void;
       onNotice: OnNotice;
     },
   ) {
@@ -141,6 +146,7 @@ class WatchedFolder {
     this.#watchFolder = options.watchFolder;
     this.#onNotice = options.onNotice;
     this.#onWatchFailed = options.onWatchFailed;
+    this.#onWatching = options.onWatching;
   }
 
   get active(): boolean {
@@ -169,6 +175,7 @@ class WatchedFolder {
       // If it was replaced in between, the next check finds that this is not the folder.
       this.#watch = { folderId, close: () => watcher.close() };
       this.#failing = false;
+      this.#onWatching();
       return true;
     } catch (error) {
       // No permission, or the limit of inotify watches.

@@ -49,6 +49,9 @@ export type QueueNoticesOptions = {
   readonly monotonicMs: () => number;
   readonly log: Logger;
   readonly onReceived?: ((report: ReceivedReport) => void) | undefined;
+  /** A request to receive succeeded, or failed. */
+  readonly onWorked?: (() => void) | undefined;
+  readonly onFailed?: ((error: QueueError) => void) | undefined;
 };
 
 /**
@@ -218,6 +221,7 @@ export class QueueNotices implements NoticeSource {
 
   #worked(): void {
     this.#options.backoff.reset();
+    this.#options.onWorked?.();
     if (this.#troubled) {
       this.#troubled = false;
       this.#options.log.info({ queue: this.#queueUrl }, 'receiving notices again');
@@ -227,8 +231,9 @@ export class QueueNotices implements NoticeSource {
   }
 
   #failed(error: QueueError): void {
-    const { log } = this.#options;
+    const { log, onFailed } = this.#options;
     const { trouble, message } = error;
+    onFailed?.(error);
     if (trouble === 'passing') {
       this.#tell({ error: message }, 'cannot receive notices now, trying again');
       return;

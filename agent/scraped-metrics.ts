@@ -1,6 +1,12 @@
 import { Gauge, type Registry } from 'prom-client';
 import type { SmapsReader } from './smaps.ts';
-import { dbiUsedBytes, usedBytes, type DatabaseStatus, type DbiStatus } from './status.ts';
+import {
+  dbiUsedBytes,
+  usedBytes,
+  type DatabaseStatus,
+  type DbiStatus,
+  type NoticeStatus,
+} from './status.ts';
 
 /** All databases as of the scrape under way. */
 type DatabasesNow = () => readonly DatabaseStatus[];
@@ -63,6 +69,16 @@ const DATABASE_GAUGES: readonly DatabaseGauge[] = [
   ['lightningstream_map_full', '1 while the LMDB map is full', (status) => Number(status.mapFull)],
   ['lightningstream_started', '1 after the start is finished', (status) => Number(status.started)],
   [
+    'lightningstream_rejoin_pending',
+    '1 while a rejoin after a long absence is due and not finished',
+    (status) => Number(status.rejoin !== undefined),
+  ],
+  [
+    'lightningstream_shared_name_streams',
+    'Streams of other living agents with the name of this instance',
+    (status) => status.twins.length,
+  ],
+  [
     'lightningstream_last_merge_unix_seconds',
     'Time of the last merge',
     ({ lastMerge }) => lastMerge && lastMerge.atMs / 1000,
@@ -91,15 +107,19 @@ const DBI_GAUGES: readonly DbiGauge[] = [
   ['lmdb_stat_depth', 'Depth of the tree', (dbi) => dbi.depth],
 ];
 
+export type ScrapeSources = {
+  readonly databases: DatabasesNow;
+  readonly notices: () => NoticeStatus;
+  /** undefined: memory maps are left out. */
+  readonly smaps: SmapsReader | undefined;
+};
+
 /**
  * Registers what is read at scrape time. Databases, DBIs and instances that are gone disappear from the answer,
  * since every gauge is emptied first.
  */
-export function createScrapedMetrics(
-  registry: Registry,
-  source: DatabasesNow,
-  smaps: SmapsReader | undefined,
-): void {
+export function createScrapedMetrics(registry: Registry, sources: ScrapeSources): void {
+  const { databases: source, smaps } = sources;
   for (const [name, help, value] of DATABASE_GAUGES) {
     registry.registerMetric(
       new Gauge({
@@ -137,6 +157,7 @@ export function createScrapedMetrics(
   }
   createPagesMetric(registry, source);
   createLagMetric(registry, source);
+  createNoticesMetric(registry, sources.notices);
   if (smaps !== undefined) {
     createSmapsMetric(registry, source, smaps);
   }
@@ -183,6 +204,22 @@ function createLagMetric(registry: Registry, source: DatabasesNow): void {
             this.set({ lmdb: status.name, syncer_instance: instance }, lagMs / 1000);
           }
         }
+      },
+    }),
+  );
+}
+
+function createNoticesMetric(registry: Registry, notices: () => NoticeStatus): void {
+  registry.registerMetric(
+    new Gauge({
+      name: 'lightningstream_notices_working',
+      help: 'By source (queue, watch, poll): 0 while notices do not come and the storage is listed instead',
+      labelNames: ['source'],
+      registers: [],
+      collect() {
+        this.reset();
+        const { source, trouble } = notices();
+        this.set({ source }, trouble === undefined ? 1 : 0);
       },
     }),
   );

@@ -54,6 +54,36 @@ export type UploadStatus = {
   readonly totalMs: number;
 };
 
+/** One object that was stored or merged, for the list of what happened lately. */
+export type ActivityStatus = {
+  readonly atMs: number;
+  readonly direction: 'upload' | 'merge';
+  /** Who wrote it. */
+  readonly instance: string;
+  readonly object: string;
+  readonly kind: string;
+  readonly entries: number;
+  /** How many of them a merge changed here; of an upload: all. */
+  readonly changed: number;
+  readonly sizeBytes: number;
+  readonly totalMs: number;
+};
+
+/** A rejoin that is due and not finished; until then nothing is dropped, swept or cleaned here. */
+export type RejoinStatus = {
+  /** The last complete sync before the long absence. */
+  readonly lastSyncMs: number;
+  /** Why the last try could not be finished; undefined: it is under way. */
+  readonly postponed: string | undefined;
+};
+
+/** How the agent hears of new objects. */
+export type NoticeStatus = {
+  readonly source: 'poll' | 'watch' | 'queue';
+  /** Why that does not work now, since when; the storage is listed meanwhile. */
+  readonly trouble: { readonly sinceMs: number; readonly error: string } | undefined;
+};
+
 export type QuarantinedObject = { readonly name: string; readonly error: string };
 
 /** Something that happened several times and matters for a while. */
@@ -77,7 +107,10 @@ export type DatabaseStatus = {
   readonly instances: readonly InstanceStatus[];
   readonly lastMerge: MergeStatus | undefined;
   readonly lastUpload: UploadStatus | undefined;
+  /** What was stored and merged lately, the newest first. */
+  readonly recent: readonly ActivityStatus[];
   readonly quarantined: readonly QuarantinedObject[];
+  readonly rejoin: RejoinStatus | undefined;
   /** Local writes that lost against what they replaced, and were put back. */
   readonly regressions: Occurrences;
   /** Entries with a time further in the future than `max_clock_skew`. */
@@ -97,6 +130,9 @@ export interface StatusSource {
   databases(): readonly DatabaseStatus[];
   /** Storage requests since the start by kind (`list`, `load`, `store`, `delete`, …). */
   requests(): ReadonlyMap<string, number>;
+  /** Those of them that failed, by kind. */
+  failedRequests(): ReadonlyMap<string, number>;
+  notices(): NoticeStatus;
   /** What a loop of listings would wait between two; undefined: requests to this storage cost nothing. */
   readonly billedPollIntervalMs?: number | undefined;
 }

@@ -4,6 +4,7 @@ import type { RejoinReport, SweeperObserver, SweepReport } from './engine/sweepe
 import type { EngineDeps } from './engine/types.ts';
 import type { Logger } from './log.ts';
 import type { SyncerMetrics } from './metrics.ts';
+import type { RejoinStatus } from './status.ts';
 
 const DAY_MS = 24 * 3_600_000;
 /** A shorter retention would make hosts rejoin after every restart: the last sync is written once an hour at least. */
@@ -13,6 +14,8 @@ type MonitorDeps = {
   readonly name: string;
   readonly metrics: SyncerMetrics;
   readonly log: Logger;
+  /** A rejoin is due (and why it could not be finished), or no longer. */
+  readonly onRejoin?: ((rejoin: RejoinStatus | undefined) => void) | undefined;
 };
 
 /** The engine's part that drops old tombstones, and protects against those that others have dropped. */
@@ -37,11 +40,14 @@ export class SweeperMonitor implements SweeperObserver {
   readonly #name: string;
   readonly #metrics: SyncerMetrics;
   readonly #log: Logger;
+  readonly #onRejoin: MonitorDeps['onRejoin'];
+  #lastSyncMs = 0;
 
   constructor(deps: MonitorDeps) {
     this.#name = deps.name;
     this.#metrics = deps.metrics;
     this.#log = deps.log.child({ component: 'sweeper' });
+    this.#onRejoin = deps.onRejoin;
   }
 
   swept({ entries, tombstones, removed, transactions, durationMs }: SweepReport): void {
@@ -65,7 +71,9 @@ export class SweeperMonitor implements SweeperObserver {
   }
 
   rejoinBegan(lastSyncNs: bigint): void {
-    const last = new Date(Number(lastSyncNs / 1_000_000n)).toISOString();
+    this.#lastSyncMs = Number(lastSyncNs / 1_000_000n);
+    this.#onRejoin?.({ lastSyncMs: this.#lastSyncMs, postponed: undefined });
+    const last = new Date(this.#lastSyncMs).toISOString();
     this.#log.warn(
       { last_sync: last },
       'this host was away for longer than half the tombstone retention: reading all of the storage before anything is sent',
@@ -73,6 +81,7 @@ export class SweeperMonitor implements SweeperObserver {
   }
 
   rejoined({ dropped, stamped, objects }: RejoinReport): void {
+    this.#onRejoin?.(undefined);
     this.#metrics.rejoins.inc({ lmdb: this.#name });
     this.#metrics.rejoinDropped.inc({ lmdb: this.#name }, dropped);
     this.#log.warn(
@@ -82,6 +91,7 @@ export class SweeperMonitor implements SweeperObserver {
   }
 
   rejoinPostponed(reason: string): void {
+    this.#onRejoin?.({ lastSyncMs: this.#lastSyncMs, postponed: reason });
     this.#log.warn(
       { error: reason },
       'cannot rejoin now, trying again later; until then nothing is dropped, swept or cleaned here',

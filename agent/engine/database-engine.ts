@@ -8,7 +8,7 @@ import { ObjectMerger } from './object-merger.ts';
 import { Publisher } from './publisher.ts';
 import { finishedStreams, Receiver, type PassResult } from './receiver.ts';
 import { Rejoin } from './rejoin.ts';
-import type { Semaphore } from './semaphore.ts';
+import type { EngineLimits } from './semaphore.ts';
 import type { EngineDeps } from './types.ts';
 import { VectorTracker } from './vector-tracker.ts';
 import { Wakeup } from './wakeup.ts';
@@ -29,7 +29,7 @@ const LAST_SYNC_PERSIST_MS = 60 * 60 * 1000;
  */
 export class DatabaseEngine {
   readonly #deps: EngineDeps;
-  readonly #memory: Semaphore;
+  readonly #limits: EngineLimits;
   readonly #changed = new Wakeup();
   readonly #noticed = new Wakeup();
   readonly #sent = new Wakeup();
@@ -47,9 +47,9 @@ export class DatabaseEngine {
   #seenTxnId = -1;
   #toldTxnId = -1;
 
-  constructor(deps: EngineDeps, shared: { memory: Semaphore }) {
+  constructor(deps: EngineDeps, limits: EngineLimits) {
     this.#deps = deps;
-    this.#memory = shared.memory;
+    this.#limits = limits;
   }
 
   /** How many streams the version vector names. */
@@ -105,7 +105,7 @@ export class DatabaseEngine {
     });
     const merger = new ObjectMerger(this.#deps, {
       tracker,
-      memory: this.#memory,
+      limits: this.#limits,
       // Every merge takes a diff first: what it found is to be sent.
       onDetection: (detection) => {
         publisher.noteDetection(detection);

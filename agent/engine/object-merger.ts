@@ -4,7 +4,7 @@ import type { ObjectName } from '../../protocol/object-name.ts';
 import { readSnapshotHead } from '../../protocol/snapshot-reader.ts';
 import type { Detection } from '../lmdb/local-database.ts';
 import { discardSpool, readSpool, writeSpool, type Spool } from '../spool.ts';
-import type { Semaphore } from './semaphore.ts';
+import { Semaphore, type EngineLimits, type Limit } from './semaphore.ts';
 import type { EngineDeps } from './types.ts';
 import type { Absorbed, VectorTracker } from './vector-tracker.ts';
 
@@ -32,7 +32,8 @@ export type FetchResult =
 export class ObjectMerger {
   readonly #deps: EngineDeps;
   readonly #tracker: VectorTracker;
-  readonly #memory: Semaphore;
+  readonly #memory: Limit;
+  readonly #turn: Limit;
   readonly #onDetection: (detection: Detection) => void;
   readonly #onIdle: () => void;
   /** Name of each quarantined object and the etag of the bytes that were bad. */
@@ -44,7 +45,7 @@ export class ObjectMerger {
     deps: EngineDeps,
     parts: {
       tracker: VectorTracker;
-      memory: Semaphore;
+      limits: EngineLimits;
       onDetection: (detection: Detection) => void;
       /** No merge is under way any more, whatever became of the last one. */
       onIdle: () => void;
@@ -52,7 +53,8 @@ export class ObjectMerger {
   ) {
     this.#deps = deps;
     this.#tracker = parts.tracker;
-    this.#memory = parts.memory;
+    this.#memory = parts.limits.memory;
+    this.#turn = parts.limits.merging ?? new Semaphore(1);
     this.#onDetection = parts.onDetection;
     this.#onIdle = parts.onIdle;
   }
@@ -124,10 +126,10 @@ export class ObjectMerger {
    */
   async merge(fetched: Fetched, signal: AbortSignal): Promise<'merged' | 'quarantined'> {
     this.#running += 1;
-    const turn = this.#merging.then(() => this.#mergeNow(fetched, signal));
-    this.#merging = turn.catch(() => undefined);
+    const merged = this.#mergeInTurn(fetched, signal);
+    this.#merging = Promise.allSettled([this.#merging, merged]);
     try {
-      return await turn;
+      return await merged;
     } finally {
       this.#running -= 1;
       if (this.#running === 0) this.#onIdle();
@@ -142,6 +144,15 @@ export class ObjectMerger {
   /** Resolves when no merge is running. */
   async settled(): Promise<void> {
     await this.#merging;
+  }
+
+  async #mergeInTurn(fetched: Fetched, signal: AbortSignal): Promise<'merged' | 'quarantined'> {
+    const done = await this.#turn.acquire(signal);
+    try {
+      return await this.#mergeNow(fetched, signal);
+    } finally {
+      done();
+    }
   }
 
   async #mergeNow(fetched: Fetched, signal: AbortSignal): Promise<'merged' | 'quarantined'> {

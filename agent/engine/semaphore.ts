@@ -1,5 +1,21 @@
+/** A bounded resource: {@link Semaphore}, or one that measures it. */
+export interface Limit {
+  /** How many may hold it at once. */
+  readonly limit: number;
+  /** Resolves with the function that gives the place back (idempotent); rejects when `signal` aborts first. */
+  acquire(signal: AbortSignal): Promise<() => void>;
+}
+
+/** What bounds one database's work on others' objects. */
+export type EngineLimits = {
+  /** Objects that are held, from before the fetch until they are merged. */
+  readonly memory: Limit;
+  /** Merges into this LMDB: one at a time. Unless given, nobody measures it. */
+  readonly merging?: Limit | undefined;
+};
+
 /** A bound on how many tasks hold something (memory, connections) at once; waiters are served in order. */
-export class Semaphore {
+export class Semaphore implements Limit {
   readonly limit: number;
   readonly #waiting: (() => void)[] = [];
   #held = 0;
@@ -16,7 +32,6 @@ export class Semaphore {
     return this.#waiting.length;
   }
 
-  /** Resolves with the function that gives the place back (idempotent); rejects when `signal` aborts first. */
   async acquire(signal: AbortSignal): Promise<() => void> {
     signal.throwIfAborted();
     if (this.#held < this.limit) {

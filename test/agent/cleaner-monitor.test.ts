@@ -3,18 +3,16 @@ import { parseConfig } from '../../agent/config.ts';
 import { createLogger } from '../../agent/log.ts';
 import { Metrics } from '../../agent/metrics.ts';
 import { parseObjectName } from '../../protocol/object-name.ts';
+import { statusSource } from '../support/status.ts';
 
 function start(cleanup: string, receiveOnly = false) {
   const text = `lmdbs: {main: {path: /db}}\nstorage: {type: memory, cleanup: ${cleanup}}`;
   const { config } = parseConfig(text, { fileName: 'x', processEnv: {}, hostname: 'h' });
-  const status = {
-    instance: 'a',
-    version: '1',
-    startedMs: 0,
-    databases: () => [],
-    requests: () => new Map<string, number>(),
-  };
-  const metrics = new Metrics({ status, storageType: 'memory', processMetrics: false });
+  const metrics = new Metrics({
+    status: statusSource(),
+    storageType: 'memory',
+    processMetrics: false,
+  });
   const lines: string[] = [];
   const log = createLogger(
     { level: 'debug', format: 'json', timestamp: 'disable' },

@@ -1,6 +1,7 @@
 import { parseConfig, type HealthConfig } from '../../agent/config.ts';
 import { ActivityTracker, conditionChecks, DatabaseHealth } from '../../agent/health.ts';
 import { Healthz } from '../../agent/healthz.ts';
+import { NoticeHealth } from '../../agent/notice-health.ts';
 import type { DatabaseStatus } from '../../agent/status.ts';
 import { databaseStatus, NOW_MS, statusSource } from '../support/status.ts';
 
@@ -94,6 +95,13 @@ describe('conditions are warnings that say what to do', () => {
     ['future entries', { futureEntries: recently }, 'main_clock_skew', /check the clocks/],
     ['old future entries', { futureEntries: longAgo }, undefined, /^$/],
     ['invalid values', { invalidValues: 2 }, 'main_invalid_values', /schema_tracks_changes/],
+    ['a rejoin under way', { rejoin: { lastSyncMs: 0, postponed: undefined } }, undefined, /^$/],
+    [
+      'a rejoin that cannot be finished',
+      { rejoin: { lastSyncMs: 0, postponed: 'x is damaged' } },
+      'main_rejoin_pending',
+      /last in sync at 1970.*x is damaged/,
+    ],
     ['a twin', { twins: ['a.x'] }, 'main_instance_name_shared', /a name of its own/],
   ])('%s', (_what, changes, name, message) => {
     const checks = conditionChecks(databaseStatus(changes), NOW_MS);
@@ -144,6 +152,28 @@ describe('/healthz', () => {
       failures: {},
       warnings: {},
       metadata: { hostname: 'h', version: '1.2.3', startup_main: true },
+    });
+  });
+
+  test('trouble with the queue of notices is a warning too', () => {
+    const time = clock();
+    const notices = new NoticeHealth(healthConfig().storageList, time.now);
+    notices.uses('queue');
+    notices.failed(new Error('no queue'));
+    time.advance(400_000);
+    const healthz = new Healthz({
+      status: statusSource(databaseStatus()),
+      health: [notices],
+      hostname: 'h',
+      reportStartup: true,
+      now: time.now,
+    });
+    const { statusCode, body } = healthz.answer();
+    expect(statusCode).toBe(200);
+    expect(JSON.parse(body)).toMatchObject({
+      status: 'Warning',
+      warnings: { notices_failed_duration: expect.stringContaining('no queue') as string },
+      metadata: { hostname: 'h', version: '1.2.3' },
     });
   });
 

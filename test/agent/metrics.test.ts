@@ -1,7 +1,9 @@
 import { DatabaseMonitor } from '../../agent/database-monitor.ts';
 import { conditionChecks } from '../../agent/health.ts';
 import { parseConfig } from '../../agent/config.ts';
+import { Semaphore } from '../../agent/engine/semaphore.ts';
 import type { Detection, EncodedObject, MergeResult } from '../../agent/lmdb/local-database.ts';
+import { logStatistics } from '../../agent/lmdb-statistics.ts';
 import { createLogger } from '../../agent/log.ts';
 import { Metrics } from '../../agent/metrics.ts';
 import type { StatusSource } from '../../agent/status.ts';
@@ -78,6 +80,7 @@ function start() {
       stream: { write: (line: string) => lines.push(JSON.parse(line) as Record<string, unknown>) },
     },
   );
+  const child = log.child({ db: 'main' });
   const covered = new Set<string>();
   const source: StatusSource = {
     instance: 'a',
@@ -85,6 +88,8 @@ function start() {
     startedMs: NOW_MS,
     databases: () => [monitor.status()],
     requests: () => new Map(),
+    failedRequests: () => new Map(),
+    notices: () => ({ source: 'queue', trouble: { sinceMs: NOW_MS, error: 'denied' } }),
   };
   const metrics = new Metrics({
     status: source,
@@ -102,16 +107,15 @@ function start() {
     path: '/db',
     health,
     metrics: metrics.syncer,
-    log: log.child({ db: 'main' }),
+    log: child,
     now: () => time,
-    logStatsIntervalMs: 1_800_000,
   });
   monitor.follow({ has: (object) => covered.has(object.name), vectorSize: 3 });
   const { environment } = databaseStatus();
   if (environment !== undefined) {
     monitor.looked(environment);
   }
-  return { monitor, metrics, covered, lines, advance: (ms: number) => (time += ms) };
+  return { monitor, metrics, covered, lines, log: child, advance: (ms: number) => (time += ms) };
 }
 
 /** One of everything that can happen. */
@@ -140,6 +144,9 @@ function everything() {
   monitor.databaseFailed(new SyncError('MAP_FULL', 'the map is full'));
   monitor.quarantined(b2, new SyncError('SNAPSHOT_CORRUPT', 'gzip'));
   monitor.started();
+  monitor.twinSeen('a.x');
+  monitor.rejoining({ lastSyncMs: 0, postponed: undefined });
+  metrics.limits.measured(new Semaphore(1), { lmdb: 'main', limit_name: 'decompress' });
   metrics.onRequest({ kind: 'list', durationMs: 20, error: 'Timeout' }, NOW_MS);
   return { ...started, b1, b2 };
 }
@@ -191,6 +198,12 @@ test.each([
   ['lightningstream_version_vector_size{lmdb="main"} 3'],
   ['lightningstream_quarantined_objects{lmdb="main"} 1'],
   ['lightningstream_map_full{lmdb="main"} 1'],
+  ['lightningstream_rejoin_pending{lmdb="main"} 1'],
+  ['lightningstream_shared_name_streams{lmdb="main"} 1'],
+  ['lightningstream_notices_working{source="queue"} 0'],
+  ['promhttp_metric_handler_requests_total{code="200"} 0'],
+  ['promhttp_metric_handler_requests_in_flight 1'],
+  ['lightningstream_climit_limit{lmdb="main",limit_name="decompress"} 1'],
   ['lightningstream_started{lmdb="main"} 1'],
   ['lightningstream_instance_lag_seconds{lmdb="main",syncer_instance="b"} 0'],
   ['lightningstream_last_merge_lock_seconds{lmdb="main"} 0.0004'],
@@ -213,6 +226,8 @@ test('process metrics are there in the agent', async () => {
       startedMs: 0,
       databases: () => [status],
       requests: () => new Map(),
+      failedRequests: () => new Map(),
+      notices: () => ({ source: 'poll', trouble: undefined }),
     },
     storageType: 'fs',
   });
@@ -249,6 +264,18 @@ describe('the monitor', () => {
     expect(monitor.status().instances).toMatchObject([
       { newestMs: NOW_MS, mergedMs: NOW_MS - 5000 },
     ]);
+  });
+
+  test('keeps the last uploads and merges, the newest first', () => {
+    const { monitor, b1 } = everything();
+    expect(monitor.status().recent).toMatchObject([
+      { direction: 'upload', object: 'x', kind: 'delta', entries: 2, changed: 2, sizeBytes: 300 },
+      { direction: 'merge', object: b1.name, instance: 'b', entries: 10, changed: 3 },
+    ]);
+    for (let at = 0; at < 50; at += 1) {
+      monitor.merged({ object: b1, result: MERGED, sizeBytes: 100, totalMs: 5 });
+    }
+    expect(monitor.status().recent).toHaveLength(20);
   });
 
   test('map full ends when work succeeds again', () => {
@@ -298,18 +325,15 @@ describe('the monitor', () => {
     });
   });
 
-  test('logs statistics at the first look and then at the interval', () => {
-    const { monitor, lines, advance } = start();
+  test('statistics are logged per file and per DBI', () => {
+    const { log, lines } = start();
     const { environment } = databaseStatus();
-    const logged = () => lines.filter(({ msg }) => msg === 'LMDB statistics').length;
-    expect(logged()).toBe(1);
-    for (const ms of [1_799_999, 1]) {
-      advance(ms);
-      if (environment !== undefined) {
-        monitor.looked(environment);
-      }
-    }
-    expect(logged()).toBe(2);
+    if (environment !== undefined) logStatistics(log, environment);
+    expect(lines.find(({ msg }) => msg === 'LMDB statistics')).toMatchObject({
+      map_size: 1_048_576,
+      num_readers: 2,
+      max_readers: 126,
+    });
     expect(lines.find(({ msg }) => msg === 'DBI statistics')).toMatchObject({
       db: 'main',
       DB: 'records_v5',

@@ -1,6 +1,7 @@
 import { Registry } from 'prom-client';
 import { parseConfig } from '../../agent/config.ts';
 import type { Logger } from '../../agent/log.ts';
+import { NoticeHealth } from '../../agent/notice-health.ts';
 import { NoticeMetrics } from '../../agent/notice-metrics.ts';
 import { openNotices, sqsOptions } from '../../agent/notice-source.ts';
 import { SyncError } from '../../protocol/errors.ts';
@@ -29,13 +30,17 @@ const silent: Logger = {
 
 async function kindOf(text: string, options: { onlyOnce?: boolean; instance?: string } = {}) {
   const { onlyOnce = false, instance = 'a' } = options;
-  const notices = await openNotices(parse(text, instance), {
+  const config = parse(text, instance);
+  const health = new NoticeHealth(config.health.storageList, Date.now);
+  const notices = await openNotices(config, {
     log: silent,
+    health,
     metrics: new NoticeMetrics(new Registry()),
     countRequest: () => undefined,
     onlyOnce,
   });
   notices.close();
+  expect(health.status()).toEqual({ source: notices.source.kind, trouble: undefined });
   return notices.source.kind;
 }
 

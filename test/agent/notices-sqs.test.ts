@@ -11,7 +11,7 @@ import { mockClient } from 'aws-sdk-client-mock';
 import { setImmediate as turn } from 'node:timers/promises';
 import { backoff } from '../../agent/backoff.ts';
 import type { Logger, LogFields } from '../../agent/log.ts';
-import type { QueueRequestReport } from '../../agent/notice-queue.ts';
+import type { QueueRequestReport, QueueTrouble } from '../../agent/notice-queue.ts';
 import { openSqs } from '../../agent/notices-sqs.ts';
 import { QueueNotices, type QueueChoice, type ReceivedReport } from '../../agent/queue-notices.ts';
 import { encodeNotice } from '../../protocol/notice.ts';
@@ -67,6 +67,7 @@ class Scene {
   readonly logged: string[] = [];
   readonly requests: QueueRequestReport[] = [];
   readonly received: ReceivedReport[] = [];
+  trouble: QueueTrouble | undefined;
   readonly #polls: ((result: Message[] | Error) => void)[] = [];
   readonly #sleeps: { readonly delayMs: number; readonly end: () => void }[] = [];
   readonly #stop = new AbortController();
@@ -102,6 +103,8 @@ class Scene {
       monotonicMs: () => scene.monotonicMs,
       log: logger,
       onReceived: (report) => scene.received.push(report),
+      onWorked: () => (scene.trouble = undefined),
+      onFailed: (error) => (scene.trouble = error.trouble),
     });
     scene.#running = source.run((names) => scene.said.push(names), scene.#stop.signal);
     return scene;
@@ -262,6 +265,19 @@ test('too many requests are no reason to list instead', async () => {
   await scene.answer(Object.assign(failure('RequestThrottled'), metadata));
   expect(scene.requests.map(({ trouble }) => trouble)).toEqual(['passing']);
   expect(scene.sleeping.toSorted((a, b) => a - b)).toEqual([500, SAFETY_MS]);
+  await scene.stop();
+});
+
+test('tells whether notices can be received, for /healthz', async () => {
+  const scene = await Scene.open();
+  await scene.answer(failure('ServiceUnavailable'));
+  expect(scene.trouble).toBe('passing');
+  await scene.pass(500);
+  await scene.answer(gone());
+  expect(scene.trouble).toBe('gone');
+  await scene.pass(1000);
+  await scene.answer([]);
+  expect(scene.trouble).toBeUndefined();
   await scene.stop();
 });
 

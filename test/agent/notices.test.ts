@@ -175,9 +175,11 @@ describe('watching the folder of a store', () => {
   test('a watch that cannot be had, or fails, is tried again, and listings go on', async () => {
     let tries = 0;
     const failures: unknown[] = [];
+    let worked = 0;
     let handlers: WatchHandlers | undefined;
     const listener = watching({
       onWatchFailed: (error) => failures.push(error),
+      onWatching: () => (worked += 1),
       watchFolder: (_path, given) => {
         tries += 1;
         if (tries < 3) {
@@ -200,6 +202,7 @@ describe('watching the folder of a store', () => {
     expect(listener.notices).toHaveLength(4);
     expect(failures).toHaveLength(2);
     expect(tries).toBe(4);
+    expect(worked).toBe(2);
     await listener.stop();
   });
 });

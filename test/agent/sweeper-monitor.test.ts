@@ -1,21 +1,21 @@
 import { parseConfig } from '../../agent/config.ts';
 import { createLogger } from '../../agent/log.ts';
 import { Metrics } from '../../agent/metrics.ts';
+import type { RejoinStatus } from '../../agent/status.ts';
 import { sweepingDeps } from '../../agent/sweeper-monitor.ts';
+import { statusSource } from '../support/status.ts';
 
 const HOUR_MS = 3_600_000;
 
 function start(sweeper: string) {
   const text = `lmdbs: {main: {path: /db}}\nsweeper: ${sweeper}\nstorage: {type: memory}`;
   const { config } = parseConfig(text, { fileName: 'x', processEnv: {}, hostname: 'h' });
-  const status = {
-    instance: 'a',
-    version: '1',
-    startedMs: 0,
-    databases: () => [],
-    requests: () => new Map<string, number>(),
-  };
-  const metrics = new Metrics({ status, storageType: 'memory', processMetrics: false });
+  const metrics = new Metrics({
+    status: statusSource(),
+    storageType: 'memory',
+    processMetrics: false,
+  });
+  const rejoins: (RejoinStatus | undefined)[] = [];
   const lines: string[] = [];
   const log = createLogger(
     { level: 'debug', format: 'json', timestamp: 'disable' },
@@ -25,8 +25,9 @@ function start(sweeper: string) {
     name: 'main',
     metrics: metrics.syncer,
     log,
+    onRejoin: (rejoin) => rejoins.push(rejoin),
   });
-  return { sweeping, rejoinObserver, metrics, lines };
+  return { sweeping, rejoinObserver, metrics, lines, rejoins };
 }
 
 test('an agent sweeps only where the configuration says so', () => {
@@ -74,4 +75,16 @@ test("counts under upstream's names, and every rejoin", async () => {
     transactions: 1,
   });
   expect(lines[1]).toContain('2023-11-14T22:13:20.000Z');
+});
+
+test('tells while a rejoin is due, and why it cannot be finished', () => {
+  const { rejoinObserver, rejoins } = start('{}');
+  rejoinObserver?.rejoinBegan(1_700_000_000_000_000_000n);
+  rejoinObserver?.rejoinPostponed('x is damaged');
+  rejoinObserver?.rejoined({ dropped: 4, stamped: 1, objects: 9 });
+  expect(rejoins).toEqual([
+    { lastSyncMs: 1_700_000_000_000, postponed: undefined },
+    { lastSyncMs: 1_700_000_000_000, postponed: 'x is damaged' },
+    undefined,
+  ]);
 });

@@ -55,6 +55,20 @@ export function databaseStatus(changes: Partial<DatabaseStatus> = {}): DatabaseS
       sizeBytes: 300,
       totalMs: 7,
     },
+    recent: [
+      {
+        atMs: NOW_MS - 1000,
+        direction: 'merge',
+        instance: 'b',
+        object: 'main__b__x',
+        kind: 'delta',
+        entries: 5,
+        changed: 1,
+        sizeBytes: 400,
+        totalMs: 4,
+      },
+    ],
+    rejoin: undefined,
     quarantined: [],
     regressions: { total: 0, lastMs: undefined },
     futureEntries: { total: 0, lastMs: undefined },
@@ -72,5 +86,7 @@ export function statusSource(...databases: readonly DatabaseStatus[]): StatusSou
     startedMs: NOW_MS - 60_000,
     databases: () => databases,
     requests: () => new Map([['list', 4]]),
+    failedRequests: () => new Map([['list', 1]]),
+    notices: () => ({ source: 'poll', trouble: undefined }),
   };
 }
