@@ -26,6 +26,7 @@ import { openObjectStore } from './object-store-factory.ts';
 import { readSmaps } from './smaps.ts';
 import { StatusServer, type StatusServerDeps } from './status-server.ts';
 import { sweepingDeps } from './sweeper-monitor.ts';
+import { shown } from './status.ts';
 import { systemClock } from './system-clock.ts';
 
 export type RunOptions = {
@@ -220,7 +221,7 @@ class Member {
     this.#statsComing = true;
     this.#db.stats().then(
       (stats) => {
-        this.monitor.looked(stats);
+        this.monitor.looked(shown(stats));
         this.#statsAtMs = nowMs;
         this.#statsComing = false;
       },
@@ -236,7 +237,7 @@ class Member {
     while (!signal.aborted) {
       try {
         await sleep(this.#statsIntervalMs, signal);
-        const stats = await this.#db.stats();
+        const stats = shown(await this.#db.stats());
         this.monitor.looked(stats);
         logStatistics(this.#log, stats);
       } catch (error) {

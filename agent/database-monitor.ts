@@ -7,15 +7,16 @@ import { DatabaseHealth } from './health.ts';
 import type { Detection, EncodedObject } from './lmdb/local-database.ts';
 import type { Logger } from './log.ts';
 import type { SyncerMetrics } from './metrics.ts';
-import type {
-  ActivityStatus,
-  DatabaseStatus,
-  EnvironmentStatus,
-  InstanceStatus,
-  MergeStatus,
-  Occurrences,
-  RejoinStatus,
-  UploadStatus,
+import {
+  shownName,
+  type ActivityStatus,
+  type DatabaseStatus,
+  type EnvironmentStatus,
+  type InstanceStatus,
+  type MergeStatus,
+  type Occurrences,
+  type RejoinStatus,
+  type UploadStatus,
 } from './status.ts';
 
 /** What the LMDB covers, asked when a status is made. */
@@ -257,7 +258,9 @@ export class DatabaseMonitor implements SyncObserver {
   }
 
   loadFailed(object: ObjectName, error: unknown): void {
-    const { metrics, name } = this.#deps;
+    const { metrics, name, now } = this.#deps;
+    // Told of by a notice and not fetched: its instance is behind from now on, not from the next listing on.
+    this.#see(object.instance, object, now());
     this.health.load.failed(error);
     metrics.loadCalls.inc();
     metrics.loadFailed.inc({ lmdb: name, syncer_instance: object.instance });
@@ -294,10 +297,13 @@ export class DatabaseMonitor implements SyncObserver {
     }
     this.#countFuture(result.futureEntries);
     for (const dbi of result.createdDbis) {
-      log.warn({ dbi, snapshot_name: object.name }, 'DBI created from a snapshot');
+      log.warn({ dbi: shownName(dbi), snapshot_name: object.name }, 'DBI created from a snapshot');
     }
     for (const dbi of result.skippedDbis) {
-      log.warn({ dbi, snapshot_name: object.name }, 'private DBI in a snapshot skipped');
+      log.warn(
+        { dbi: shownName(dbi), snapshot_name: object.name },
+        'private DBI in a snapshot skipped',
+      );
     }
     log.info(
       {
@@ -328,6 +334,7 @@ export class DatabaseMonitor implements SyncObserver {
   }
 
   quarantined(object: ObjectName, error: SyncError): void {
+    this.#see(object.instance, object, this.#deps.now());
     if (this.#quarantined.size < MAX_QUARANTINED) {
       this.#quarantined.set(object.name, errorText(error));
     }

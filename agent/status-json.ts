@@ -10,13 +10,23 @@ export function statusJson(source: StatusSource, nowMs: number) {
     time: nowMs,
     uptime_seconds: Math.max(0, Math.round((nowMs - source.startedMs) / 1000)),
     requests: Object.fromEntries(source.requests()),
+    failed_requests: Object.fromEntries(source.failedRequests()),
+    notices: noticesJson(source),
     cost: costJson(source, nowMs),
     databases: source.databases().map(databaseJson),
   };
 }
 
-/** null: the storage costs nothing, or it is too early to say. */
-function costJson(source: StatusSource, nowMs: number) {
+function noticesJson(source: StatusSource) {
+  const { source: kind, trouble } = source.notices();
+  return {
+    source: kind,
+    trouble: trouble ? { since: trouble.sinceMs, error: trouble.error } : null,
+  };
+}
+
+/** What the requests come to in a month; null: the storage costs nothing, or it is too early to say. */
+export function costJson(source: StatusSource, nowMs: number) {
   const { billedPollIntervalMs: pollIntervalMs, startedMs } = source;
   if (pollIntervalMs === undefined) return null;
   const estimate = estimateCost({
@@ -74,6 +84,22 @@ function databaseJson(status: DatabaseStatus) {
     })),
     last_merge: status.lastMerge ?? null,
     last_upload: status.lastUpload ?? null,
+    recent: status.recent.map(
+      ({ atMs, direction, instance, object, kind, entries, changed, sizeBytes, totalMs }) => ({
+        at: atMs,
+        direction,
+        instance,
+        object,
+        kind,
+        entries,
+        changed,
+        size: sizeBytes,
+        total_ms: totalMs,
+      }),
+    ),
+    rejoin: status.rejoin
+      ? { last_sync: status.rejoin.lastSyncMs, postponed: status.rejoin.postponed ?? null }
+      : null,
     quarantined: status.quarantined,
     regressions: status.regressions.total,
     future_entries: status.futureEntries.total,

@@ -7,7 +7,8 @@ import type { Healthz } from './healthz.ts';
 import type { Logger } from './log.ts';
 import type { Metrics } from './metrics.ts';
 import { statusJson } from './status-json.ts';
-import { statusPage } from './status-page.ts';
+import { PAGE_POLICY, statusPage, viewJson } from './status-page.ts';
+import { statusView, type StatusView } from './status-view.ts';
 import type { StatusSource } from './status.ts';
 
 /** Upstream's limit for `/storage`, a listing of everything. */
@@ -27,7 +28,13 @@ export type StatusServerDeps = {
   readonly now: () => number;
 };
 
-type Answer = { readonly statusCode: number; readonly type: string; readonly body: string };
+type Answer = {
+  readonly statusCode: number;
+  readonly type: string;
+  readonly body: string | Uint8Array;
+  /** Content security policy; unless given, what is answered may do nothing at all. */
+  readonly policy?: string | undefined;
+};
 
 /**
  * The HTTP server: `/`, `/status.json`, `/healthz`, `/metrics`, `/storage`.
@@ -97,6 +104,9 @@ export class StatusServer implements AsyncDisposable {
       'content-length': Buffer.byteLength(answer.body),
       'cache-control': 'no-store',
       'x-content-type-options': 'nosniff',
+      'content-security-policy': answer.policy ?? "default-src 'none'; frame-ancestors 'none'",
+      'referrer-policy': 'no-referrer',
+      'cross-origin-resource-policy': 'same-origin',
       ...(answer.statusCode === 405 ? { allow: 'GET, HEAD' } : {}),
     });
     response.end(request.method === 'HEAD' ? undefined : answer.body);
@@ -110,7 +120,14 @@ export class StatusServer implements AsyncDisposable {
     }
     switch (path) {
       case '/':
-        return { statusCode: 200, type: 'text/html; charset=utf-8', body: statusPage() };
+        return {
+          statusCode: 200,
+          type: 'text/html; charset=utf-8',
+          body: statusPage(this.#view()),
+          policy: PAGE_POLICY,
+        };
+      case '/status-view.json':
+        return json(200, viewJson(this.#view()));
       case '/status.json':
         return json(200, `${JSON.stringify(statusJson(status, now()))}\n`);
       case '/healthz': {
@@ -124,6 +141,12 @@ export class StatusServer implements AsyncDisposable {
       default:
         return text(404, 'not found; there are /, /status.json, /healthz, /metrics and /storage');
     }
+  }
+
+  #view(): StatusView {
+    const { status, healthz, now } = this.#deps;
+    const databases = status.databases();
+    return statusView(status, { databases, checks: healthz.checks(databases) }, now());
   }
 
   /** Everything in the storage, whichever database or instance it belongs to. */

@@ -1,3 +1,5 @@
+import { isUtf8 } from 'node:buffer';
+
 /** One DBI as the status page and the metrics show it. */
 export type DbiStatus = {
   readonly name: string;
@@ -145,4 +147,19 @@ export function usedBytes(environment: EnvironmentStatus): number {
 /** Bytes in use by one DBI. */
 export function dbiUsedBytes(dbi: DbiStatus, pageSize: number): number {
   return pageSize * (dbi.branchPages + dbi.leafPages + dbi.overflowPages);
+}
+
+/**
+ * A DBI's name for people: inside, names are the bytes of the file, one character each. Names that are no UTF-8 stay
+ * that way.
+ */
+export function shownName(name: string): string {
+  const bytes = Buffer.from(name, 'latin1');
+  return isUtf8(bytes) ? bytes.toString('utf8') : name;
+}
+
+/** What a look at the LMDB found, with names for people. */
+export function shown(environment: EnvironmentStatus): EnvironmentStatus {
+  const dbis = environment.dbis.map((dbi) => ({ ...dbi, name: shownName(dbi.name) }));
+  return { ...environment, dbis };
 }

@@ -24,6 +24,8 @@ export type AgentOptions = {
   /** Arguments instead of `sync`. */
   readonly verb?: readonly string[] | undefined;
   readonly env?: Readonly<Record<string, string>> | undefined;
+  /** Of its status server; unless given, a free one. */
+  readonly port?: number | undefined;
 };
 
 /** The part of `storage:` that makes a folder the object store. */
@@ -60,7 +62,7 @@ export class AgentProcess {
 
   /** Starts the process; it may not be ready yet. */
   static async start(options: AgentOptions): Promise<AgentProcess> {
-    const port = await freePort();
+    const port = options.port ?? (await freePort());
     const configFile = join(options.folder, `${options.name}.yaml`);
     const logFile = join(options.folder, `${options.name}.log`);
     await writeFile(configFile, configText(options, port));

@@ -6,7 +6,7 @@ import type { Detection, EncodedObject, MergeResult } from '../../agent/lmdb/loc
 import { logStatistics } from '../../agent/lmdb-statistics.ts';
 import { createLogger } from '../../agent/log.ts';
 import { Metrics } from '../../agent/metrics.ts';
-import type { StatusSource } from '../../agent/status.ts';
+import { shown, type StatusSource } from '../../agent/status.ts';
 import { SyncError } from '../../protocol/errors.ts';
 import {
   formatObjectName,
@@ -165,10 +165,10 @@ test.each([
   ['lightningstream_syncer_snapshots_list_calls_total 2'],
   ['lightningstream_syncer_snapshots_list_failed_total{lmdb="main"} 1'],
   [
-    `lightningstream_receiver_snapshots_last_received_seconds{lmdb="main",syncer_instance="b"} ${(NOW_MS - 2000) / 1000}`,
+    `lightningstream_receiver_snapshots_last_received_seconds{lmdb="main",syncer_instance="b"} ${(NOW_MS - 1000) / 1000}`,
   ],
   [
-    'lightningstream_receiver_snapshots_last_received_age_seconds_bucket{le="2",lmdb="main",syncer_instance="b"} 1',
+    'lightningstream_receiver_snapshots_last_received_age_seconds_bucket{le="2",lmdb="main",syncer_instance="b"} 2',
   ],
   ['lightningstream_receiver_snapshots_last_received_age_seconds_bucket{le="2592000",'],
   ['lightningstream_receiver_snapshots_in_storage_count{lmdb="main"} 7'],
@@ -276,6 +276,33 @@ describe('the monitor', () => {
       monitor.merged({ object: b1, result: MERGED, sizeBytes: 100, totalMs: 5 });
     }
     expect(monitor.status().recent).toHaveLength(20);
+  });
+
+  test.each([
+    [
+      'cannot be fetched',
+      (monitor: DatabaseMonitor, object: ObjectName) =>
+        monitor.loadFailed(object, new Error('denied')),
+    ],
+    [
+      'is damaged',
+      (monitor: DatabaseMonitor, object: ObjectName) =>
+        monitor.quarantined(object, new SyncError('SNAPSHOT_CORRUPT', 'gzip')),
+    ],
+  ])('an instance is behind from the notice on whose object %s', (_what, happens) => {
+    const { monitor, advance } = start();
+    happens(monitor, objectOf('c', 1n, NOW_MS));
+    advance(7000);
+    expect(monitor.status().instances).toMatchObject([{ instance: 'c', lagMs: 7000 }]);
+  });
+
+  test('DBIs are shown by the text that their name is, where it is one', () => {
+    const { environment } = databaseStatus();
+    const named = (name: string) =>
+      environment &&
+      shown({ ...environment, dbis: [{ ...environment.dbis[0]!, name }] }).dbis[0]?.name;
+    expect(named(Buffer.from('zürich').toString('latin1'))).toBe('zürich');
+    expect(named('\u00ff')).toBe('\u00ff');
   });
 
   test('map full ends when work succeeds again', () => {

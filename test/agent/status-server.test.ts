@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { request } from 'node:http';
 import { Script } from 'node:vm';
 import { createLogger } from '../../agent/log.ts';
@@ -64,6 +65,7 @@ test.each([
   ['/', 200, /^text\/html/],
   ['/?x=1', 200, /^text\/html/],
   ['/status.json', 200, /^application\/json/],
+  ['/status-view.json', 200, /^application\/json/],
   ['/healthz', 200, /^application\/json/],
   ['/metrics', 200, /^text\/plain; version=0\.0\.4/],
   ['/storage', 200, /^text\/plain/],
@@ -96,6 +98,8 @@ test('the status has everything of the page and the metrics', async () => {
     version: '1.2.3',
     uptime_seconds: 60,
     requests: { list: 4 },
+    failed_requests: { list: 1 },
+    notices: { source: 'poll', trouble: null },
     databases: [
       {
         name: 'main',
@@ -106,6 +110,8 @@ test('the status has everything of the page and the metrics', async () => {
         max_readers: 126,
         pending: { keys: 3, bytes: 120, scan: false },
         last_merge: { lockHeldMs: 0.5 },
+        recent: [{ direction: 'merge', instance: 'b', entries: 5, changed: 1, size: 400 }],
+        rejoin: null,
         dbis: [{ name: 'records_v5', used: 65_536, entries: 1000, flags: '' }],
       },
     ],
@@ -124,13 +130,35 @@ test('where requests cost money, the status says how much, and what listing in a
   expect(statusJson(statusSource(), NOW_MS).cost).toBeNull();
 });
 
-test('names from others are never part of the HTML', async () => {
+test('names from others are text in the HTML, and nothing of the script makes HTML of them', async () => {
   const { text } = await get('/');
   expect(text).not.toContain(EVIL_NAME);
-  // The script builds elements and sets their text; nothing else may put data into the page.
+  expect(text).toContain(
+    EVIL_NAME.replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;'),
+  );
   expect(text).not.toMatch(/innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(/);
   expect(text).not.toMatch(/(src|href)="https?:/);
 });
+
+test('the policy names exactly the script and the style of the page, and nothing from elsewhere', async () => {
+  const { text, headers } = await get('/');
+  const policy = String(headers['content-security-policy']);
+  for (const [, kind, content = ''] of text.matchAll(/<(script|style)>([^]*?)<\/\1>/g)) {
+    const hash = createHash('sha256').update(content).digest('base64');
+    expect(policy).toContain(`${kind}-src 'sha256-${hash}'`);
+  }
+  expect(policy).toContain("default-src 'none'");
+  expect(policy).not.toMatch(/unsafe|https?:|\*/);
+});
+
+test.each(['/status.json', '/healthz', '/metrics', '/storage', '/nope'])(
+  'what %s answers may do nothing in a browser',
+  async (path) => {
+    const { headers } = await get(path);
+    expect(headers['content-security-policy']).toBe("default-src 'none'; frame-ancestors 'none'");
+    expect(headers['x-content-type-options']).toBe('nosniff');
+  },
+);
 
 test('/storage lists everything, whichever database it belongs to', async () => {
   const store = new MemoryObjectStore();
@@ -171,7 +199,7 @@ test('a port in use is an error that says what to do', async () => {
 test('the script of the page is a script', async () => {
   const { text } = await get('/');
   const script = /<script>([\s\S]*)<\/script>/.exec(text)?.[1] ?? '';
-  // Compiled, not run: a browser would be needed for more.
+  // Compiled, not run: test/e2e/status-page.test.ts has a browser.
   expect(() => new Script(script)).not.toThrow();
-  expect(script).toContain("fetch('status.json'");
+  expect(script).toContain("fetch('status-view.json'");
 });
