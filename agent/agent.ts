@@ -115,12 +115,12 @@ export async function runAgent(config: Config, options: RunOptions): Promise<voi
 /** undefined: none is configured. */
 function createServer(
   config: Config,
-  parts: Omit<StatusServerDeps, 'address' | 'healthz' | 'now'> & {
+  parts: Omit<StatusServerDeps, 'address' | 'debug' | 'healthz' | 'now'> & {
     readonly members: readonly Member[];
     readonly noticeHealth: NoticeHealth;
   },
 ): StatusServer | undefined {
-  const { address } = config.http;
+  const { address, debug } = config.http;
   if (address === '') return undefined;
   const { members, noticeHealth, ...deps } = parts;
   const healthz = new Healthz({
@@ -130,7 +130,7 @@ function createServer(
     reportStartup: config.health.start.reportMetadata,
     now: Date.now,
   });
-  return new StatusServer({ ...deps, address, healthz, now: Date.now });
+  return new StatusServer({ ...deps, address, debug, healthz, now: Date.now });
 }
 
 type Shared = {

@@ -3,7 +3,9 @@ import type { AddressInfo } from 'node:net';
 import { errorText, SyncError } from '../protocol/errors.ts';
 import type { ObjectStore } from '../protocol/storage/object-store.ts';
 import { parseListenAddress } from './config/value-types.ts';
+import { DebugRoutes } from './debug-routes.ts';
 import type { Healthz } from './healthz.ts';
+import { answerHeaders, answerJson, answerText, type Answer } from './http-answer.ts';
 import type { Logger } from './log.ts';
 import type { Metrics } from './metrics.ts';
 import { statusJson } from './status-json.ts';
@@ -26,18 +28,12 @@ export type StatusServerDeps = {
   readonly store: ObjectStore;
   readonly log: Logger;
   readonly now: () => number;
-};
-
-type Answer = {
-  readonly statusCode: number;
-  readonly type: string;
-  readonly body: string | Uint8Array;
-  /** Content security policy; unless given, what is answered may do nothing at all. */
-  readonly policy?: string | undefined;
+  /** Whether profiles are served under `/debug/pprof/`. */
+  readonly debug?: boolean | undefined;
 };
 
 /**
- * The HTTP server: `/`, `/status.json`, `/healthz`, `/metrics`, `/storage`.
+ * The HTTP server: `/`, `/status.json`, `/healthz`, `/metrics`, `/storage`, and `/debug/pprof/` where that is on.
  *
  * All but `/storage` answer from memory. Plain HTTP without authentication, as upstream's: bind it where only
  * operators reach it. Source: PowerDNS/lightningstream `status/httpd.go`; reference section 7.
@@ -45,9 +41,11 @@ type Answer = {
 export class StatusServer implements AsyncDisposable {
   readonly #deps: StatusServerDeps;
   readonly #server: Server;
+  readonly #debug: DebugRoutes | undefined;
 
   constructor(deps: StatusServerDeps) {
     this.#deps = deps;
+    this.#debug = deps.debug === true ? new DebugRoutes() : undefined;
     this.#server = createServer((request, response) => {
       void this.#handle(request, response);
     });
@@ -97,28 +95,22 @@ export class StatusServer implements AsyncDisposable {
     try {
       answer = await this.#answer(request, response);
     } catch (error) {
-      answer = text(500, errorText(error));
+      answer = answerText(500, errorText(error));
     }
-    response.writeHead(answer.statusCode, {
-      'content-type': answer.type,
-      'content-length': Buffer.byteLength(answer.body),
-      'cache-control': 'no-store',
-      'x-content-type-options': 'nosniff',
-      'content-security-policy': answer.policy ?? "default-src 'none'; frame-ancestors 'none'",
-      'referrer-policy': 'no-referrer',
-      'cross-origin-resource-policy': 'same-origin',
-      ...(answer.statusCode === 405 ? { allow: 'GET, HEAD' } : {}),
-    });
+    response.writeHead(answer.statusCode, answerHeaders(answer));
     response.end(request.method === 'HEAD' ? undefined : answer.body);
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<Answer> {
     const { status, healthz, metrics, now } = this.#deps;
-    const path = (request.url ?? '/').split('?', 1)[0];
+    const path = request.url ?? '/';
+    if (!URL.canParse(path, 'http://agent')) return NOT_FOUND;
+    const url = new URL(path, 'http://agent');
     if (request.method !== 'GET' && request.method !== 'HEAD') {
-      return text(405, 'only GET and HEAD are answered here');
+      return answerText(405, 'only GET and HEAD are answered here');
     }
-    switch (path) {
+    if (isFromElsewhere(request)) return answerText(403, 'not for pages of other sites');
+    switch (url.pathname) {
       case '/':
         return {
           statusCode: 200,
@@ -127,19 +119,21 @@ export class StatusServer implements AsyncDisposable {
           policy: PAGE_POLICY,
         };
       case '/status-view.json':
-        return json(200, viewJson(this.#view()));
+        return answerJson(200, viewJson(this.#view()));
       case '/status.json':
-        return json(200, `${JSON.stringify(statusJson(status, now()))}\n`);
+        return answerJson(200, `${JSON.stringify(statusJson(status, now()))}\n`);
       case '/healthz': {
         const { statusCode, body } = healthz.answer();
-        return json(statusCode, body);
+        return answerJson(statusCode, body);
       }
       case '/metrics':
         return { statusCode: 200, type: metrics.contentType, body: await metrics.text() };
       case '/storage':
         return this.#storage(response);
-      default:
-        return text(404, 'not found; there are /, /status.json, /healthz, /metrics and /storage');
+      default: {
+        const debug = await this.#debug?.answer(url, closed(response));
+        return debug ?? NOT_FOUND;
+      }
     }
   }
 
@@ -151,25 +145,35 @@ export class StatusServer implements AsyncDisposable {
 
   /** Everything in the storage, whichever database or instance it belongs to. */
   async #storage(response: ServerResponse): Promise<Answer> {
-    const gone = new AbortController();
-    response.once('close', () => gone.abort());
-    const signal = AbortSignal.any([gone.signal, AbortSignal.timeout(STORAGE_TIMEOUT_MS)]);
+    const signal = AbortSignal.any([closed(response), AbortSignal.timeout(STORAGE_TIMEOUT_MS)]);
     const lines = ['Name\tSize'];
     try {
       for await (const { name, sizeBytes } of this.#deps.store.list('', { signal })) {
         lines.push(`${name}\t${sizeBytes}`);
       }
     } catch (error) {
-      return text(500, `cannot list the storage: ${errorText(error)}`);
+      return answerText(500, `cannot list the storage: ${errorText(error)}`);
     }
-    return text(200, lines.join('\n'));
+    return answerText(200, lines.join('\n'));
   }
 }
 
-function text(statusCode: number, body: string): Answer {
-  return { statusCode, type: 'text/plain; charset=utf-8', body: `${body}\n` };
+const NOT_FOUND = answerText(
+  404,
+  'not found; there are /, /status.json, /healthz, /metrics and /storage, and /debug/pprof/ where http.debug is on',
+);
+
+/** Aborts when the client has gone. */
+function closed(response: ServerResponse): AbortSignal {
+  const gone = new AbortController();
+  response.once('close', () => gone.abort());
+  return gone.signal;
 }
 
-function json(statusCode: number, body: string): Answer {
-  return { statusCode, type: 'application/json; charset=utf-8', body };
+/**
+ * Asked for by a page of another site in an operator's browser. It could not read the answer, but a listing of the storage
+ * costs money and a profile time. Links from elsewhere are fine: they navigate.
+ */
+function isFromElsewhere({ headers }: IncomingMessage): boolean {
+  return headers['sec-fetch-site'] === 'cross-site' && headers['sec-fetch-mode'] !== 'navigate';
 }

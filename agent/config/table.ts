@@ -373,7 +373,12 @@ export const CONFIG_FIELDS = {
   http: section('http', 'The status server.', {
     address: listenAddress('address', {
       default: '',
-      help: '`host:port`, or `:port` for all addresses. Empty: no server.',
+      help: '`host:port`, or `:port` for all addresses. Empty: no server. Whoever reaches it can read names of databases, DBIs, instances and objects, but no entries: prefer `127.0.0.1:port`.',
+    }),
+    debug: flag('debug', {
+      default: false,
+      ours: true,
+      help: 'Serve profiles of the agent under `/debug/pprof/`, as the original does always.',
     }),
   }),
   log,

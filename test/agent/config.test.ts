@@ -109,7 +109,7 @@ test("every default is upstream's, or ours as documented", () => {
       releaseDurationMs: 50,
       retentionLoadCutoffDurationMs: 0,
     },
-    http: { address: '' },
+    http: { address: '', debug: false },
     log: { level: 'info', format: 'human', timestamp: 'short' },
     health: {
       storageList: tracker,

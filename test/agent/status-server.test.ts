@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { request } from 'node:http';
+import { request, type RequestOptions } from 'node:http';
 import { Script } from 'node:vm';
 import { createLogger } from '../../agent/log.ts';
 import { Healthz } from '../../agent/healthz.ts';
@@ -39,9 +39,9 @@ async function serve(store: ObjectStore = new MemoryObjectStore(), address = '12
 
 type Reply = { status: number; headers: Record<string, unknown>; text: string };
 
-function fetchPath(port: number, path: string, method = 'GET'): Promise<Reply> {
+function fetchPath(port: number, path: string, options: RequestOptions = {}): Promise<Reply> {
   return new Promise((resolve, reject) => {
-    const sent = request({ port, host: '127.0.0.1', path, method }, (response) => {
+    const sent = request({ port, host: '127.0.0.1', path, ...options }, (response) => {
       let text = '';
       response.setEncoding('utf8').on('data', (chunk: string) => (text += chunk));
       response.on('end', () => {
@@ -55,7 +55,7 @@ function fetchPath(port: number, path: string, method = 'GET'): Promise<Reply> {
 async function get(path: string, method = 'GET', store?: ObjectStore): Promise<Reply> {
   const { server, port } = await serve(store);
   try {
-    return await fetchPath(port, path, method);
+    return await fetchPath(port, path, { method });
   } finally {
     await server[Symbol.asyncDispose]();
   }
@@ -71,6 +71,8 @@ test.each([
   ['/storage', 200, /^text\/plain/],
   ['/nope', 404, /^text\/plain/],
   ['/debug/pprof/', 404, /^text\/plain/],
+  ['/debug/pprof/profile?seconds=1', 404, /^text\/plain/],
+  ['//', 404, /^text\/plain/],
   ['/../etc/passwd', 404, /^text\/plain/],
 ])('%s answers %i', async (path, status, type) => {
   const reply = await get(path);
@@ -82,6 +84,19 @@ test.each(['POST', 'PUT', 'DELETE', 'OPTIONS'])('%s is refused', async (method) 
   const reply = await get('/healthz', method);
   expect(reply.status).toBe(405);
   expect(reply.headers['allow']).toBe('GET, HEAD');
+});
+
+test.each([
+  ['cross-site', 'no-cors', 403],
+  ['cross-site', 'navigate', 200],
+  ['same-origin', 'cors', 200],
+  ['none', 'navigate', 200],
+])('asked from a page %s, to %s: %i', async (site, mode, status) => {
+  const { server, port } = await serve();
+  const headers = { 'sec-fetch-site': site, 'sec-fetch-mode': mode };
+  const reply = await fetchPath(port, '/storage', { headers });
+  expect(reply.status).toBe(status);
+  await server[Symbol.asyncDispose]();
 });
 
 test('HEAD has the headers only', async () => {
