@@ -150,12 +150,12 @@ export function dbiUsedBytes(dbi: DbiStatus, pageSize: number): number {
 }
 
 /**
- * A DBI's name for people: inside, names are the bytes of the file, one character each. Names that are no UTF-8 stay
- * that way.
+ * A DBI's name for people, as text and without control characters: inside, names are the bytes of the file, one character
+ * each. Names that are no UTF-8 stay that way.
  */
 export function shownName(name: string): string {
   const bytes = Buffer.from(name, 'latin1');
-  return isUtf8(bytes) ? bytes.toString('utf8') : name;
+  return (isUtf8(bytes) ? bytes.toString('utf8') : name).replaceAll(/\p{Cc}/gu, '.');
 }
 
 /** What a look at the LMDB found, with names for people. */

@@ -1,7 +1,8 @@
 import { PageCursor } from '../lmdb/page-cursor.ts';
 import { formatByteString } from '../output-format.ts';
 import type { CommandContext } from './context.ts';
-import { eachDatabase, shownName, type PinnedEnvironment } from './read-environment.ts';
+import { shownName } from '../status.ts';
+import { eachDatabase, type PinnedEnvironment } from './read-environment.ts';
 
 export type DumpFlags = { readonly name: string; readonly hide: boolean };
 

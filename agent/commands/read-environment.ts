@@ -76,10 +76,3 @@ export async function eachDatabase(
     }
   }
 }
-
-/** A name of a DBI for people: as text, without control characters. */
-export function shownName(dbiName: string): string {
-  return Buffer.from(dbiName, 'latin1')
-    .toString('utf8')
-    .replaceAll(/\p{Cc}/gu, '.');
-}

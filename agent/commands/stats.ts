@@ -1,7 +1,8 @@
 import { formatDbiFlags } from '../config/value-types.ts';
 import { formatBytes } from '../output-format.ts';
 import type { CommandContext } from './context.ts';
-import { eachDatabase, shownName, type PinnedEnvironment } from './read-environment.ts';
+import { shownName } from '../status.ts';
+import { eachDatabase, type PinnedEnvironment } from './read-environment.ts';
 
 export type StatsFlags = { readonly json: boolean };
 
