@@ -40,6 +40,7 @@ export class DatabaseEngine {
   #passedOnce = false;
   #persisted: { vectorText: string; uploaded: number; lastSyncNs: bigint } | undefined;
   #lastPassNs: bigint | undefined;
+  #lastPass: PassResult | undefined;
   #acknowledgedCount = 0;
   #tracker: VectorTracker | undefined;
   #merger: ObjectMerger | undefined;
@@ -143,6 +144,7 @@ export class DatabaseEngine {
       runHousekeeping(this.#deps, {
         ...parts,
         isSynced: () => this.#lastPassNs !== undefined,
+        lastPass: () => this.#lastPass,
         signal: running,
       }),
     ];
@@ -275,6 +277,7 @@ export class DatabaseEngine {
     if (result.retry) return;
     if (result.complete) {
       tracker.prune(finishedStreams(result).filter((stream) => stream !== publisher.ownStream));
+      this.#lastPass = result;
       if (rejoin.noteSync(result.startedNs)) this.#lastPassNs = result.startedNs;
     }
     if (!this.#passedOnce) {

@@ -1,7 +1,9 @@
 import { runCleaner } from './cleaner.ts';
 import type { ObjectMerger } from './object-merger.ts';
 import type { Publisher } from './publisher.ts';
+import type { PassResult } from './receiver.ts';
 import type { Rejoin } from './rejoin.ts';
+import { oldestReadNs } from './sweep-limit.ts';
 import { Sweeper } from './sweeper.ts';
 import type { EngineDeps } from './types.ts';
 
@@ -14,16 +16,23 @@ export async function runHousekeeping(
     rejoin: Rejoin;
     /** A listing pass of this run was complete. */
     isSynced: () => boolean;
+    /** The last complete pass. */
+    lastPass: () => PassResult | undefined;
     signal: AbortSignal;
   },
 ): Promise<void> {
-  const { publisher, merger, rejoin, isSynced, signal } = parts;
+  const { publisher, merger, rejoin, isSynced, lastPass, signal } = parts;
   const { sweeping } = deps;
   const mayClean = () => isSynced() && !rejoin.isDue;
   // What a damaged object holds is unknown: it may be older than a tombstone that would be dropped.
   const maySweep = () => mayClean() && merger.quarantinedNames.size === 0;
   const onDetection = publisher.noteDetection.bind(publisher);
-  const sweeper = sweeping && new Sweeper(deps, { ...sweeping, maySweep, onDetection });
+  const oldest = () => {
+    const pass = lastPass();
+    return pass && oldestReadNs(pass, publisher.fullSnapshots);
+  };
+  const limits = { maySweep, oldestReadNs: oldest, onDetection };
+  const sweeper = sweeping && new Sweeper(deps, { ...sweeping, ...limits });
   await Promise.all([
     runCleaner(deps, { stored: publisher, mayClean, signal }),
     sweeper?.run(signal),

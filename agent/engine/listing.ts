@@ -62,12 +62,13 @@ export function describeListing(listing: Listing): ListedEvent {
 }
 
 /**
- * The order of a pass: full snapshots first and the newest of each instance before its older ones (those are then
- * covered), deltas after them by stream and number (so the vector has no gaps on the way); own instance first.
+ * The order of a pass: full snapshots first, the newest of all before older ones: those are then covered, and a covered
+ * one must not be read, since a newer one may have dropped the tombstones of what it holds. Deltas after them by stream and
+ * number (so the vector has no gaps on the way), those of the own instance first.
  */
 export function passOrder(objects: readonly ListedObject[], instance: string): ListedObject[] {
   const rank = (object: ListedObject) =>
-    (object.instance === instance ? 0 : 2) + (object.kind === 'snapshot' ? 0 : 1);
+    object.kind === 'snapshot' ? 0 : object.instance === instance ? 1 : 2;
   return [...objects].toSorted((a, b) => {
     const byRank = rank(a) - rank(b);
     if (byRank !== 0) return byRank;

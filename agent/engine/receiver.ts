@@ -254,12 +254,13 @@ export class Receiver {
       listing.objects.filter((object) => this.#isWanted(object)),
       settings.instance,
     );
-    const readAhead: { object: ObjectName; result: Promise<FetchResult | undefined> }[] = [];
+    const lastOwn = queue.findLastIndex(({ instance }) => instance === settings.instance);
+    const readAhead: { at: number; result: Promise<FetchResult | undefined> }[] = [];
     let next = 0;
     let complete = true;
     let ownMerged = false;
-    const reportOwn = (object: ObjectName | undefined) => {
-      if (ownMerged || object?.instance === settings.instance) return;
+    const reportOwn = (at: number) => {
+      if (ownMerged || at <= lastOwn) return;
       ownMerged = true;
       options.onOwnMerged?.();
     };
@@ -271,11 +272,11 @@ export class Receiver {
           if (object === undefined || !this.#isWanted(object)) continue;
           if (this.#merger.isQuarantined(object.name, object.etag)) continue;
           // A full snapshot may cover what follows: fetching ahead of it could fetch for nothing.
-          readAhead.push({ object, result: this.#fetchListed(object, signal) });
+          readAhead.push({ at: next - 1, result: this.#fetchListed(object, signal) });
           if (object.kind === 'snapshot') break;
         }
         const head = readAhead.shift();
-        reportOwn(head?.object);
+        reportOwn(head?.at ?? queue.length);
         if (head === undefined) return complete;
         if (!(await this.#mergeFetched(await head.result, signal))) complete = false;
       }

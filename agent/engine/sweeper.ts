@@ -14,12 +14,15 @@ export type SweeperParts = {
   readonly observer: SweeperObserver;
   /** True while tombstones may be dropped: after a complete pass, with nothing unread, not before a rejoin. */
   readonly maySweep: () => boolean;
+  /** The time of the oldest object that anybody may still read; undefined: there is none. */
+  readonly oldestReadNs: () => bigint | undefined;
   readonly onDetection: (detection: Detection) => void;
 };
 
 /**
  * Drops tombstones older than the retention from the local LMDB, in short transactions with pauses between them.
- * Only those that are in stored objects or came from them: an unsent deletion dropped here would be lost.
+ * Only those that are in stored objects or came from them: an unsent deletion dropped here would be lost. And only those
+ * that are older than whatever anybody may still read, see {@link oldestReadNs}.
  */
 export class Sweeper {
   readonly #deps: EngineDeps;
@@ -54,7 +57,10 @@ export class Sweeper {
     const { settings, observer, maySweep, onDetection } = this.#parts;
     const startedNs = clock.nowNs();
     const halfNs = BigInt(Math.round(settings.retentionMs)) * 500_000n;
-    const cutoffNs = startedNs - 2n * halfNs;
+    // A host in step stores its last content without the deletion half the retention after it at most.
+    const oldestNs = (this.#parts.oldestReadNs() ?? startedNs) - halfNs;
+    const agedNs = startedNs - 2n * halfNs;
+    const cutoffNs = oldestNs < agedNs ? oldestNs : agedNs;
     const sum = { entries: 0, tombstones: 0, removed: 0, transactions: 0 };
     let from: SweepPosition | undefined;
     do {

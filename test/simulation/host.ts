@@ -121,7 +121,8 @@ export function differences(a: Content, b: Content): string[] {
   return [...keys].filter((key) => !equal(a.get(key), b.get(key))).toSorted();
 }
 
-function splitKey(key: string): [dbi: string, name: string] {
+/** DBI and key of a `DBI/key`. */
+export function splitKey(key: string): [dbi: string, name: string] {
   const at = key.indexOf('/');
   return [key.slice(0, at), key.slice(at + 1)];
 }

@@ -39,14 +39,73 @@ export function show(register: Register | undefined): string {
 /** One object as it was stored for the first time. */
 export type StoredObject = { readonly object: ObjectName; readonly content: Content };
 
-/** What the checks remember: every object that was ever stored, and the winner of all of them. */
+/** The shortest retention of anybody who drops tombstones, and how far clocks are apart at most. */
+export type Dropping = { readonly retentionNs: bigint; readonly skewNs: bigint };
+
+/** What the checks remember of a database: every object that was ever stored, and the winner of all of them. */
 export class Ledger {
   readonly objects = new Map<string, StoredObject>();
   readonly winners: Content = new Map();
+  readonly #newestTombstones = new Map<string, bigint>();
+  /**
+   * Keys whose deletion came into the bucket later than it may: hosts that were long in step may have dropped the
+   * tombstone of another one by then. Nothing is promised of them.
+   */
+  readonly late = new Set<string>();
+  readonly #dropping: Dropping | undefined;
+  readonly #nowNs: () => bigint;
+
+  constructor(options: { dropping?: Dropping | undefined; nowNs: () => bigint } = NEVER_DROPPED) {
+    this.#dropping = options.dropping;
+    this.#nowNs = options.nowNs;
+  }
 
   note(object: ObjectName, content: Content): void {
     if (this.objects.has(object.name)) return;
     this.objects.set(object.name, { object, content });
-    for (const [key, register] of content) mergeInto(this.winners, key, register);
+    for (const [key, register] of content) {
+      mergeInto(this.winners, key, register);
+      if (register.deleted) this.#noteTombstone(key, register.timestampNs);
+    }
+  }
+
+  /** Everything in the bucket is gone. */
+  forget(): void {
+    this.objects.clear();
+    this.winners.clear();
+  }
+
+  /** Lacking this is a violation. An old tombstone may be missing; what it deleted must not be there. */
+  isLost(content: ReadonlyMap<string, Register>, key: string, wanted: Register): boolean {
+    if (this.late.has(key) || !lacks(content, key, wanted)) return false;
+    const have = content.get(key);
+    return this.mayBeDropped(wanted) ? have !== undefined && !have.deleted : true;
+  }
+
+  mayBeDropped({ deleted, timestampNs }: Register): boolean {
+    return deleted && this.#isOld(timestampNs);
+  }
+
+  /** A newer deletion of this key may have been dropped already, and this entry with it. */
+  mayBeSwept(key: string, { timestampNs }: Register): boolean {
+    const deletedNs = this.#newestTombstones.get(key);
+    return deletedNs !== undefined && deletedNs >= timestampNs && this.#isOld(deletedNs);
+  }
+
+  #isOld(timestampNs: bigint): boolean {
+    if (this.#dropping === undefined) return false;
+    const { retentionNs, skewNs } = this.#dropping;
+    return timestampNs < this.#nowNs() - retentionNs + skewNs;
+  }
+
+  #noteTombstone(key: string, timestampNs: bigint): void {
+    const known = this.#newestTombstones.get(key) ?? 0n;
+    if (timestampNs > known) this.#newestTombstones.set(key, timestampNs);
+    const dropping = this.#dropping;
+    if (dropping !== undefined && this.#nowNs() - timestampNs > dropping.retentionNs / 8n) {
+      this.late.add(key);
+    }
   }
 }
+
+const NEVER_DROPPED = { nowNs: () => 0n };

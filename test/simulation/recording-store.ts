@@ -1,7 +1,7 @@
 import { COMPACTED_INSTANCE, parseObjectName } from '../../protocol/object-name.ts';
 import { MemoryObjectStore } from '../../protocol/storage/memory.ts';
 import { bytesBody, collectBody } from '../../protocol/storage/bodies.ts';
-import type { ObjectBody } from '../../protocol/storage/object-store.ts';
+import type { GetOptions, ObjectBody, ObjectStore } from '../../protocol/storage/object-store.ts';
 import { readEncodedSink } from '../support/lmdb.ts';
 import type { Content, Ledger } from './ledger.ts';
 
@@ -9,13 +9,33 @@ const NEVER = new AbortController().signal;
 
 /** The bucket of the simulation: in memory, and every object that agents store in it is written into the ledger. */
 export class RecordingStore extends MemoryObjectStore {
-  readonly #ledger: Ledger;
+  readonly #ledger: (database: string) => Ledger;
+  /** Called when an object that did not exist is there. */
+  onStored: (name: string) => void = () => undefined;
   /** The right bytes of objects that are damaged at the moment. */
   readonly #undamaged = new Map<string, Uint8Array>();
 
-  constructor(ledger: Ledger, nowMs: () => number) {
+  constructor(ledger: Ledger | ((database: string) => Ledger), nowMs: () => number) {
     super({ nowMs });
-    this.#ledger = ledger;
+    this.#ledger = typeof ledger === 'function' ? ledger : () => ledger;
+  }
+
+  /** The same bucket as if nothing in it were damaged. */
+  get undamaged(): ObjectStore {
+    const get = async (name: string, options: GetOptions) => {
+      const got = await this.get(name, options);
+      const bytes = this.#undamaged.get(name);
+      return got === undefined || bytes === undefined
+        ? got
+        : { ...got, body: bytesBody(bytes).open() };
+    };
+    return new Proxy<ObjectStore>(this, {
+      get: (store, property) => {
+        const value: unknown = Reflect.get(store, property);
+        if (property === 'get') return get;
+        return typeof value === 'function' ? value.bind(store) : value;
+      },
+    });
   }
 
   get damagedNames(): string[] {
@@ -34,8 +54,9 @@ export class RecordingStore extends MemoryObjectStore {
     const content = isAgents ? await decode(bytes) : undefined;
     const outcome = await super.create(name, bytesBody(bytes), signal);
     if (outcome === 'stored' && object !== undefined && content !== undefined) {
-      this.#ledger.note(object, content);
+      this.#ledger(object.database).note(object, content);
     }
+    if (outcome === 'stored') this.onStored(name);
     return outcome;
   }
 

@@ -4,6 +4,7 @@ const BEGIN_NS = 1_767_225_600_000_000_000n;
 
 /** The time of the simulated world. It moves on a little with every look, and by whole steps when told to. */
 export class WorldClock {
+  readonly beginNs = BEGIN_NS;
   #nowNs = BEGIN_NS;
 
   nowNs(): bigint {
@@ -11,8 +12,18 @@ export class WorldClock {
     return this.#nowNs;
   }
 
+  /** The same without moving it. */
+  peekNs(): bigint {
+    return this.#nowNs;
+  }
+
   advanceMs(ms: number): void {
     this.#nowNs += BigInt(Math.round(ms * 1e6));
+  }
+
+  /** Never back. */
+  advanceTo(ns: bigint): void {
+    if (ns > this.#nowNs) this.#nowNs = ns;
   }
 }
 
@@ -26,6 +37,6 @@ export class HostClock implements Clock {
   }
 
   nowNs(): bigint {
-    return this.#world.nowNs() + BigInt(this.skewMs) * 1_000_000n;
+    return this.#world.nowNs() + BigInt(Math.round(this.skewMs * 1e6));
   }
 }

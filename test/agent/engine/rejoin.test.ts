@@ -13,6 +13,7 @@ import {
   RETENTION_MS,
   storedBy,
   sweeping,
+  type World,
 } from '../../support/rejoin-world.ts';
 
 const folder = scratchFolder();
@@ -253,6 +254,13 @@ test('a running host whose last pass is too long ago neither uploads nor cleans 
   await close(world);
 });
 
+/** Everything in the bucket goes into a base of now; no tombstone is dropped. */
+async function compactAll({ clock, store }: World): Promise<void> {
+  const compactor = new TestCompactor(store);
+  compactor.nowNs = clock.nowNs();
+  await compactor.run();
+}
+
 test('the sweeper of a running engine drops old tombstones, uploaded and merged ones', async () => {
   const world = await inStep(folder);
   const { b, clock } = world;
@@ -262,6 +270,13 @@ test('the sweeper of a running engine drops old tombstones, uploaded and merged 
   await liveOn(world, b);
   await b.stop();
   const events: string[] = [];
+  // The bucket still has what was deleted, and a fresh host reads it: the tombstone must stay.
+  await b.start({}, { sweeping: sweeping(events, { sweeps: true }) });
+  await b.eventually(() => events.length > 0);
+  expect(events[0]).toBe('swept 0');
+  await b.stop();
+  await compactAll(world);
+  events.length = 0;
   await b.start({}, { sweeping: sweeping(events, { sweeps: true }) });
   await b.eventually(() => events.length > 0);
   expect(events[0]).toBe('swept 1');
@@ -278,6 +293,7 @@ test('a damaged object keeps tombstones from being dropped: it may hold somethin
   await b.eventually(async () => (await storedBy(world, 'b')).length > 0);
   await liveOn(world, b);
   await b.stop();
+  await compactAll(world);
   const bad = formatObjectName({
     database: 'main',
     instance: 'c',

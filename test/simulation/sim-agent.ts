@@ -1,0 +1,279 @@
+import { DatabaseEngine } from '../../agent/engine/database-engine.ts';
+import type { SyncObserver } from '../../agent/engine/observer.ts';
+import { Semaphore } from '../../agent/engine/semaphore.ts';
+import type { SweeperObserver } from '../../agent/engine/sweeper-types.ts';
+import type { EngineDeps, EngineSettings } from '../../agent/engine/types.ts';
+import { DirectLocalDatabase } from '../../agent/lmdb/direct-database.ts';
+import type { DatabaseOptions, LocalDatabase } from '../../agent/lmdb/local-database.ts';
+import type { LogFields, Logger } from '../../agent/log.ts';
+import { SyncError } from '../../protocol/errors.ts';
+import type { ObjectStore } from '../../protocol/storage/object-store.ts';
+import type { Clock } from '../../protocol/time.ts';
+import { clearCrashPoint, crashAfterCommits } from './crash-point.ts';
+import type { SeededRandom } from './random.ts';
+import { never, type Owner, type Scheduler } from './scheduler.ts';
+
+/** One database of an agent. */
+export type AgentDatabase = {
+  readonly settings: EngineSettings;
+  readonly options: DatabaseOptions;
+};
+
+export type AgentOptions = {
+  readonly databases: readonly AgentDatabase[];
+  readonly scheduler: Scheduler;
+  readonly store: ObjectStore;
+  readonly clock: Clock;
+  readonly random: SeededRandom;
+  /** Usual time of a call to an LMDB. */
+  readonly databaseMs: number;
+  /** Whether the next call to an LMDB fails, as with a full map, before it has done anything. */
+  readonly databaseFails: () => boolean;
+  readonly onLog: (text: string) => void;
+  readonly cleaning: EngineDeps['cleaning'];
+  readonly sweeping: NonNullable<EngineDeps['sweeping']>['settings'] | undefined;
+  /** Told of everything that matters to measurements and checks. */
+  readonly observer?: Partial<SyncObserver> | undefined;
+  readonly onRejoined?: (() => void) | undefined;
+};
+
+/** One engine of a running agent. */
+export type RunningEngine = {
+  readonly name: string;
+  readonly engine: DatabaseEngine;
+  readonly path: string;
+  readonly database: DirectLocalDatabase;
+  isStarted: boolean;
+  /** Objects that this run left alone because their bytes were bad. */
+  readonly quarantined: Set<string>;
+};
+
+/**
+ * One start of an agent on a host, for all its databases: the real engines on real LMDBs in virtual time. It ends by
+ * {@link stop}, or by {@link crash}: then nothing that it has asked for is ever answered, as if its process were gone.
+ */
+export class SimAgent implements Owner {
+  isGone = false;
+  /** It will crash in the middle of a call. */
+  isDoomed = false;
+  readonly engines: RunningEngine[] = [];
+  readonly #options: AgentOptions;
+  readonly #stopping = new AbortController();
+  readonly #running: Promise<void>[] = [];
+  #failure: unknown;
+  #finished = 0;
+
+  constructor(options: AgentOptions & { readonly makeStore: (owner: Owner) => ObjectStore }) {
+    this.#options = options;
+    const store = options.makeStore(this);
+    const memory = new Semaphore(4);
+    for (const database of options.databases) this.#start(database, { store, memory });
+  }
+
+  get hasFinished(): boolean {
+    return this.#finished === this.engines.length;
+  }
+
+  /** Throws what an engine ended with, if one ended by an error. */
+  requireNoFailure(): void {
+    if (this.#failure !== undefined) throw this.#failure as Error;
+  }
+
+  find(name: string): RunningEngine | undefined {
+    return this.engines.find((engine) => engine.name === name);
+  }
+
+  /** All its databases have finished their first pass. */
+  get isStarted(): boolean {
+    return this.engines.every(({ isStarted }) => isStarted);
+  }
+
+  /** Looks for local changes now, as the engine does; false where it could not: not open yet, or failed. */
+  async detect(name: string): Promise<boolean> {
+    const found = this.find(name);
+    if (found === undefined || this.isGone) return false;
+    return this.#options.scheduler.working(() =>
+      found.database.detect().then(
+        () => !this.isGone,
+        () => false,
+      ),
+    );
+  }
+
+  /** Resolves when everything has come to its end; time must go on meanwhile. */
+  async stop(): Promise<void> {
+    this.#stopping.abort(new Error('stopped'));
+    await this.ended();
+  }
+
+  async ended(): Promise<void> {
+    await Promise.all(this.#running);
+  }
+
+  /** Crashes in the middle of a call, behind the commit of that number. */
+  crashAfter(name: string, commits: number, onCrash: () => void): void {
+    const path = this.find(name)?.path;
+    if (path === undefined) return;
+    this.isDoomed = true;
+    crashAfterCommits(path, commits, () => {
+      this.isGone = true;
+      onCrash();
+    });
+  }
+
+  async crash(): Promise<void> {
+    this.isGone = true;
+    const { scheduler } = this.#options;
+    await scheduler.working(async () => {
+      for (const { database, path } of this.engines) {
+        await database.close().catch(() => undefined);
+        clearCrashPoint(path);
+      }
+    });
+  }
+
+  #start(
+    { settings, options }: AgentDatabase,
+    shared: { store: ObjectStore; memory: Semaphore },
+  ): void {
+    const { clock, random, scheduler, cleaning, sweeping, onLog } = this.#options;
+    // One that was meant for an earlier process, which ended otherwise.
+    clearCrashPoint(options.path);
+    const database = new DirectLocalDatabase(options, clock);
+    const started: RunningEngine = {
+      name: settings.database,
+      path: options.path,
+      database,
+      isStarted: false,
+      quarantined: new Set(),
+      engine: new DatabaseEngine(
+        {
+          settings,
+          db: this.#gated(database),
+          store: shared.store,
+          clock,
+          sleep: (ms, signal) => scheduler.sleep(ms, this, signal),
+          randomBytes: random.bytes,
+          random: random.next,
+          log: logger(onLog),
+          observer: this.#observer(() => started),
+          cleaning,
+          sweeping: sweeping && { settings: sweeping, observer: this.#sweeperObserver() },
+          rejoinObserver: this.#sweeperObserver(),
+        },
+        { memory: shared.memory },
+      ),
+    };
+    this.engines.push(started);
+    const running = started.engine.run(this.#stopping.signal).then(
+      () => {
+        this.#finished += 1;
+      },
+      (error: unknown) => {
+        this.#finished += 1;
+        if (!this.isGone) this.#failure ??= error;
+      },
+    );
+    this.#running.push(running);
+  }
+
+  /** Calls are carried out in the order in which they were asked, and take some time; some fail. */
+  #gated(database: DirectLocalDatabase): LocalDatabase {
+    const { scheduler, databaseMs, databaseFails, random } = this.#options;
+    let turn: Promise<unknown> = Promise.resolve();
+    const halfMs = () => databaseMs * random.next();
+    const call = async (property: string, work: () => Promise<unknown>) => {
+      await scheduler.sleep(halfMs(), this);
+      if (MAY_FAIL.has(property) && databaseFails()) {
+        const what = `the map is full (injected fault: ${property})`;
+        throw new SyncError('MAP_FULL', what, { retryable: true });
+      }
+      const result = await scheduler.working(work);
+      await scheduler.sleep(halfMs(), this);
+      return result;
+    };
+    return new Proxy<LocalDatabase>(database, {
+      get: (inner, property) => {
+        const value: unknown = Reflect.get(inner, property);
+        if (typeof value !== 'function' || typeof property !== 'string') return value;
+        return (...args: unknown[]) => {
+          if (this.isGone) return never();
+          const work = () => Reflect.apply(value as () => Promise<unknown>, inner, args);
+          const answer = turn.then(() => call(property, work));
+          // Encoding a full snapshot takes long, and other calls go on meanwhile.
+          if (property !== 'encodeSnapshot') turn = answer.catch(() => undefined);
+          return answer.then(
+            (result) => (this.isGone ? never() : result),
+            (error: unknown) => {
+              if (this.isGone) return never();
+              throw error;
+            },
+          );
+        };
+      },
+    });
+  }
+
+  #observer(started: () => RunningEngine): SyncObserver {
+    return {
+      ...SILENT,
+      ...this.#options.observer,
+      started: () => {
+        started().isStarted = true;
+      },
+      quarantined: (object) => started().quarantined.add(object.name),
+      released: (name) => started().quarantined.delete(name),
+    };
+  }
+
+  #sweeperObserver(): SweeperObserver {
+    const { onLog, onRejoined } = this.#options;
+    return {
+      swept: ({ removed }) => {
+        if (removed > 0) onLog(`note swept ${removed}`);
+      },
+      rejoinBegan: () => onLog('note rejoin began'),
+      rejoined: ({ dropped, stamped }) => {
+        onLog(`note rejoined: ${dropped} dropped, ${stamped} stamped`);
+        onRejoined?.();
+      },
+      rejoinPostponed: (reason) => onLog(`note rejoin postponed: ${reason}`),
+    };
+  }
+}
+
+const MAY_FAIL = new Set(['detect', 'encodeDelta', 'encodeSnapshot', 'merge', 'persist', 'sweep']);
+
+function noop(): void {}
+
+const SILENT: SyncObserver = {
+  detected: noop,
+  generated: noop,
+  stored: noop,
+  storeFailed: noop,
+  listed: noop,
+  listFailed: noop,
+  loaded: noop,
+  loadFailed: noop,
+  merged: noop,
+  databaseFailed: noop,
+  databaseWorked: noop,
+  quarantined: noop,
+  released: noop,
+  started: noop,
+  twinSeen: noop,
+};
+
+function logger(onLog: (text: string) => void): Logger {
+  const write = (level: string) => (fields: LogFields, text: string) => {
+    onLog(`${level} ${text} ${Object.values(fields).map(String).join(' ')}`);
+  };
+  const log: Logger = {
+    debug: noop,
+    info: write('info'),
+    warn: write('warn'),
+    error: write('error'),
+    child: () => log,
+  };
+  return log;
+}
