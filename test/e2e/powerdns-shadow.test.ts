@@ -1,0 +1,90 @@
+import makeBundle from '../support/bundle-setup.cjs';
+import { findMiniStack, startMiniStack, type MiniStack } from '../support/ministack.ts';
+import { Cluster, type ClusterHost } from '../support/powerdns/cluster.ts';
+import { operateByApi, operateByTool } from '../support/powerdns/operator.ts';
+import { describeWithPowerDns, findPowerDns } from '../support/powerdns/roots.ts';
+import { checkZone, type ExpectedZone } from '../support/powerdns/zone-check.ts';
+
+jest.setTimeout(180_000);
+
+const powerDns = findPowerDns('bookworm');
+const program = findMiniStack();
+const ZONES = 8;
+
+describeWithPowerDns(
+  'PowerDNS 4.7, shadow mode, one writer, three hosts',
+  [powerDns.missing, program === undefined ? 'no emulator of AWS' : undefined],
+  () => {
+    let server: MiniStack;
+    let cluster: Cluster;
+
+    beforeAll(async () => {
+      makeBundle();
+      server = await startMiniStack(program as string);
+    });
+    afterAll(() => server?.stop());
+    beforeEach(async () => {
+      cluster = await Cluster.open({
+        root: powerDns.path as string,
+        server,
+        // Without caches: what is answered is what is in the LMDB.
+        powerDns: {
+          'lmdb-random-ids': 'yes',
+          'zone-cache-refresh-interval': 0,
+          'zone-metadata-cache-ttl': 0,
+          'dnssec-key-cache-ttl': 0,
+          'cache-ttl': 0,
+          'query-cache-ttl': 0,
+          'negquery-cache-ttl': 0,
+        },
+        databases: {
+          main: 'schema_tracks_changes: false\n    dupsort_hack: true',
+          shard: 'schema_tracks_changes: false',
+        },
+        headers: 'shadow',
+      });
+      await Promise.all(['a', 'b', 'c'].map((name) => cluster.add(name)));
+    });
+    afterEach(() => cluster?.close());
+
+    async function operate({ powerDns }: ClusterHost, round: string): Promise<ExpectedZone[]> {
+      const zones = await Promise.all([
+        operateByTool(powerDns, { prefix: `tool-${round}-`, count: ZONES }),
+        operateByApi(powerDns, { prefix: `api-${round}-`, count: ZONES }),
+      ]);
+      return zones.flat();
+    }
+
+    async function checkEverywhere(zones: readonly ExpectedZone[]): Promise<void> {
+      for (const host of cluster.hosts) {
+        for (const zone of zones) {
+          await checkZone(host.powerDns, zone).catch((cause: unknown) => {
+            throw new Error(`${host.name}: ${String(cause)}`, { cause });
+          });
+        }
+      }
+    }
+
+    test('what the writer makes, signs, re-keys and deletes is the same everywhere, also on a host that was cut off and one that was wiped', async () => {
+      const [writer, cutOff, wiped] = cluster.hosts as [ClusterHost, ClusterHost, ClusterHost];
+      const first = await operate(writer, 'one');
+      await cluster.converged();
+      await checkEverywhere(first);
+
+      cutOff.line.cut();
+      const writing = operate(writer, 'two');
+      await cluster.kill(wiped);
+      await cluster.wipe(wiped);
+      await Promise.all([wiped.powerDns.restart(), cluster.startAgent(wiped)]);
+      await wiped.agent.ready();
+      const second = await writing;
+      cutOff.line.heal();
+      await cluster.converged();
+      await checkEverywhere([...first, ...second]);
+      const times = writer.powerDns.commandTimes.map(({ ms }) => ms).toSorted((x, y) => x - y);
+      process.stdout.write(
+        `PowerDNS 4.7, shadow mode: ${times.length} runs of pdnsutil, median ${times[times.length >> 1]?.toFixed(0)} ms, longest ${times.at(-1)?.toFixed(0)} ms\n`,
+      );
+    });
+  },
+);
