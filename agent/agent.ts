@@ -1,23 +1,24 @@
 import { randomBytes } from 'node:crypto';
-import { hostname, tmpdir } from 'node:os';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { errorText, isAbortError } from '../protocol/errors.ts';
 import { newRun } from '../protocol/object-name.ts';
 import type { ObjectStore } from '../protocol/storage/object-store.ts';
+import { AfterMergeHooks } from './after-merge/hooks.ts';
+import { monitorWith } from './after-merge/merge-watch.ts';
 import { AgentStatus } from './agent-status.ts';
 import { sleep } from './backoff.ts';
 import { cleaningDeps } from './cleaner-monitor.ts';
 import type { Config, DatabaseConfig } from './config.ts';
-import { DatabaseMonitor } from './database-monitor.ts';
+import type { DatabaseMonitor } from './database-monitor.ts';
 import { DatabaseEngine } from './engine/database-engine.ts';
 import { Semaphore } from './engine/semaphore.ts';
-import type { EngineSettings } from './engine/types.ts';
-import { Healthz } from './healthz.ts';
+import { Healthz, type HealthChecks } from './healthz.ts';
 import { ChangeDetector } from './lmdb/change-detector.ts';
-import type { DatabaseOptions } from './lmdb/local-database.ts';
 import { WorkerLocalDatabase } from './lmdb/worker-client.ts';
 import { logStatistics } from './lmdb-statistics.ts';
 import { createLogger, type Logger } from './log.ts';
+import { databaseOptions, engineSettings } from './member-settings.ts';
 import { Metrics } from './metrics.ts';
 import { NoticeHealth } from './notice-health.ts';
 import { openNotices } from './notice-source.ts';
@@ -40,14 +41,8 @@ export type RunOptions = {
   readonly version: string;
 };
 
-/** A hundred thousand changed keys and more; beyond that a scan of the headers is no slower. */
-const PENDING_BYTES_MAX = 16 * 1024 * 1024;
 /** The status page and the metrics show an LMDB as it was at most this long before they were asked. */
 const STATS_MAX_AGE_MS = 1000;
-/** Vector and marker lag behind the uploads at most this long (the design allows a minute). */
-const PERSIST_INTERVAL_MS = 30_000;
-/** Objects of one database that are fetched ahead of merging. */
-const READ_AHEAD = 4;
 
 /**
  * Runs one engine per database, and the status server, until `signal` aborts or, with only-once, until all are done.
@@ -81,6 +76,7 @@ export async function runAgent(config: Config, options: RunOptions): Promise<voi
     },
   });
   const store = notices.announcing(opened);
+  const hooks = new AfterMergeHooks(config, { log, observer: metrics.hooks });
   try {
     if (options.waitForMarkerFile !== undefined) {
       await waitForMarker(store, { name: options.waitForMarkerFile, config, log, signal });
@@ -88,6 +84,7 @@ export async function runAgent(config: Config, options: RunOptions): Promise<voi
     const shared = {
       store,
       metrics,
+      hooks,
       log,
       run: newRun((size) => randomBytes(size)),
       memory: new Semaphore(config.memoryDownloadedSnapshots * databases.length),
@@ -101,9 +98,17 @@ export async function runAgent(config: Config, options: RunOptions): Promise<voi
     status.members = members;
     await using server = shared.onlyOnce
       ? undefined
-      : createServer(config, { status, members, metrics, store, log, noticeHealth });
+      : createServer(config, {
+          status,
+          members,
+          metrics,
+          store,
+          log,
+          unwell: [noticeHealth, hooks],
+        });
     await server?.listen();
     await runMembers({ members, source: notices.source, log, stop, signal });
+    await hooks.close();
   } finally {
     await store.close();
     notices.close();
@@ -117,15 +122,16 @@ function createServer(
   config: Config,
   parts: Omit<StatusServerDeps, 'address' | 'debug' | 'healthz' | 'now'> & {
     readonly members: readonly Member[];
-    readonly noticeHealth: NoticeHealth;
+    /** What can be unwell besides the databases. */
+    readonly unwell: readonly HealthChecks[];
   },
 ): StatusServer | undefined {
   const { address, debug } = config.http;
   if (address === '') return undefined;
-  const { members, noticeHealth, ...deps } = parts;
+  const { members, unwell, ...deps } = parts;
   const healthz = new Healthz({
     status: deps.status,
-    health: [noticeHealth, ...members.map(({ monitor }) => monitor.health)],
+    health: [...unwell, ...members.map(({ monitor }) => monitor.health)],
     hostname: hostname(),
     reportStartup: config.health.start.reportMetadata,
     now: Date.now,
@@ -136,6 +142,7 @@ function createServer(
 type Shared = {
   readonly store: ObjectStore;
   readonly metrics: Metrics;
+  readonly hooks: AfterMergeHooks;
   readonly log: Logger;
   readonly run: string;
   readonly memory: Semaphore;
@@ -161,15 +168,17 @@ class Member {
     this.name = name;
     this.#log = shared.log.child({ db: name });
     this.#statsIntervalMs = config.lmdbLogStatsIntervalMs;
-    this.monitor = new DatabaseMonitor({
+    const monitorDeps = {
       name,
       path: database.path,
       health: config.health,
       metrics: shared.metrics.syncer,
       log: this.#log,
       now: Date.now,
-    });
+    };
+    this.monitor = monitorWith(monitorDeps, shared.hooks);
     this.#db = new WorkerLocalDatabase(databaseOptions(config, parts), { onCrash: shared.onCrash });
+    shared.hooks.register(name, this.#db);
     const { limits } = shared.metrics;
     const watching = { name, metrics: shared.metrics.syncer, log: this.#log };
     this.engine = new DatabaseEngine(
@@ -308,70 +317,4 @@ async function waitForMarker(
     }
     await sleep(config.storagePollIntervalMs, signal).catch(() => undefined);
   }
-}
-
-function engineSettings(
-  config: Config,
-  { name, shared }: { name: string; shared: Shared },
-): EngineSettings {
-  const isLocal = config.storage.type === 'fs' || config.storage.type === 'memory';
-  return {
-    database: name,
-    instance: config.instance,
-    run: shared.run,
-    receiveOnly: shared.receiveOnly,
-    onlyOnce: shared.onlyOnce,
-    upstreamReaders: config.upstreamReaders,
-    upstreamSnapshotMinIntervalMs: config.upstreamSnapshotMinIntervalMs,
-    forceSnapshotIntervalMs: shared.receiveOnly ? 0 : config.storageForceSnapshotIntervalMs,
-    maxDeltas: config.fullSnapshotMaxDeltas,
-    maxDeltaFraction: config.fullSnapshotMaxDeltaFraction,
-    retryIntervalMs: config.storageRetryIntervalMs,
-    // Requests to a file system cost nothing.
-    uploadMinIntervalMs: isLocal ? 0 : config.uploadMinIntervalMs,
-    uploadBurst: config.uploadBurst,
-    persistIntervalMs: PERSIST_INTERVAL_MS,
-    shutdownTimeoutMs: config.shutdownTimeoutMs,
-    spoolMemoryBytes: config.memorySpoolBytes,
-    spoolFolder: config.spoolFolder || tmpdir(),
-    downloadConcurrency: READ_AHEAD,
-  };
-}
-
-function databaseOptions(
-  config: Config,
-  parts: { name: string; database: DatabaseConfig; shared: Shared },
-): DatabaseOptions {
-  const { name, database, shared } = parts;
-  const { noSubdir, create, dirMask, fileMask, mapSizeBytes, maxDbs } = database.options;
-  return {
-    name,
-    path: database.path,
-    noSubdir,
-    create,
-    dirMask,
-    fileMask,
-    mapSizeBytes,
-    maxDbs,
-    instance: config.instance,
-    hostname: hostname(),
-    run: shared.run,
-    schemaTracksChanges: database.schemaTracksChanges,
-    dupsortHack: database.dupsortHack,
-    createFlags: createFlags(database),
-    headerPadding: database.headerExtraPaddingBlock,
-    maxLockHoldMs: config.maxLockHoldMs,
-    maxClockSkewMs: config.maxClockSkewMs,
-    spoolFolder: config.spoolFolder || tmpdir(),
-    spoolMemoryBytes: config.memorySpoolBytes,
-    pendingBytesMax: PENDING_BYTES_MAX,
-  };
-}
-
-function createFlags({ dbiOptions }: DatabaseConfig): Record<string, number> {
-  const flags: Record<string, number> = {};
-  for (const [dbi, { overrideCreateFlags }] of dbiOptions) {
-    if (overrideCreateFlags !== undefined) flags[dbi] = overrideCreateFlags;
-  }
-  return flags;
 }

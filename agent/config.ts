@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { errorText, SyncError } from '../protocol/errors.ts';
 import { sanitizeInstance, type InstanceId } from '../protocol/object-name.ts';
+import { afterMergeProblems } from './config/after-merge-checks.ts';
 import { expandVariables } from './config/expand.ts';
 import type { Values } from './config/fields.ts';
 import { noticeProblems } from './config/notice-checks.ts';
@@ -146,6 +147,9 @@ function* crossChecks(values: FileValues, reader: YamlReader): Generator<Problem
         hint: 'Keep the one that fits the schema of the application.',
       };
     }
+  }
+  for (const { path, ...problem } of afterMergeProblems(values)) {
+    yield { line: reader.lineAt(path), ...problem };
   }
   for (const { key, ...problem } of noticeProblems(values.notices, values.storage.type)) {
     yield { line: reader.lineAt(['notices', key]), ...problem };

@@ -1,6 +1,7 @@
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry, Summary } from 'prom-client';
 import type { RequestReport } from '../protocol/storage/requests.ts';
 import { LimitMetrics } from './limit-metrics.ts';
+import { HookMetrics } from './after-merge/hook-metrics.ts';
 import { NoticeMetrics } from './notice-metrics.ts';
 import { createScrapedMetrics } from './scraped-metrics.ts';
 import type { SmapsReader } from './smaps.ts';
@@ -47,6 +48,7 @@ export class Metrics {
   readonly registry = new Registry();
   readonly syncer: SyncerMetrics;
   readonly notices: NoticeMetrics;
+  readonly hooks: HookMetrics;
   readonly limits: LimitMetrics;
   readonly #storage: StorageMetrics;
   readonly #scrapes: ScrapeMetrics;
@@ -56,6 +58,7 @@ export class Metrics {
   constructor(options: MetricsOptions) {
     this.syncer = createSyncerMetrics(this.registry);
     this.notices = new NoticeMetrics(this.registry);
+    this.hooks = new HookMetrics(this.registry);
     this.limits = new LimitMetrics(this.registry, () => performance.now());
     this.#scrapes = createScrapeMetrics(this.registry);
     this.#storage = createStorageMetrics(this.registry, options.storageType);

@@ -29,6 +29,8 @@ export type ErrorCode =
   | 'OBJECT_NAME_INVALID'
   /** The manifest or a notice cannot be parsed. */
   | 'MESSAGE_INVALID'
+  /** What is to run after merges failed: a command, or a request to PowerDNS. Sync goes on. */
+  | 'HOOK_FAILED'
   /** A command was used in a way it does not allow. Exit code 2. */
   | 'USAGE'
   /** `--timeout` passed. Exit code 75. */

@@ -36,6 +36,10 @@ function formatField(field: AnyField, value: unknown, at: At): string[] {
       return value === undefined ? [] : [`${head} ${formatLeaf(field as Leaf<unknown>, value)}`];
     case 'section':
       return [head, ...formatFields(field.fields as Fields, value, inner)];
+    case 'list': {
+      const items = value as readonly string[];
+      return [`${head} [${items.map((item) => JSON.stringify(item)).join(', ')}]`];
+    }
     case 'deferred':
       return formatStorageOptions(head, inner);
     case 'map': {

@@ -54,12 +54,20 @@ export type MapOf<F extends Fields> = {
   readonly fields: F;
 };
 
+/** A list of texts: a command and its arguments, names. */
+export type TextList = {
+  readonly node: 'list';
+  readonly key: string;
+  readonly help: string;
+  readonly ours: boolean;
+};
+
 /** A subtree that is kept for a later, stricter look (`storage.options`). */
 export type Deferred = { readonly node: 'deferred'; readonly key: string; readonly help: string };
 
 // `any` only here: a table row is read through its own type everywhere else.
 // oxlint-disable-next-line typescript/no-explicit-any
-export type AnyField = Leaf<any> | Section<any> | MapOf<any> | Deferred;
+export type AnyField = Leaf<any> | Section<any> | MapOf<any> | TextList | Deferred;
 export type Fields = { readonly [property: string]: AnyField };
 
 /** The typed value that a table of fields describes; all of it readonly. */
@@ -71,7 +79,9 @@ type ValueOf<N> =
       ? Values<F>
       : N extends MapOf<infer F>
         ? ReadonlyMap<string, Values<F>>
-        : unknown;
+        : N extends TextList
+          ? readonly string[]
+          : unknown;
 
 export type LeafOptions<T> = {
   readonly help: string;
@@ -93,6 +103,11 @@ export function mapOf<F extends Fields>(
   fields: F,
 ): MapOf<F> {
   return { node: 'map', key, ...names, fields };
+}
+
+/** A list of texts, empty unless given; a key that upstream does not have. */
+export function textList(key: string, options: { readonly help: string }): TextList {
+  return { node: 'list', key, help: options.help, ours: true };
 }
 
 /** A subtree that is parsed later. */

@@ -85,6 +85,8 @@ function fieldRows(field: AnyField, path: string): string[] {
       return [leafRow(field as Leaf<unknown>, key)];
     case 'section':
       return rows(field.fields as Fields, key);
+    case 'list':
+      return [`| \`${key}\`${field.ours ? ' **+**' : ''} | list | | ${field.help} |`];
     case 'deferred':
       return [`| \`${key}\` | map | | ${field.help} |`];
     case 'map':

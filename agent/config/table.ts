@@ -1,3 +1,4 @@
+import { AFTER_MERGE } from './after-merge-table.ts';
 import { deferred, mapOf, section } from './fields.ts';
 import {
   choice,
@@ -370,6 +371,7 @@ export const CONFIG_FIELDS = {
     }),
   }),
   notices,
+  afterMerge: AFTER_MERGE,
   http: section('http', 'The status server.', {
     address: listenAddress('address', {
       default: '',

@@ -3,6 +3,7 @@ import {
   isMap,
   isNode,
   isScalar,
+  isSeq,
   LineCounter,
   parseDocument,
   type Document,
@@ -105,6 +106,8 @@ export class YamlReader {
         return this.#leaf(field, node, { path, line });
       case 'section':
         return this.read(field.fields as Fields, node, { path, line, everything: at.everything });
+      case 'list':
+        return this.#list(node, { path, line });
       case 'deferred':
         return isNull(node) ? undefined : node;
       case 'map':
@@ -129,6 +132,20 @@ export class YamlReader {
       items.set(name, value);
     }
     return items;
+  }
+
+  #list(node: unknown, at: { readonly path: string; readonly line: number }): readonly string[] {
+    if (isNull(node)) return [];
+    const items = isSeq(node) ? node.items.map((item) => this.#resolve(item)) : [];
+    if (!isSeq(node) || !items.every((item) => isScalar(item) && !isNull(item))) {
+      this.problems.push({
+        line: at.line,
+        message: `\`${at.path}\` must be a list of texts`,
+        hint: 'Write it as in [first, second].',
+      });
+      return [];
+    }
+    return items.map((item) => (isScalar(item) ? (item.source ?? String(item.value)) : ''));
   }
 
   #leaf(

@@ -14,6 +14,7 @@ import type {
   EncodedObject,
   EncodeOptions,
   EncodeResult,
+  EntryKey,
   FinishRejoinOptions,
   LocalDatabase,
   MergeRequest,
@@ -27,8 +28,9 @@ import type {
 import { finishRejoin, sweepSlice, type RejoinStart } from './housekeeping.ts';
 import { KeyHashes } from './key-hashes.ts';
 import { MergeCollector, type Write } from './merge-collector.ts';
-import { nothingMerged } from './merge-result.ts';
+import { mergeResult, nothingMerged } from './merge-result.ts';
 import { listDbis } from './page.ts';
+import { readValues } from './read-values.ts';
 import { Session } from './session.ts';
 import { WRITE_SET_BYTES } from './session-limits.ts';
 import { WriteSetApplier } from './write-set-applier.ts';
@@ -186,17 +188,7 @@ export class DirectLocalDatabase implements LocalDatabase {
         await this.#applyInSlices(session, { request, applier });
       }
       session.changes.raiseMaxTs(first.collector.maxTsNs);
-      return {
-        entries: first.collector.entries,
-        changed: applier.changed,
-        transactions: applier.transactions,
-        lockHeldMaxMs: applier.lockHeldMaxMs,
-        lockWaitMs: applier.lockWaitMs,
-        createdDbis: [...first.collector.missingDbis.keys()],
-        skippedDbis: [...first.collector.skippedDbis],
-        futureEntries: first.collector.futureEntries,
-        detection: session.takeDetection(),
-      };
+      return mergeResult(first.collector, applier, session.takeDetection());
     });
   }
 
@@ -252,6 +244,10 @@ export class DirectLocalDatabase implements LocalDatabase {
       this.#rejoin = undefined;
       return { ...result, detection: session.takeDetection() };
     });
+  }
+
+  values(entries: readonly EntryKey[]): Promise<(Uint8Array | undefined)[]> {
+    return this.#exclusive(async () => readValues(this.#require(), entries));
   }
 
   stats(): Promise<DatabaseStats> {

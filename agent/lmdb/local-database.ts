@@ -1,5 +1,6 @@
 import type { VersionVector } from '../../protocol/version-vector.ts';
 import type { Spool } from '../spool.ts';
+import type { TouchedKeys } from './touched-keys.ts';
 
 /** How one LMDB is opened and treated. Can be sent to another thread. */
 export type DatabaseOptions = {
@@ -29,6 +30,8 @@ export type DatabaseOptions = {
   readonly spoolMemoryBytes: number;
   /** Pending keys are remembered up to this many bytes; beyond it the next object is made by a scan. */
   readonly pendingBytesMax: number;
+  /** Merges report the keys that they wrote, up to this many; undefined: they do not. */
+  readonly touchedKeysMax?: number | undefined;
 };
 
 /** What the last look at the LMDB found. */
@@ -114,6 +117,8 @@ export type MergeResult = {
   /** Private DBIs (`_sync…`) that the object had and that were left out. */
   readonly skippedDbis: readonly string[];
   readonly futureEntries: number;
+  /** What was written, where the database was opened with `touchedKeysMax`. */
+  readonly touched?: TouchedKeys | undefined;
   /** With `vectorForgotten` nothing was merged: the request's vector is no longer true. */
   readonly detection: Detection;
 };
@@ -171,6 +176,9 @@ export type RejoinResult = {
   readonly detection: Detection;
 };
 
+/** Names one entry. */
+export type EntryKey = { readonly dbiName: string; readonly key: Uint8Array };
+
 export type DatabaseStats = {
   readonly pageSize: number;
   readonly mapSizeBytes: number;
@@ -223,6 +231,8 @@ export interface LocalDatabase {
   abandonRejoin(): Promise<void>;
   /** To be called when every object of the bucket was merged since {@link beginRejoin}. */
   finishRejoin(options: FinishRejoinOptions): Promise<RejoinResult>;
+  /** The stored bytes of entries, header and all, as of the newest state; undefined where there is none. Few at a time. */
+  values(entries: readonly EntryKey[]): Promise<(Uint8Array | undefined)[]>;
   /** Sizes and page counts, without the write lock. */
   stats(): Promise<DatabaseStats>;
   close(): Promise<void>;

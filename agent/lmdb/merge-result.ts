@@ -1,4 +1,6 @@
 import type { Detection, MergeResult } from './local-database.ts';
+import type { MergeCollector } from './merge-collector.ts';
+import type { WriteSetApplier } from './write-set-applier.ts';
 
 /** The result of a merge that was not begun. */
 export function nothingMerged(detection: Detection): MergeResult {
@@ -11,6 +13,26 @@ export function nothingMerged(detection: Detection): MergeResult {
     createdDbis: [],
     skippedDbis: [],
     futureEntries: 0,
+    detection,
+  };
+}
+
+/** What became of a merge: `checked` has seen all of the object, `applied` has written what differed. */
+export function mergeResult(
+  checked: MergeCollector,
+  applied: WriteSetApplier,
+  detection: Detection,
+): MergeResult {
+  return {
+    entries: checked.entries,
+    changed: applied.changed,
+    transactions: applied.transactions,
+    lockHeldMaxMs: applied.lockHeldMaxMs,
+    lockWaitMs: applied.lockWaitMs,
+    createdDbis: [...checked.missingDbis.keys()],
+    skippedDbis: [...checked.skippedDbis],
+    futureEntries: checked.futureEntries,
+    touched: applied.touched?.keys,
     detection,
   };
 }

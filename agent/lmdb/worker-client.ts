@@ -7,6 +7,7 @@ import type {
   Detection,
   EncodeOptions,
   EncodeResult,
+  EntryKey,
   FinishRejoinOptions,
   LocalDatabase,
   MergeRequest,
@@ -106,6 +107,10 @@ export class WorkerLocalDatabase implements LocalDatabase {
 
   finishRejoin(options: FinishRejoinOptions): Promise<RejoinResult> {
     return this.#call('finishRejoin', options);
+  }
+
+  values(entries: readonly EntryKey[]): Promise<(Uint8Array | undefined)[]> {
+    return this.#call('values', entries);
   }
 
   stats(): Promise<DatabaseStats> {

@@ -5,6 +5,7 @@ import type { SessionTxn } from './session-txn.ts';
 import type { MergedState, Session } from './session.ts';
 import { WRITES_PER_CLOCK_LOOK } from './session-limits.ts';
 import { replaces, StoredRegisters } from './stored-registers.ts';
+import { TouchedKeySet } from './touched-keys.ts';
 
 export type WriteSet = {
   readonly writes: readonly Write[];
@@ -26,12 +27,16 @@ export class WriteSetApplier {
   transactions = 0;
   lockHeldMaxMs = 0;
   lockWaitMs = 0;
+  /** undefined: nobody asks for it. */
+  readonly touched: TouchedKeySet | undefined;
   readonly #session: Session;
   /** How long a commit took, for each millisecond of writing before it. */
   #commitRatio = 1;
 
   constructor(session: Session) {
     this.#session = session;
+    const { touchedKeysMax } = session.options;
+    this.touched = touchedKeysMax === undefined ? undefined : new TouchedKeySet(touchedKeysMax);
   }
 
   apply(set: WriteSet): void {
@@ -107,6 +112,7 @@ export class WriteSetApplier {
       if (write === undefined) break;
       if (stillWins === undefined || stillWins(write)) {
         txn.put(write.dbiName, write.key, write.value);
+        this.touched?.add(write.dbiName, write.key);
         put += 1;
       }
       if ((at - from) % WRITES_PER_CLOCK_LOOK === WRITES_PER_CLOCK_LOOK - 1) {

@@ -1,4 +1,5 @@
 import { parseConfig, requireStorageOptions } from '../../agent/config.ts';
+import { formatEffectiveConfig } from '../../agent/config/effective.ts';
 import { expandVariables } from '../../agent/config/expand.ts';
 import { SyncError } from '../../protocol/errors.ts';
 
@@ -90,6 +91,7 @@ test("every default is upstream's, or ours as documented", () => {
     memorySpoolBytes: 16 * 1024 * 1024,
     spoolFolder: '',
     shutdownTimeoutMs: 10_000,
+    afterMerge: new Map(),
     notices: {
       type: 'auto',
       queueUrl: '',
@@ -349,4 +351,27 @@ describe('environment variables', () => {
     const { config } = parse('lmdbs: $DBS\n', { DBS: '{main: {path: /db}}' });
     expect([...config.lmdbs.keys()]).toEqual(['main']);
   });
+});
+
+test('a hook after merges is a command or a PowerDNS, for databases that there are', () => {
+  const hook = (text: string) => `${MINIMAL}after_merge: {pdns: {${text}}}\n`;
+  const { config } = parse(hook('command: [echo, "a b", 5], databases: [main]'));
+  expect(config.afterMerge.get('pdns')).toMatchObject({
+    command: ['echo', 'a b', '5'],
+    databases: ['main'],
+    minIntervalMs: 100,
+    timeoutMs: 10_000,
+  });
+  expect(formatEffectiveConfig(config)).toContain('command: ["echo", "a b", "5"]');
+  const flush = parse(hook('powerdns_url: "http://127.0.0.1:8081", powerdns_api_key: hidden'));
+  expect(formatEffectiveConfig(flush.config)).not.toContain('hidden');
+  expect(failure(hook('')).message).toContain('must have either `command` or `powerdns_url`');
+  expect(failure(hook('command: echo')).message).toContain('must be a list of texts');
+  expect(failure(hook('command: [echo], databases: [other]')).message).toContain('names "other"');
+  expect(failure(hook('powerdns_url: "http://x:1"')).message).toContain('must have both');
+  const withPassword = failure(hook('powerdns_url: "http://u:hidden@x", powerdns_api_key: hidden'));
+  expect(withPassword.message).toContain('is no URL');
+  expect(withPassword.message).not.toContain('hidden');
+  const badKey = failure(hook(String.raw`powerdns_url: "http://x", powerdns_api_key: "hid\nden"`));
+  expect(badKey.message).toContain('no HTTP header can hold');
 });
