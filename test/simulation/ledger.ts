@@ -66,6 +66,8 @@ export class Ledger {
     for (const [key, register] of content) {
       mergeInto(this.winners, key, register);
       if (register.deleted) this.#noteTombstone(key, register.timestampNs);
+      // The first contact of a host that kept no times: its own old entry may be under a tombstone dropped long ago.
+      else if (register.timestampNs <= 1n && this.#dropping !== undefined) this.late.add(key);
     }
   }
 
