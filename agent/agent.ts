@@ -11,6 +11,7 @@ import { sleep } from './backoff.ts';
 import { cleaningDeps } from './cleaner-monitor.ts';
 import type { Config, DatabaseConfig } from './config.ts';
 import type { DatabaseMonitor } from './database-monitor.ts';
+import { guardEnvironments, type EnvironmentGuard } from './environment-guard.ts';
 import { DatabaseEngine } from './engine/database-engine.ts';
 import { Semaphore } from './engine/semaphore.ts';
 import { Healthz, type HealthChecks } from './healthz.ts';
@@ -77,10 +78,12 @@ export async function runAgent(config: Config, options: RunOptions): Promise<voi
   });
   const store = notices.announcing(opened);
   const hooks = new AfterMergeHooks(config, { log, observer: metrics.hooks });
+  let guard: EnvironmentGuard | undefined;
   try {
     if (options.waitForMarkerFile !== undefined) {
       await waitForMarker(store, { name: options.waitForMarkerFile, config, log, signal });
     }
+    if (!signal.aborted) guard = await guardEnvironments(config, databases, log);
     const shared = {
       store,
       metrics,
@@ -104,12 +107,13 @@ export async function runAgent(config: Config, options: RunOptions): Promise<voi
           metrics,
           store,
           log,
-          unwell: [noticeHealth, hooks],
+          unwell: [noticeHealth, hooks, ...(guard === undefined ? [] : [guard])],
         });
     await server?.listen();
     await runMembers({ members, source: notices.source, log, stop, signal });
     await hooks.close();
   } finally {
+    guard?.close();
     await store.close();
     notices.close();
   }

@@ -1,6 +1,7 @@
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { errorText, SyncError } from '../protocol/errors.ts';
 import { formatGoDuration, parseGoDuration } from '../protocol/time.ts';
+import { addDatabaseCommands, type Run } from './cli-database-commands.ts';
 import { compact, type CompactFlags } from './commands/compact.ts';
 import {
   openContext,
@@ -9,36 +10,36 @@ import {
   type GlobalFlags,
 } from './commands/context.ts';
 import { printDocs } from './commands/docs.ts';
-import { dump, type DumpFlags } from './commands/dump.ts';
 import { snapshotsDump, type SnapshotsDumpFlags } from './commands/snapshots-dump.ts';
 import { snapshotsGet } from './commands/snapshots-get.ts';
 import { snapshotsList, type SnapshotsListFlags } from './commands/snapshots-list.ts';
 import { snapshotsPut, type SnapshotsPutFlags } from './commands/snapshots-put.ts';
 import { snapshotsRemove } from './commands/snapshots-remove.ts';
-import { stats, type StatsFlags } from './commands/stats.ts';
 import { runSync, type SyncFlags } from './commands/sync.ts';
 import { printVersion } from './commands/version.ts';
 import { nearest } from './config/suggest.ts';
+import { MAX_MINIMUM_PID } from './minimum-pid.ts';
 import { completionScript, SHELLS, type Shell } from './completion.ts';
 
 /** How long a command may take to end after `--timeout` has passed. */
 const TIMEOUT_GRACE_MS = 15_000;
 
-/** Runs one command with its configuration; given to the tree, so that the tree can be built without running. */
-type Run = (command: Command, work: (context: CommandContext) => Promise<void>) => Promise<void>;
-
 /**
- * Runs one command line (without node and script). Resolves when it is done.
+ * Runs one command line (without node and script). Resolves with the exit code when it is done.
  * Errors: USAGE for unknown commands and flags, TIMED_OUT, and those of the command.
  */
-export async function runCli(args: readonly string[], deps: CliDeps): Promise<void> {
-  const program = buildProgram(deps, (command, work) => runCommand(command, deps, work));
+export async function runCli(args: readonly string[], deps: CliDeps): Promise<number> {
+  let exitCode = 0;
+  const program = buildProgram(deps, async (command, work) => {
+    exitCode = await runCommand(command, deps, work);
+  });
   try {
     await program.parseAsync(args, { from: 'user' });
+    return exitCode;
   } catch (error) {
     if (error instanceof CommanderError) {
       if (error.exitCode === 0 || error.code === 'commander.help') {
-        return;
+        return 0;
       }
       throw usageError(error);
     }
@@ -50,15 +51,18 @@ async function runCommand(
   command: Command,
   deps: CliDeps,
   work: (context: CommandContext) => Promise<void>,
-): Promise<void> {
+): Promise<number> {
   const flags: GlobalFlags = command.optsWithGlobals();
+  if (deps.runWithHigherPid !== undefined && isBelow(deps.pid, flags.minimumPid)) {
+    return deps.runWithHigherPid(flags.minimumPid);
+  }
   const timeout = new AbortController();
   const signal = AbortSignal.any([deps.signal, timeout.signal]);
   const context = openContext(deps, flags, signal);
   const running = workAndDrain(context, work);
   if (flags.timeout <= 0) {
     await running;
-    return;
+    return 0;
   }
   const timedOut = new SyncError('TIMED_OUT', `not done after ${formatGoDuration(flags.timeout)}`, {
     hint: 'Give it more time with --timeout.',
@@ -80,6 +84,12 @@ async function runCommand(
   if (timeout.signal.aborted) {
     throw timedOut;
   }
+  return 0;
+}
+
+/** A low id may equal that of the application in its own container: LMDB's reader table would mix them up. */
+function isBelow(pid: number, minimumPid: number): boolean {
+  return pid < Math.min(minimumPid, MAX_MINIMUM_PID);
 }
 
 async function workAndDrain(
@@ -122,7 +132,7 @@ function addGlobalFlags(program: Command): void {
     .option('--log-timestamp <kind>', 'overrides `log.timestamp`', '')
     .option('--log-config', 'log the effective configuration, secrets masked', false)
     .addOption(
-      new Option('--minimum-pid <n>', 'refuse to run with a lower process id')
+      new Option('--minimum-pid <n>', 'run in a process with at least this id, up to 200')
         .argParser(parseCount)
         .default(0, ''),
     )
@@ -149,24 +159,6 @@ function addSyncCommands(program: Command, run: Run): void {
         run(command, (context) => runSync(context, { ...command.opts<SyncFlags>(), receiveOnly })),
       );
   }
-}
-
-function addDatabaseCommands(program: Command, run: Run): void {
-  program
-    .command('stats')
-    .description('Print LMDB statistics of all databases.')
-    .option('--json', 'one JSON object per database', false)
-    .action((flags: StatsFlags, command: Command) =>
-      run(command, (context) => stats(context, flags)),
-    );
-  program
-    .command('dump')
-    .description('Print all entries of the LMDBs.')
-    .option('-n, --name <db>', 'only this database', '')
-    .option('-H, --hide', 'hide private DBIs (`_sync*`)', false)
-    .action((flags: DumpFlags, command: Command) =>
-      run(command, (context) => dump(context, flags)),
-    );
 }
 
 function addCompactCommand(program: Command, run: Run): void {
@@ -221,6 +213,7 @@ function addSnapshotCommands(program: Command, run: Run): void {
     .option('-l, --local', 'a local file', false)
     .option('-d, --dbi <dbi>', 'only this DBI', '')
     .option('-f, --format <format>', 'debug or text (the same)', 'debug')
+    .option('--json', 'one JSON object per line: the head, each DBI, each entry', false)
     .action((name: string, flags: SnapshotsDumpFlags, command: Command) =>
       run(command, (context) => snapshotsDump(context, name, flags)),
     );

@@ -23,6 +23,17 @@ the hex dump follows in brackets if a byte is not printable, if there are at mos
 between 2022 and 30 days from now, as the value header of the native schema does; that time follows in parentheses. Both work in one pass:
 their memory does not grow with the data. \`dump\` shows one moment: a read transaction is open meanwhile.
 
+With \`--json\` a listing command prints one JSON object per line; bytes are in hexadecimal, 64-bit numbers and times in
+nanoseconds are text. In \`dump\` the value is whole, with its header; \`snapshots dump\` prints the head of the object, then each DBI
+with its entries.
+
+What takes longer than half a second shows a progress bar on standard error, if that is a terminal (\`dump\` and \`snapshots dump\`
+only where the output goes elsewhere): \`dump\`, \`snapshots dump\`, \`get\` and \`put\`, \`compact\`.
+
+\`drop-shadow\` and the \`experimental\` commands change an LMDB in one write transaction: all of it is done, or nothing. They
+refuse to run beside an agent of ours on the same file. After \`drop-shadow\` the next agent begins as on an LMDB that it has never
+seen: it fetches and sends everything again.
+
 The \`snapshots\` commands give up after 1 minute unless \`--timeout\` is given.
 
 This page is the output of \`lightningstream docs commands\`.

@@ -1,6 +1,7 @@
 import { setMaxListeners } from 'node:events';
 import { errorText, SyncError } from '../protocol/errors.ts';
 import { runCli } from './cli.ts';
+import { NO_PID_CHECK, runWithHigherPid } from './minimum-pid.ts';
 
 const EXIT_FAILED = 1;
 const EXIT_TIMED_OUT = 75;
@@ -26,19 +27,21 @@ async function main(): Promise<number> {
   }
   process.stdout.on('error', (error) => exit(isClosedPipe(error) ? 0 : EXIT_FAILED));
   try {
-    await runCli(process.argv.slice(2), {
+    return await runCli(process.argv.slice(2), {
       stdout: { write: writeOut },
       stderr: process.stderr,
+      terminal: process.stderr,
+      stdoutIsTerminal: process.stdout.isTTY,
       version: VERSION,
       signal: stop.signal,
       now: Date.now,
       pid: process.pid,
+      runWithHigherPid: process.env[NO_PID_CHECK] === '1' ? undefined : runWithHigherPid,
       runAgent: async (config, options) => {
         const { runAgent } = await import('./agent.ts');
         await runAgent(config, options);
       },
     });
-    return 0;
   } catch (error) {
     if (signalCode !== undefined && error === stop.signal.reason) {
       return signalCode;

@@ -40,6 +40,12 @@ async function main() {
       entryPoints: ['agent/lmdb/worker.ts'],
       outfile: 'dist/lmdb-worker.cjs',
     }),
+    build({
+      ...common,
+      define,
+      entryPoints: ['agent/lmdb/reader-check.ts'],
+      outfile: 'dist/lmdb-reader-check.cjs',
+    }),
   ]);
   await chmod(`${root}${command}`, 0o755);
 }

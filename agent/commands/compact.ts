@@ -10,6 +10,7 @@ import { formatGoDuration } from '../../protocol/time.ts';
 import type { Config, StorageConfig } from '../config.ts';
 import { openObjectStore } from '../object-store-factory.ts';
 import { formatBytes } from '../output-format.ts';
+import { Progress } from '../progress.ts';
 import type { CommandContext } from './context.ts';
 
 export type CompactFlags = {
@@ -89,10 +90,14 @@ async function compactOne(
 ): Promise<CompactionReport> {
   const { deps, config, signal } = context;
   const { store, database, deadlineMs, flags } = what;
+  using progress = new Progress(deps.terminal, {
+    label: `compacting ${database}, read`,
+    unit: 'bytes',
+  });
   const scratch = await ScratchFolder.open(config.spoolFolder || tmpdir());
   try {
     return await compactDatabase({
-      store,
+      store: countingReads(store, progress),
       database,
       scratch,
       policy: policyOf(config),
@@ -107,6 +112,22 @@ async function compactOne(
   } finally {
     await scratch.close();
   }
+}
+
+/** The store, with the bytes of every object that is read counted. */
+function countingReads(store: ObjectStore, progress: Progress): ObjectStore {
+  return new Proxy(store, {
+    get: (target, key) => {
+      if (key === 'get') {
+        return async (...args: Parameters<ObjectStore['get']>) => {
+          const found = await target.get(...args);
+          return found && { ...found, body: progress.count(found.body) };
+        };
+      }
+      const member: unknown = Reflect.get(target, key);
+      return typeof member === 'function' ? member.bind(target) : member;
+    },
+  });
 }
 
 /** What the agents' configuration says about cleaning holds for the compactor, too. */

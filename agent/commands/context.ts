@@ -6,17 +6,24 @@ import { formatEffectiveConfig } from '../config/effective.ts';
 import { createLogger, type Logger, type LogStream } from '../log.ts';
 import type { RunOptions } from '../agent.ts';
 import { openObjectStore } from '../object-store-factory.ts';
+import { Progress, type ProgressOptions, type ProgressTerminal } from '../progress.ts';
 
 /** What the commands need from outside; tests give their own. */
 export type CliDeps = {
   readonly stdout: TextSink;
   readonly stderr: LogStream;
+  /** Where progress bars go, if it is a terminal; undefined: nowhere. */
+  readonly terminal?: ProgressTerminal | undefined;
+  /** The output goes to the terminal, too, and would be mixed with a bar. */
+  readonly stdoutIsTerminal?: boolean | undefined;
   readonly version: string;
   /** Aborts when the process is asked to end. */
   readonly signal: AbortSignal;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly pid: number;
+  /** Runs the command line in a process with at least that id, and gives its exit code; undefined: this is it. */
+  readonly runWithHigherPid?: ((minimumPid: number) => Promise<number>) | undefined;
   readonly runAgent: (config: Config, options: RunOptions) => Promise<void>;
 };
 
@@ -106,6 +113,11 @@ export function openContext(
     log.info({}, `Effective configuration:\n${formatEffectiveConfig(config)}`);
   }
   return { deps, flags, config, log, signal, out: new BufferedOutput(deps.stdout) };
+}
+
+/** A bar for a command that prints what it reads: the output itself shows how far it is where it can be seen. */
+export function dumpProgress({ deps }: CommandContext, options: ProgressOptions): Progress {
+  return new Progress(deps.stdoutIsTerminal === true ? undefined : deps.terminal, options);
 }
 
 /** Opens the storage for one command, closes it afterwards, and limits the time of both. */

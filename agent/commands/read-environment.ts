@@ -23,12 +23,7 @@ export async function readEnvironment<T>(
   work: (pinned: PinnedEnvironment) => T | Promise<T>,
 ): Promise<T> {
   const { path, options } = database;
-  const dataPath = options.noSubdir ? path : join(path, 'data.mdb');
-  if (!existsSync(dataPath)) {
-    throw new SyncError('ENVIRONMENT_UNREADABLE', `there is no LMDB at ${dataPath}`, {
-      hint: 'Check `path`, and whether it needs `options.no_subdir`.',
-    });
-  }
+  requireDataFile(database);
   // Loaded here, so that commands without databases do not need the addon.
   const [{ Environment }, { listDbis }] = await Promise.all([
     import('../lmdb/environment.ts'),
@@ -47,6 +42,17 @@ export async function readEnvironment<T>(
   } finally {
     await environment.close();
   }
+}
+
+/** The data file of a database. Errors: ENVIRONMENT_UNREADABLE if it is missing. */
+export function requireDataFile({ path, options }: DatabaseConfig): string {
+  const dataPath = options.noSubdir ? path : join(path, 'data.mdb');
+  if (!existsSync(dataPath)) {
+    throw new SyncError('ENVIRONMENT_UNREADABLE', `there is no LMDB at ${dataPath}`, {
+      hint: 'Check `path`, and whether it needs `options.no_subdir`.',
+    });
+  }
+  return dataPath;
 }
 
 /**

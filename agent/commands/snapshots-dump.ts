@@ -1,4 +1,5 @@
 import { createReadStream } from 'node:fs';
+import { stat } from 'node:fs/promises';
 import { errorText, SyncError } from '../../protocol/errors.ts';
 import { readSnapshot, type SnapshotSink } from '../../protocol/snapshot-reader.ts';
 import {
@@ -11,13 +12,15 @@ import {
 import { encodeVectorJson } from '../../protocol/version-vector.ts';
 import { formatDbiFlags } from '../config/value-types.ts';
 import { formatAge, formatByteString, formatGoTime } from '../output-format.ts';
-import { withStorage, type BufferedOutput, type CommandContext } from './context.ts';
+import { dumpProgress, withStorage, type BufferedOutput, type CommandContext } from './context.ts';
+import { JsonDumpSink } from './snapshots-dump-json.ts';
 import { missingObject } from './snapshots-get.ts';
 
 export type SnapshotsDumpFlags = {
   readonly local: boolean;
   readonly dbi: string;
   readonly format: string;
+  readonly json: boolean;
 };
 
 const PIECE_BYTES = 4096;
@@ -34,7 +37,9 @@ export async function snapshotsDump(
     });
   }
   const nowNs = BigInt(Math.round(context.deps.now())) * 1_000_000n;
-  const sink = new DumpSink(context.out, { nowNs, dbi: flags.dbi });
+  const sink = flags.json
+    ? new JsonDumpSink(context.out, flags.dbi)
+    : new DumpSink(context.out, { nowNs, dbi: flags.dbi });
   if (flags.local) {
     await dumpFile(context, name, sink);
     return;
@@ -44,15 +49,18 @@ export async function snapshotsDump(
     if (found === undefined) {
       throw missingObject(name);
     }
-    await readSnapshot(paced(found.body, context.out), sink, { signal });
+    const total = found.sizeBytes;
+    using progress = dumpProgress(context, { label: 'read', total, unit: 'bytes' });
+    await readSnapshot(paced(progress.count(found.body), context.out), sink, { signal });
   });
 }
 
 async function dumpFile(context: CommandContext, name: string, sink: SnapshotSink): Promise<void> {
   try {
-    await readSnapshot(paced(createReadStream(name), context.out), sink, {
-      signal: context.signal,
-    });
+    const total = (await stat(name)).size;
+    using progress = dumpProgress(context, { label: 'read', total, unit: 'bytes' });
+    const chunks = progress.count(createReadStream(name));
+    await readSnapshot(paced(chunks, context.out), sink, { signal: context.signal });
   } catch (error) {
     if (error instanceof SyncError || context.signal.aborted) {
       throw error;

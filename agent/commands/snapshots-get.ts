@@ -3,6 +3,7 @@ import { rename, rm } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { errorText, isAbortError, SyncError } from '../../protocol/errors.ts';
+import { Progress } from '../progress.ts';
 import { withStorage, type CommandContext } from './context.ts';
 
 /** `snapshots get`: downloads an object. The file appears complete or not at all. */
@@ -20,7 +21,9 @@ export async function snapshotsGet(
     }
     const partial = `${output}.${context.deps.pid}.part`;
     try {
-      await pipeline(found.body, createWriteStream(partial), { signal });
+      const total = found.sizeBytes;
+      using progress = new Progress(context.deps.terminal, { label: 'get', total, unit: 'bytes' });
+      await pipeline(progress.count(found.body), createWriteStream(partial), { signal });
       await rename(partial, output);
     } catch (error) {
       await rm(partial, { force: true });

@@ -3,6 +3,7 @@ import { stat } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { errorText, SyncError } from '../../protocol/errors.ts';
 import { parseObjectName } from '../../protocol/object-name.ts';
+import { Progress } from '../progress.ts';
 import { withStorage, type CommandContext } from './context.ts';
 
 export type SnapshotsPutFlags = { readonly name: string; readonly force: boolean };
@@ -24,7 +25,17 @@ export async function snapshotsPut(
   }
   const sizeBytes = await fileSize(file);
   await withStorage(context, async (store, signal) => {
-    await store.put(name, { sizeBytes, open: () => createReadStream(file) }, signal);
+    using progress = new Progress(context.deps.terminal, {
+      label: 'put',
+      total: sizeBytes,
+      unit: 'bytes',
+    });
+    // A store that asks for the bytes once more begins anew.
+    const open = () => {
+      progress.restart();
+      return progress.count(createReadStream(file));
+    };
+    await store.put(name, { sizeBytes, open }, signal);
   });
 }
 

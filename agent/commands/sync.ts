@@ -8,9 +8,6 @@ export type SyncFlags = {
   readonly onlyDb: readonly string[];
 };
 
-/** Upstream caps the lowest process id at this. */
-const MAX_MINIMUM_PID = 200;
-
 /** `sync` and `receive`: runs the agent until it is told to stop, or once. */
 export async function runSync(
   context: CommandContext,
@@ -22,7 +19,6 @@ export async function runSync(
       requireRunnable(name);
     }
   }
-  requirePid(deps.pid, context.flags.minimumPid);
   requireAvailable(config);
   await deps.runAgent(config, {
     receiveOnly: flags.receiveOnly,
@@ -41,18 +37,6 @@ function requireRunnable(name: string): void {
       'CONFIG_INVALID',
       `database name "${name}" cannot be part of object names: it must not contain "__", "." or "/"`,
       { hint: 'Rename it under `lmdbs:`, the same on all instances.' },
-    );
-  }
-}
-
-/** A low process id may equal that of the application in its own container: LMDB's reader table would mix them up. */
-function requirePid(pid: number, minimumPid: number): void {
-  const lowest = Math.min(minimumPid, MAX_MINIMUM_PID);
-  if (pid < lowest) {
-    throw new SyncError(
-      'CONFIG_INVALID',
-      `process id ${pid} is below --minimum-pid ${lowest}, and this version cannot raise it`,
-      { hint: 'Let the containers share the process id name space, and leave out --minimum-pid.' },
     );
   }
 }

@@ -25,6 +25,8 @@ export interface WriteTxn {
   dbiFlags(dbiName: string): number | undefined;
   /** Creates a DBI with these persistent flags, unless it exists. */
   createDbi(dbiName: string, flags: number): void;
+  /** Removes a DBI with all that is in it; false: there was none. Nobody may have it open in another process. */
+  dropDbi(dbiName: string): boolean;
 }
 
 /** What npm `lmdb` gives for a DBI, as far as it is used here. */
@@ -32,6 +34,7 @@ export interface BindingStore {
   /** True if it was put: what LMDB calls "not found" is not thrown. */
   putSync(key: Buffer, value: Buffer): unknown;
   removeSync(key: Buffer, value?: Buffer): boolean;
+  dropSync(): void;
   readonly db: { close(): void };
 }
 
@@ -116,6 +119,17 @@ export class BindingWriteTxn implements WriteTxn {
     }
     this.#open(dbiName, options, persistent);
     this.#dbis.set(dbiName, { ...EMPTY_DBI, flags: persistent });
+  }
+
+  dropDbi(dbiName: string): boolean {
+    if (!this.#dbis.has(dbiName)) return false;
+    const store = this.#store(dbiName);
+    this.wrote = true;
+    store.dropSync();
+    // LMDB closes the handle with the DBI.
+    this.#handles.delete(dbiName);
+    this.#dbis.delete(dbiName);
+    return true;
   }
 
   get #dbis(): Map<string, DbRecord> {
