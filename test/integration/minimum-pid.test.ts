@@ -46,7 +46,7 @@ describeInNameSpace('in a process id name space of its own', () => {
   const command = (...args: readonly string[]) => [process.execPath, BUNDLE, ...args].join(' ');
 
   /** In the name space: the process ids of all agents and their children, by /proc. */
-  const PIDS = `for p in /proc/[0-9]*; do tr '\\0' ' ' < $p/cmdline | grep -q 'cjs sync' && echo "pid $(basename $p) $(tr '\\0' '\\n' < $p/environ | grep -c '^LIGHTNINGSTREAM_NO_PID_CHECK=1$')"; done;`;
+  const PIDS = `for p in /proc/[0-9]*; do readlink $p/exe | grep -q node && tr '\\0' ' ' < $p/cmdline | grep -q 'cjs sync' && echo "pid $(basename $p) $(tr '\\0' '\\n' < $p/environ | grep -c '^LIGHTNINGSTREAM_NO_PID_CHECK=1$')"; done;`;
   const WAIT_FOR_LOG =
     "i=0; while ! grep -q 'waiting for the marker file' log; do sleep 0.05; i=$((i+1)); [ $i -gt 600 ] && exit 99; done;";
 
@@ -64,7 +64,7 @@ describeInNameSpace('in a process id name space of its own', () => {
         String(asked),
       );
       const { code, out } = await run(
-        `${agent} 2>log & pid=$!; ${WAIT_FOR_LOG} ${PIDS} kill -TERM $pid; wait $pid; echo "code $?"; ${PIDS}`,
+        `${agent} 2>log & pid=$!; ${WAIT_FOR_LOG} ${PIDS} kill -TERM $pid; wait $pid; echo "code $?"; ${PIDS} true`,
       );
       expect(code).toBe(0);
       const lines = out.trim().split('\n');
@@ -94,7 +94,7 @@ describeInNameSpace('in a process id name space of its own', () => {
   test('a child that is killed gives 128 + n', async () => {
     const agent = command('sync', '--wait-for-marker-file', 'never', '--minimum-pid', '60');
     const { out } = await run(
-      `${agent} 2>log & pid=$!; ${WAIT_FOR_LOG} ${PIDS.replace('echo "pid $(basename $p)', 'echo "$(basename $p)')} > pids; kill -KILL $(grep ' 1$' pids | cut -d' ' -f1); wait $pid; echo "code $?"`,
+      `${agent} 2>log & pid=$!; ${WAIT_FOR_LOG} { ${PIDS.replace('echo "pid $(basename $p)', 'echo "$(basename $p)')} } > pids; kill -KILL $(grep ' 1$' pids | cut -d' ' -f1); wait $pid; echo "code $?"`,
     );
     expect(readFileSync(join(folder, 'pids'), 'utf8').trim().split('\n')).toHaveLength(2);
     expect(out).toBe('code 137\n');
@@ -103,7 +103,7 @@ describeInNameSpace('in a process id name space of its own', () => {
   test('with LIGHTNINGSTREAM_NO_PID_CHECK=1 nothing is started', async () => {
     const agent = command('sync', '--wait-for-marker-file', 'never', '--minimum-pid', '60');
     const { out } = await run(
-      `export LIGHTNINGSTREAM_NO_PID_CHECK=1; ${agent} 2>log & pid=$!; ${WAIT_FOR_LOG} ${PIDS} kill -TERM $pid; wait $pid`,
+      `export LIGHTNINGSTREAM_NO_PID_CHECK=1; ${agent} 2>log & pid=$!; ${WAIT_FOR_LOG} ${PIDS} kill -TERM $pid; wait $pid; true`,
     );
     const pids = out.trim().split('\n');
     expect(pids).toHaveLength(1);
