@@ -182,7 +182,10 @@ describe('sync and receive', () => {
     [2, 0, true],
   ])('process id %i with --minimum-pid %i', async (pid, minimum, allowed) => {
     const args = ['sync', '-c', configFile(), '--minimum-pid', String(minimum)];
-    expect((await run(args, { pid })).runs).toHaveLength(allowed ? 1 : 0);
+    const raised: number[] = [];
+    const runWithHigherPid = async (lowest: number) => raised.push(lowest);
+    expect((await run(args, { pid, runWithHigherPid })).runs).toHaveLength(allowed ? 1 : 0);
+    expect(raised).toEqual(allowed ? [] : [minimum]);
   });
 
   test('--timeout ends it, with its own error', async () => {

@@ -208,6 +208,22 @@ describe('stats and dump', () => {
     expect(out).toContain(':: _sync');
   });
 
+  test('dump --json gives one object per entry, with the stored bytes', async () => {
+    const { out } = await run('dump', '--json', '--hide');
+    const lines = out
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Record<string, string>);
+    const entry = lines.find(({ key }) => key === Buffer.from('alpha').toString('hex'));
+    expect(entry).toMatchObject({ database: 'main', dbi: 'records' });
+    expect(
+      Buffer.from(entry?.['value'] ?? '', 'hex')
+        .subarray(24)
+        .toString(),
+    ).toBe('hello world');
+    expect(lines.filter(({ dbi }) => dbi?.startsWith('_sync'))).toEqual([]);
+  });
+
   test('dump --hide leaves out private DBIs, --name other databases', async () => {
     const { out, err } = await run('dump', '-H', '-n', 'main');
     expect(out).toContain(':: records');
