@@ -284,6 +284,8 @@ async function growMap(world: World, random: SeededRandom): Promise<void> {
   // Growing takes a commit of the application's.
   if (world.traits.receiveOnly.includes(host.index)) return;
   if (!world.traits.growsMaps || database.mapSizeBytes > 8 * 1024 ** 2) return;
+  // In one process all that have the file open share one environment, and with it its map size.
+  if (host.agent !== undefined) return;
   await database.growMap(4);
   world.log(`${database.label} map ${database.mapSizeBytes}`);
 }

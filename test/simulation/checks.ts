@@ -88,7 +88,10 @@ export async function healAndCheck(world: World): Promise<void> {
   fate.dropsLate = random.chance(0.5);
   await bucket.repairAll();
   for (const host of world.hosts) {
-    if (world.traits.growsMaps) await growMaps(host);
+    if (world.traits.growsMaps) {
+      await world.crash(host);
+      await growMaps(host);
+    }
     if (host.agent === undefined || host.agent.isGone) {
       await world.crash(host);
       world.start(host);

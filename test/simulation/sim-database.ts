@@ -128,13 +128,14 @@ export class SimDatabase {
     this.#open();
   }
 
-  /** The application is started again with a larger map; an agent may run beside it. */
+  /** The application is started again with a larger map; no agent may run in this process meanwhile. */
   async growMap(factor: number): Promise<void> {
     this.mapSizeBytes *= factor;
     await this.close();
     this.#open();
     // LMDB writes the new size with the next commit.
-    const key = this.schema === 'native' ? undefined : new Map([['other/grown', '1']]);
+    const key =
+      this.schema === 'native' ? undefined : new Map([['other/grown', String(this.mapSizeBytes)]]);
     if (key !== undefined) this.commitPlain(key);
   }
 
