@@ -54,12 +54,6 @@ export class Host {
     this.#application.remove(dbi, name);
   }
 
-  /** Drops the whole DBI that a key is in. */
-  dropDbi(key: string): void {
-    const [dbi] = splitKey(key);
-    this.#application.write((txn) => txn.drop(dbi));
-  }
-
   /** Tells the agent of the last transaction, once, as the watcher of the file does. */
   tellChange(): void {
     const { run } = this;

@@ -82,10 +82,15 @@ export class SimDatabase {
     this.#requireNative().remove(dbi, name);
   }
 
-  /** Drops the whole DBI that a key is in. */
+  /**
+   * Drops the whole DBI that a key is in, and makes it anew at once. In one process handles are shared with the agent: the
+   * number that LMDB frees must be given to the same name again, before anybody opens another DBI.
+   */
   dropDbi(key: string): void {
     const [dbi] = splitKey(key);
-    this.#requireNative().write((txn) => txn.drop(dbi));
+    const application = this.#requireNative();
+    application.write((txn) => txn.drop(dbi));
+    application.createDbi(dbi);
   }
 
   get lastTxn(): number {
