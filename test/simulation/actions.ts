@@ -102,7 +102,8 @@ function writePlain(
       const atNs = host.clock.nowNs();
       // What came and went between two looks at the LMDB leaves nothing to be seen.
       const wasKnown = value !== undefined || registers.get(key)?.deleted === false;
-      database.plain.set(key, { value, atNs, watched: wasKnown && host.agent !== undefined });
+      const isOpen = host.agent?.find(database.name)?.isOpen === true;
+      database.plain.set(key, { value, atNs, watched: wasKnown && isOpen });
       world.log(`${database.label} writes ${key} ${value === undefined ? 'x' : value.slice(0, 9)}`);
     }
   });

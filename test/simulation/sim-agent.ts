@@ -43,6 +43,8 @@ export type RunningEngine = {
   readonly engine: DatabaseEngine;
   readonly path: string;
   readonly database: DirectLocalDatabase;
+  /** The LMDB is open: what the application writes from now on is a change that was seen. */
+  isOpen: boolean;
   isStarted: boolean;
   /** Objects that this run left alone because their bytes were bad. */
   readonly quarantined: Set<string>;
@@ -144,12 +146,15 @@ export class SimAgent implements Owner {
       name: settings.database,
       path: options.path,
       database,
+      isOpen: false,
       isStarted: false,
       quarantined: new Set(),
       engine: new DatabaseEngine(
         {
           settings,
-          db: this.#gated(database),
+          db: this.#gated(database, () => {
+            started.isOpen = true;
+          }),
           store: shared.store,
           clock,
           sleep: (ms, signal) => scheduler.sleep(ms, this, signal),
@@ -178,7 +183,7 @@ export class SimAgent implements Owner {
   }
 
   /** Calls are carried out in the order in which they were asked, and take some time; some fail. */
-  #gated(database: DirectLocalDatabase): LocalDatabase {
+  #gated(database: DirectLocalDatabase, onOpen: () => void): LocalDatabase {
     const { scheduler, databaseMs, databaseFails, random } = this.#options;
     let turn: Promise<unknown> = Promise.resolve();
     const halfMs = () => databaseMs * random.next();
@@ -189,6 +194,7 @@ export class SimAgent implements Owner {
         throw new SyncError('MAP_FULL', what, { retryable: true });
       }
       const result = await scheduler.working(work);
+      if (property === 'open') onOpen();
       await scheduler.sleep(halfMs(), this);
       return result;
     };
