@@ -75,14 +75,13 @@ export async function runAgent(config: Config, options: RunOptions): Promise<voi
       metrics.onRequest(report, Date.now());
       status.countRequest(report);
     },
+    marker: notices.marker,
   });
   const store = notices.announcing(opened);
   const hooks = new AfterMergeHooks(config, { log, observer: metrics.hooks });
   let guard: EnvironmentGuard | undefined;
   try {
-    if (options.waitForMarkerFile !== undefined) {
-      await waitForMarker(store, { name: options.waitForMarkerFile, config, log, signal });
-    }
+    await waitForMarker(store, { name: options.waitForMarkerFile, config, log, signal });
     if (!signal.aborted) guard = await guardEnvironments(config, databases, log);
     const shared = {
       store,
@@ -305,9 +304,10 @@ function selectDatabases(config: Config, only: readonly string[]): [string, Data
 
 async function waitForMarker(
   store: ObjectStore,
-  options: { name: string; config: Config; log: Logger; signal: AbortSignal },
+  options: { name: string | undefined; config: Config; log: Logger; signal: AbortSignal },
 ): Promise<void> {
   const { name, config, log, signal } = options;
+  if (name === undefined) return;
   log.info({ filename: name }, 'waiting for the marker file');
   while (!signal.aborted) {
     try {

@@ -12,6 +12,7 @@ import type { NoticeStatus } from './status.ts';
  */
 export class NoticeHealth {
   readonly #tracker: ActivityTracker;
+  readonly #marker: ActivityTracker;
   readonly #now: () => number;
   #source: NoticeSource['kind'] = 'poll';
   #trouble: NoticeStatus['trouble'];
@@ -20,6 +21,11 @@ export class NoticeHealth {
     this.#now = now;
     this.#tracker = new ActivityTracker(
       { name: 'notices_failed_duration', activity: 'receive notices' },
+      { ...limits, errorDurationMs: Number.POSITIVE_INFINITY },
+      now,
+    );
+    this.#marker = new ActivityTracker(
+      { name: 'update_marker_failed_duration', activity: 'write the update marker' },
       { ...limits, errorDurationMs: Number.POSITIVE_INFINITY },
       now,
     );
@@ -40,14 +46,29 @@ export class NoticeHealth {
     this.#trouble = { sinceMs: this.#trouble?.sinceMs ?? this.#now(), error: errorText(error) };
   }
 
+  /** The update marker was written, so that others look at what we stored. */
+  markerWritten(): void {
+    this.#marker.succeeded();
+  }
+
+  markerFailed(error: unknown): void {
+    this.#marker.failed(error);
+  }
+
   status(): NoticeStatus {
     return { source: this.#source, trouble: this.#trouble };
   }
 
   /** What `/healthz` reports: a warning once it has failed for as long as a listing may. */
   checks(): Check[] {
-    const check = this.#tracker.check();
-    if (check === undefined) return [];
-    return [{ ...check, message: `${check.message}; the storage is listed instead` }];
+    return [
+      ...withConsequence(this.#tracker, 'the storage is listed instead'),
+      ...withConsequence(this.#marker, 'others find what is stored here at their forced listing'),
+    ];
   }
+}
+
+function withConsequence(tracker: ActivityTracker, consequence: string): Check[] {
+  const check = tracker.check();
+  return check === undefined ? [] : [{ ...check, message: `${check.message}; ${consequence}` }];
 }

@@ -8,14 +8,18 @@ import type { Logger } from './log.ts';
 import type { NoticeHealth } from './notice-health.ts';
 import type { NoticeMetrics } from './notice-metrics.ts';
 import type { NoticeQueues, QueueRequestReport } from './notice-queue.ts';
+import { MarkerNotices, markerReports } from './marker-notices.ts';
 import { PollNotices, WatchNotices, type NoticeSource } from './notices.ts';
 import type { SqsOptions } from './notices-sqs.ts';
+import { findMarkerOptions, type MarkerKeeping } from './object-store-factory.ts';
 import { QueueNotices, type QueueChoice } from './queue-notices.ts';
 
 /** How often a watched folder is checked for being another one. */
 const WATCH_CHECK_MS = 10_000;
 const FIRST_RETRY_MS = 500;
 const LONGEST_RETRY_MS = 20_000;
+/** Beside queues, an agent of ours that looks at the update marker instead hears of deltas this much later at most. */
+const MARKER_GAP_MS = 60_000;
 
 export type NoticeDeps = {
   readonly log: Logger;
@@ -29,7 +33,9 @@ export type NoticeDeps = {
 /** What tells of new objects, and what tells others of ours. Close it after the source has ended. */
 export type Notices = {
   readonly source: NoticeSource;
-  /** The store to work with: it announces what it stored where that is wanted. */
+  /** How the opened store is to keep the update marker, where that is configured. */
+  readonly marker: MarkerKeeping;
+  /** The store to work with: it announces what it stored where that is wanted. To be called before the source runs. */
   readonly announcing: (store: ObjectStore) => ObjectStore;
   readonly close: () => void;
 };
@@ -37,32 +43,37 @@ export type Notices = {
 /** Opens the configured notice source; no request yet. Errors: CONFIG_INVALID. */
 export async function openNotices(config: Config, deps: NoticeDeps): Promise<Notices> {
   const notices = await openSource(config, deps);
-  deps.health.uses(notices.source.kind);
-  return notices;
+  const { kind } = notices.source;
+  deps.health.uses(kind);
+  // Agents of ours hear of deltas by their queues; upstream does not read them.
+  const ownObjectsGapMs = kind === 'queue' ? MARKER_GAP_MS : 0;
+  return { ...notices, marker: { ownObjectsGapMs, ...markerReports(deps.health, deps.log) } };
 }
 
-async function openSource(config: Config, deps: NoticeDeps): Promise<Notices> {
+async function openSource(config: Config, deps: NoticeDeps): Promise<Omit<Notices, 'marker'>> {
   const { directQueueUrl } = config.notices;
   const choice = deps.onlyOnce ? undefined : chooseQueue(config);
+  const marker = choice === undefined ? findMarkerNotices(config, deps) : undefined;
+  const connected = (store: ObjectStore) => {
+    marker?.connect(store);
+    return store;
+  };
   if (choice === undefined && directQueueUrl === '') {
-    return {
-      source: createLocalSource(config, deps),
-      announcing: (store) => store,
-      close: () => undefined,
-    };
+    const source = marker ?? createLocalSource(config, deps);
+    return { source, announcing: connected, close: () => undefined };
   }
   const queues = await openQueues(config, deps);
   const { log } = deps;
   return {
     source:
       choice === undefined
-        ? createLocalSource(config, deps)
+        ? (marker ?? createLocalSource(config, deps))
         : createQueueSource(config, { queues, choice, deps }),
     announcing: (store) =>
       directQueueUrl === ''
-        ? store
+        ? connected(store)
         : new AnnouncingStore(
-            store,
+            connected(store),
             new DirectNotices({ queues, queueUrl: directQueueUrl, now: Date.now, sleep, log }),
           ),
     close: () => queues.close(),
@@ -104,6 +115,25 @@ function createQueueSource(
     onReceived: (report) => deps.metrics.onReceived(report),
     onWorked: () => deps.health.worked(),
     onFailed: (error) => deps.health.failed(error),
+  });
+}
+
+/** undefined: no update marker is to be looked at. */
+function findMarkerNotices(
+  config: Config,
+  { log, health, onlyOnce }: NoticeDeps,
+): MarkerNotices | undefined {
+  const marker = findMarkerOptions(config.storage);
+  // Only-once lists once anyway.
+  if (marker === undefined || onlyOnce) return undefined;
+  return new MarkerNotices({
+    intervalMs: config.storagePollIntervalMs,
+    forceListIntervalMs: marker.forceListIntervalMs,
+    sleep,
+    monotonicMs: () => performance.now(),
+    log,
+    onWorked: () => health.worked(),
+    onFailed: (error) => health.failed(error),
   });
 }
 

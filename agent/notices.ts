@@ -12,7 +12,7 @@ export type OnNotice = (names: readonly string[] | 'list') => void;
 
 /** Tells when there is something new in the storage; one per store, for all its databases. */
 export interface NoticeSource {
-  readonly kind: 'poll' | 'watch' | 'queue';
+  readonly kind: 'poll' | 'marker' | 'watch' | 'queue';
   /**
    * Calls `onNotice` until `signal` aborts, then resolves. It starts with "list": what was stored before it ran is
    * announced by nobody. Rejects only with a bug: outside trouble is survived and ends in a "list".
@@ -245,7 +245,7 @@ const watchByInotify: WatchFolder = (path, { onEvent, onError }) => {
 };
 
 /** False when the signal ended the pause. */
-async function slept(sleep: Sleep, delayMs: number, signal: AbortSignal): Promise<boolean> {
+export async function slept(sleep: Sleep, delayMs: number, signal: AbortSignal): Promise<boolean> {
   if (!signal.aborted) {
     try {
       await sleep(delayMs, signal);

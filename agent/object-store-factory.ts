@@ -2,13 +2,26 @@ import { openFilesystemStore } from '../protocol/storage/filesystem.ts';
 import { MemoryObjectStore } from '../protocol/storage/memory.ts';
 import type { ObjectStore } from '../protocol/storage/object-store.ts';
 import type { RequestReport } from '../protocol/storage/requests.ts';
+import {
+  MarkedStore,
+  UpdateMarker,
+  type UpdateMarkerOptions,
+} from '../protocol/storage/update-marker.ts';
+import { sleep } from './backoff.ts';
 import { requireStorageOptions, type StorageConfig } from './config.ts';
+import type { StorageOptions } from './config/storage-options.ts';
+import { systemClock } from './system-clock.ts';
 
 export type OpenStoreOptions = {
   readonly signal: AbortSignal;
   /** Called after every request, for metrics; must not throw. */
   readonly onRequest?: ((report: RequestReport) => void) | undefined;
+  /** Where the configuration asks for upstream's update marker: how it is kept. */
+  readonly marker?: MarkerKeeping | undefined;
 };
+
+/** How often the update marker is written, and who hears whether that works. */
+export type MarkerKeeping = Pick<UpdateMarkerOptions, 'ownObjectsGapMs' | 'onWritten' | 'onFailed'>;
 
 /**
  * Opens the configured storage. Close it when done.
@@ -16,10 +29,41 @@ export type OpenStoreOptions = {
  */
 export async function openObjectStore(
   storage: StorageConfig,
-  { signal, onRequest }: OpenStoreOptions,
+  { signal, onRequest, marker }: OpenStoreOptions,
 ): Promise<ObjectStore> {
   const options = requireStorageOptions(storage);
   signal.throwIfAborted();
+  const store = await openStore(options, { signal, onRequest });
+  const marking = findMarkerOptions(storage);
+  if (marking === undefined) return store;
+  return new MarkedStore(
+    store,
+    new UpdateMarker({
+      ownObjectsGapMs: 0,
+      ...marker,
+      store,
+      globalPrefix: marking.globalPrefix,
+      nowNs: () => systemClock.nowNs(),
+      monotonicMs: () => performance.now(),
+      sleep,
+    }),
+  );
+}
+
+/** Options of a storage whose update marker is to be kept and looked at; undefined: it is not. */
+export function findMarkerOptions(
+  storage: StorageConfig,
+): { readonly globalPrefix: string; readonly forceListIntervalMs: number } | undefined {
+  const options = requireStorageOptions(storage);
+  if (!('useUpdateMarker' in options) || !options.useUpdateMarker) return undefined;
+  const { globalPrefix, updateMarkerForceListIntervalMs: forceListIntervalMs } = options;
+  return { globalPrefix, forceListIntervalMs };
+}
+
+async function openStore(
+  options: StorageOptions,
+  { signal, onRequest }: OpenStoreOptions,
+): Promise<ObjectStore> {
   switch (options.type) {
     case 'memory':
       return new MemoryObjectStore({ onRequest });

@@ -126,6 +126,7 @@ function noticeText(source: StatusSource, nowMs: number): string {
     queue: 'New objects are announced by the queue',
     watch: 'New objects are seen by watching the folder',
     poll: 'New objects are found by listing the storage',
+    marker: 'New objects are found by looking at the update marker',
   }[kind];
   if (trouble === undefined) return `${how}.`;
   return `${how}: not for ${duration(nowMs - trouble.sinceMs)} (${trouble.error}); the storage is listed instead.`;

@@ -81,7 +81,7 @@ export type RejoinStatus = {
 
 /** How the agent hears of new objects. */
 export type NoticeStatus = {
-  readonly source: 'poll' | 'watch' | 'queue';
+  readonly source: 'poll' | 'marker' | 'watch' | 'queue';
   /** Why that does not work now, since when; the storage is listed meanwhile. */
   readonly trouble: { readonly sinceMs: number; readonly error: string } | undefined;
 };

@@ -1,5 +1,4 @@
 import { SyncError } from '../../protocol/errors.ts';
-import type { Config } from '../config.ts';
 import type { CommandContext } from './context.ts';
 
 export type SyncFlags = {
@@ -19,7 +18,6 @@ export async function runSync(
       requireRunnable(name);
     }
   }
-  requireAvailable(config);
   await deps.runAgent(config, {
     receiveOnly: flags.receiveOnly,
     onlyOnce: flags.onlyOnce || config.onlyOnce,
@@ -37,18 +35,6 @@ function requireRunnable(name: string): void {
       'CONFIG_INVALID',
       `database name "${name}" cannot be part of object names: it must not contain "__", "." or "/"`,
       { hint: 'Rename it under `lmdbs:`, the same on all instances.' },
-    );
-  }
-}
-
-/** Refuses what is switched on and not there. Errors: CONFIG_INVALID. */
-function requireAvailable(config: Config): void {
-  const { options } = config.storage;
-  if (!(options instanceof SyncError) && options.type === 's3' && options.useUpdateMarker) {
-    throw new SyncError(
-      'CONFIG_INVALID',
-      'storage.options.use_update_marker is not available in this version',
-      { hint: 'Set it to false here and on all other instances of this bucket.' },
     );
   }
 }

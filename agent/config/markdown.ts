@@ -36,8 +36,7 @@ How it is read:
 - flags: names such as \`MDB_INTEGERKEY\`, separated by \`|\`, or a number.
 - \`log.timestamp: disable\` leaves out the time in every format.
 
-Not in this version, and refused when \`sync\` or \`receive\` starts: \`use_update_marker\`, storage type
-\`azure\`.
+Not in this version, and refused when \`sync\` or \`receive\` starts: storage type \`azure\`.
 
 \`--log-config\` logs the effective configuration. Values of secret keys (marked *secret*) are shown as \`***\`: the original
 masks \`secret_key\` only.

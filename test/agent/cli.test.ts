@@ -142,10 +142,6 @@ describe('sync and receive', () => {
   test.each([
     ['lmdbs: {"a.b": {path: /x, schema_tracks_changes: true}}', 'database name "a.b"'],
     ['lmdbs: {a__b: {path: /x, schema_tracks_changes: true}}', 'database name "a__b"'],
-    [
-      `lmdbs: {${NATIVE}}\nstorage: {type: s3, options: {bucket: b, use_update_marker: true}}`,
-      'use_update_marker is not available',
-    ],
   ])('refuses to start with %j', async (yaml, message) => {
     const { error, runs } = await run(['sync', '-c', configFile(yaml)]);
     expect(error?.code).toBe('CONFIG_INVALID');

@@ -8,6 +8,7 @@ import { SyncError } from '../../protocol/errors.ts';
 
 const FOLDER = 'storage: {type: fs, options: {root_path: /tmp/x}}\n';
 const S3 = 'storage: {type: s3, options: {bucket: b, region: eu-west-1}}\n';
+const MARKED = 'storage: {type: s3, options: {bucket: b, use_update_marker: true}}\n';
 const keysAt = (endpoint: string) =>
   `storage: {type: s3, options: {bucket: b, access_key: ak, secret_key: sk, endpoint_url: "${endpoint}"}}\n`;
 
@@ -48,6 +49,9 @@ test.each([
   ['watch', FOLDER],
   ['poll', S3],
   ['poll', `${FOLDER}notices: {type: poll}\n`],
+  ['marker', MARKED],
+  ['marker', `${MARKED}notices: {direct_queue_url: "http://127.0.0.1:1/q"}\n`],
+  ['queue', `${MARKED}notices: {queue_prefix: fleet-}\n`],
   ['watch', `${FOLDER}notices: {type: watch}\n`],
   ['queue', `${S3}notices: {queue_prefix: fleet-}\n`],
   ['queue', `${S3}notices: {type: sqs, queue_prefix: fleet-}\n`],
@@ -59,6 +63,7 @@ test.each([
 
 test('only-once lists and needs no queue', async () => {
   expect(await kindOf(`${S3}notices: {queue_prefix: fleet-}\n`, { onlyOnce: true })).toBe('poll');
+  expect(await kindOf(MARKED, { onlyOnce: true })).toBe('poll');
 });
 
 test('a prefix and an instance that make no name of a queue are refused', async () => {
