@@ -87,10 +87,14 @@ export class Publisher {
     return this.#detection.pendingKeys > 0 || this.#detection.pendingScan;
   }
 
-  /** A host that has only merged what others wrote has nothing to say yet: its first object waits for a change. */
+  /**
+   * A host that has only merged what others wrote has nothing to say yet: its first object waits for a change. Not where
+   * upstream reads the bucket: what a wiped host wrote before may be in deltas alone, which upstream cannot read.
+   */
   #dueReason(): FullSnapshotReason | undefined {
     const reason = this.#policy.dueReason(this.#detection.dataTxnId);
-    return reason === 'first object' && !this.#hasPending ? undefined : reason;
+    const waits = !this.#hasPending && !this.#deps.settings.upstreamReaders;
+    return reason === 'first object' && waits ? undefined : reason;
   }
 
   /** Says so where changes are left for the next start. */

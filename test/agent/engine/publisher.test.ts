@@ -186,3 +186,18 @@ test('what changed while no agent ran reaches upstream readers, also when the st
   const content = fleet.ledger.objects.get(snapshots.at(-1) ?? '')?.content.get('zones/k');
   expect(Buffer.from(content?.value ?? '').toString()).toBe('2');
 });
+
+test('what a wiped host had in deltas alone reaches upstream readers without another change', async () => {
+  await startedA({ upstreamReaders: true });
+  fleet.write(fleet.a, 'k', '1');
+  await fleet.until('the first object', () => fleet.stored().length === 1);
+  fleet.write(fleet.a, 'k', '2');
+  await fleet.until('the delta', () => fleet.stored().includes('a.2 delta'));
+  await fleet.crash(fleet.a);
+  const before = fleet.stored().length;
+  await fleet.a.replace(undefined);
+  await startedA({ upstreamReaders: true });
+  await fleet.until('another full snapshot', () => fleet.stored().length > before);
+  const content = fleet.ledger.objects.get(fleet.storedNames().at(-1) ?? '')?.content;
+  expect(Buffer.from(content?.get('zones/k')?.value ?? '').toString()).toBe('2');
+});
