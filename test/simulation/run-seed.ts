@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { drawWeights, takeAction } from './actions.ts';
 import { checkBucket, checkVectors, healAndCheck } from './checks.ts';
+import { realClock } from './real-clock.ts';
 import { SeededRandom } from './random.ts';
 import { drawTraits, type Traits } from './traits.ts';
 import { World } from './world.ts';
@@ -86,23 +87,6 @@ async function forgetCrashed(world: World): Promise<void> {
   for (const host of world.hosts) {
     if (host.agent?.isGone === true) await world.crash(host);
   }
-}
-
-/** What measures how long the write lock is held must not depend on this machine. */
-function realClock(): { freeze(nowMs: () => number): void; restore(): void } {
-  const now = performance.now.bind(performance);
-  let looks = 0;
-  return {
-    freeze(nowMs) {
-      performance.now = () => {
-        looks += 1;
-        return nowMs() + looks * 0.01;
-      };
-    },
-    restore() {
-      performance.now = now;
-    },
-  };
 }
 
 /** A failed schedule as text: the seed, how to do it again, its traits, and what happened. */

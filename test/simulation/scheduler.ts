@@ -45,6 +45,19 @@ export class Scheduler {
 
   /** Resolves after `ms`; never, once `owner` is gone. Rejects with the signal's reason when it aborts first. */
   sleep(ms: number, owner: Owner, signal?: AbortSignal): Promise<void> {
+    return this.sleepUntil(ms, { owner, signal });
+  }
+
+  /** As {@link sleep}, or until what `woken` is given is called. */
+  sleepUntil(
+    ms: number,
+    options: {
+      owner: Owner;
+      signal?: AbortSignal | undefined;
+      woken?: ((wake: () => void) => void) | undefined;
+    },
+  ): Promise<void> {
+    const { owner, signal, woken } = options;
     if (owner.isGone) return never();
     if (signal?.aborted === true) return Promise.reject(signal.reason as Error);
     return new Promise((resolve, reject) => {
@@ -53,11 +66,14 @@ export class Scheduler {
         done = true;
         if (!owner.isGone) reject(signal?.reason as Error);
       };
-      signal?.addEventListener('abort', abort, { once: true });
-      this.after(Math.min(ms, MAX_SLEEP_MS), () => {
+      const wake = () => {
         signal?.removeEventListener('abort', abort);
         if (!done && !owner.isGone) resolve();
-      });
+        done = true;
+      };
+      signal?.addEventListener('abort', abort, { once: true });
+      this.after(Math.min(ms, MAX_SLEEP_MS), wake);
+      woken?.(wake);
     });
   }
 

@@ -40,6 +40,7 @@ export type SimStoreParts = {
   readonly network: Network;
   readonly fate: Fate;
   readonly log: (text: string) => void;
+  readonly onRequest?: ((call: StoreCall) => void) | undefined;
 };
 
 /**
@@ -124,6 +125,7 @@ export class SimStore implements ObjectStore {
   ): Promise<T> {
     const { scheduler, owner, fate, log } = this.#parts;
     this.requests[call] += 1;
+    this.#parts.onRequest?.(call);
     // As many calls as whoever gave it has under way.
     setMaxListeners(0, signal);
     if (signal.aborted) return Promise.reject(signal.reason as Error);

@@ -1,7 +1,10 @@
 import { fork, type ChildProcess } from 'node:child_process';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
+import { dirname } from 'node:path';
 import { parseArgs } from 'node:util';
 import { describe, runSeed } from './run-seed.ts';
+import { DAY_LOAD, fleetLoad, runScale, type ScaleLoad } from './scale-run.ts';
 import { shrink } from './shrink.ts';
 
 const HELP = `npm run simulate -- [options]      schedules of the simulator; exit code 1 at the first that fails
@@ -11,6 +14,10 @@ npm run soak                      the same until one fails, or Ctrl-C
   --from S       from this seed on (default: the time of day)
   --jobs N       processes beside each other (default: all cores)
   --seed S       this one only; --trace prints everything that happened, --shrink looks for a shorter one
+
+  --fleet N      N agents on one database, nothing goes wrong: lag and requests
+  --day          ten agents for a day: requests by kind, and what docs/cost.md reckons with
+  --json FILE    writes what --fleet or --day measured there, too
 `;
 
 /** The binding keeps the files of a closed LMDB open until the process ends: a process runs this many schedules. */
@@ -28,6 +35,9 @@ const { values } = parseArgs({
     seed: { type: 'string' },
     trace: { type: 'boolean', default: false },
     shrink: { type: 'boolean', default: false },
+    fleet: { type: 'string' },
+    day: { type: 'boolean', default: false },
+    json: { type: 'string' },
     worker: { type: 'string' },
     help: { type: 'boolean', default: false },
   },
@@ -36,8 +46,20 @@ const { values } = parseArgs({
 async function main(): Promise<void> {
   if (values.help) process.stdout.write(HELP);
   else if (values.worker !== undefined) await work(Number(values.worker));
+  else if (values.day) await scale(DAY_LOAD);
+  else if (values.fleet !== undefined) await scale(fleetLoad(Number(values.fleet)));
   else if (values.seed !== undefined) await one(Number(values.seed));
   else await many();
+}
+
+/** A load in virtual time, and what it took. */
+async function scale(load: ScaleLoad): Promise<void> {
+  const report = await runScale(load, Number(values.seed ?? 1));
+  const text = `${JSON.stringify(report, undefined, 2)}\n`;
+  process.stdout.write(text);
+  if (values.json === undefined) return;
+  await mkdir(dirname(values.json), { recursive: true });
+  await writeFile(values.json, text);
 }
 
 /** One schedule, with as much of it as is asked for. */
