@@ -2,6 +2,7 @@ import { parse, stringify } from 'yaml';
 import { contents, eventually, Fleet } from '../integration/hosts.ts';
 import { AwsStack } from '../support/aws-stack.ts';
 import makeBundle from '../support/bundle-setup.cjs';
+import { reportFigure } from '../support/figures.ts';
 import { findMiniStack, startMiniStack, type MiniStack } from '../support/ministack.ts';
 
 const AGENTS = ['a', 'b', 'c'] as const;
@@ -90,8 +91,8 @@ suite('agents with nothing but the rights that the stack gives them', () => {
     const logs = await Promise.all(agents.map((agent) => agent.log()));
     expect(logs.join('\n')).not.toMatch(/cannot|denied|no queue of notices/i);
     const sorted = latenciesMs.toSorted((x, y) => x - y);
-    process.stdout.write(
-      `commit -> visible in both others through the stack: p50 ${sorted[7]?.toFixed(0)} ms, max ${sorted.at(-1)?.toFixed(0)} ms\n`,
+    reportFigure(
+      `commit -> visible in both others through the stack: p50 ${sorted[7]?.toFixed(0)} ms, max ${sorted.at(-1)?.toFixed(0)} ms`,
     );
   }, 120_000);
 });

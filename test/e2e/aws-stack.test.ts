@@ -26,6 +26,7 @@ import { manifestName } from '../../protocol/object-name.ts';
 import type { S3ObjectStore } from '../../protocol/storage/s3.ts';
 import { AwsStack } from '../support/aws-stack.ts';
 import { TestWriter, entry, freshState, names, plain, readObject } from '../support/compaction.ts';
+import { reportFigure } from '../support/figures.ts';
 import { findMiniStack, startMiniStack, type MiniStack } from '../support/ministack.ts';
 
 const AGENTS = ['a1', 'a2', 'a3'];
@@ -116,8 +117,8 @@ suite('the stack, deployed with TLS and policies enforced', () => {
       expect(start).toBeLessThan(stored);
     }
     const sorted = delays.toSorted((a, b) => a - b);
-    process.stdout.write(
-      `object stored -> notice received by both others: p50 ${sorted[7]?.toFixed(0)} ms, max ${sorted.at(-1)?.toFixed(0)} ms\n`,
+    reportFigure(
+      `object stored -> notice received by both others: p50 ${sorted[7]?.toFixed(0)} ms, max ${sorted.at(-1)?.toFixed(0)} ms`,
     );
     // The writer's queue: its own objects are not in it, the next one's is.
     const marker = await a2.delta([{ name: 'd', entries: [entry('m', 'v', 99n)] }]);

@@ -1,4 +1,5 @@
 import makeBundle from '../support/bundle-setup.cjs';
+import { reportFigure } from '../support/figures.ts';
 import { findMiniStack, startMiniStack, type MiniStack } from '../support/ministack.ts';
 import { Cluster, type ClusterHost } from '../support/powerdns/cluster.ts';
 import { RCODE, TYPE } from '../support/powerdns/dns-message.ts';
@@ -99,8 +100,8 @@ describeWithPowerDns(
       const hookMs =
         (1000 * (metrics.get('lightningstream_after_merge_duration_seconds_sum') ?? 0)) /
         (metrics.get('lightningstream_after_merge_duration_seconds_count') ?? 1);
-      process.stdout.write(
-        `with the hook: a new zone is seen after ${newMs.toFixed(0)} ms, a change after ${changedMs[CHANGES >> 1]?.toFixed(0)} ms (median), ${changedMs.at(-1)?.toFixed(0)} ms at most, of which the hook takes ${hookMs.toFixed(0)} ms\n`,
+      reportFigure(
+        `with the hook: a new zone is seen after ${newMs.toFixed(0)} ms, a change after ${changedMs[CHANGES >> 1]?.toFixed(0)} ms (median), ${changedMs.at(-1)?.toFixed(0)} ms at most, of which the hook takes ${hookMs.toFixed(0)} ms`,
       );
     });
 
@@ -122,9 +123,7 @@ describeWithPowerDns(
       expect(warnings).toMatchObject({
         after_merge_broken_failed: expect.stringContaining('no such thing'),
       });
-      process.stdout.write(
-        `without the hook: a change is seen after ${(latencyMs / 1000).toFixed(1)} s\n`,
-      );
+      reportFigure(`without the hook: a change is seen after ${(latencyMs / 1000).toFixed(1)} s`);
     });
   },
 );

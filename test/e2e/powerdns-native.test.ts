@@ -1,4 +1,5 @@
 import makeBundle from '../support/bundle-setup.cjs';
+import { reportFigure } from '../support/figures.ts';
 import { findMiniStack, startMiniStack, type MiniStack } from '../support/ministack.ts';
 import { RCODE } from '../support/powerdns/dns-message.ts';
 import { Cluster, type ClusterHost } from '../support/powerdns/cluster.ts';
@@ -82,8 +83,8 @@ describeWithPowerDns(
       const times = hosts().flatMap(({ powerDns: { commandTimes } }) => commandTimes);
       const sorted = times.map(({ ms }) => ms).toSorted((x, y) => x - y);
       const longest = times.reduce((one, other) => (other.ms > one.ms ? other : one));
-      process.stdout.write(
-        `${what}: ${times.length} runs of pdnsutil, median ${sorted[times.length >> 1]?.toFixed(0)} ms, longest ${longest.ms.toFixed(0)} ms (${longest.command})\n`,
+      reportFigure(
+        `${what}: ${times.length} runs of pdnsutil, median ${sorted[times.length >> 1]?.toFixed(0)} ms, longest ${longest.ms.toFixed(0)} ms (${longest.command})`,
       );
     }
 

@@ -1,4 +1,5 @@
 import makeBundle from '../support/bundle-setup.cjs';
+import { reportFigure } from '../support/figures.ts';
 import { findMiniStack, startMiniStack, type MiniStack } from '../support/ministack.ts';
 import { Cluster, type ClusterHost } from '../support/powerdns/cluster.ts';
 import { operateByApi, operateByTool } from '../support/powerdns/operator.ts';
@@ -82,8 +83,8 @@ describeWithPowerDns(
       await cluster.converged();
       await checkEverywhere([...first, ...second]);
       const times = writer.powerDns.commandTimes.map(({ ms }) => ms).toSorted((x, y) => x - y);
-      process.stdout.write(
-        `PowerDNS 4.7, shadow mode: ${times.length} runs of pdnsutil, median ${times[times.length >> 1]?.toFixed(0)} ms, longest ${times.at(-1)?.toFixed(0)} ms\n`,
+      reportFigure(
+        `PowerDNS 4.7, shadow mode: ${times.length} runs of pdnsutil, median ${times[times.length >> 1]?.toFixed(0)} ms, longest ${times.at(-1)?.toFixed(0)} ms`,
       );
     });
   },

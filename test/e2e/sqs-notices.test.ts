@@ -9,6 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { AgentProcess } from '../../agent/demo/agent-process.ts';
 import { contents, eventually, Fleet } from '../integration/hosts.ts';
 import makeBundle from '../support/bundle-setup.cjs';
+import { reportFigure } from '../support/figures.ts';
 import { findMiniStack, startMiniStack, type MiniStack } from '../support/ministack.ts';
 import { NoticeBucket } from '../support/notice-bucket.ts';
 
@@ -95,8 +96,8 @@ describeWithServer('notices over SQS', () => {
     const delayMs =
       (1000 * (metrics.get('lightningstream_notice_delay_seconds_sum') ?? 0)) /
       (metrics.get('lightningstream_notice_delay_seconds_count') ?? 1);
-    process.stdout.write(
-      `commit -> visible in both others over SQS: p50 ${sorted[5]?.toFixed(0)} ms, max ${sorted.at(-1)?.toFixed(0)} ms; event -> notice received: mean ${delayMs.toFixed(0)} ms\n`,
+    reportFigure(
+      `commit -> visible in both others over SQS: p50 ${sorted[5]?.toFixed(0)} ms, max ${sorted.at(-1)?.toFixed(0)} ms; event -> notice received: mean ${delayMs.toFixed(0)} ms`,
     );
   });
 

@@ -35,6 +35,24 @@ test('a sweep removes old tombstones from the shadow, and the application sees n
   expect(await db.detect()).toMatchObject({ pendingKeys: 0, regressions: 0 });
 });
 
+test('a sweep removes what was deleted here, once it is sent', async () => {
+  host.application.write((txn) => {
+    txn.put('zones', 'a', '1');
+    txn.put('zones', 'b', '2');
+  });
+  const db = await host.start();
+  await host.encode(db, 'snapshot');
+  host.application.remove('zones', 'a');
+  const sweep = { from: undefined, rejoinBeforeNs: 0n, lockMs: 50 };
+  await db.detect();
+  expect(await db.sweep({ ...sweep, cutoffNs: host.now + 1n })).toMatchObject({ removed: 0 });
+  await host.sendDelta(db);
+  const slice = await db.sweep({ ...sweep, cutoffNs: host.now + 1n });
+  expect(slice).toMatchObject({ removed: 1, entries: 1, tombstones: 0 });
+  expect(host.dump()).toEqual({ zones: { b: '2' }, _sync_shadow_zones: { b: '2@1' } });
+  expect(await db.detect()).toMatchObject({ newChanges: 0, pendingKeys: 0 });
+});
+
 test('what others have deleted and swept goes from both sides at a rejoin', async () => {
   const db = await host.start({ dupsortHack: true });
   const kept = { keep: { value: '1', ts: 10 } };
