@@ -35,13 +35,14 @@ describeWithPowerDns(
       cluster = await Cluster.open({
         root: powerDns.path as string,
         server,
+        names: ['a', 'b'],
         // Every cache of its default size and time, that of the list of zones, too.
         powerDns: { 'lmdb-lightning-stream': 'yes' },
         databases: { main: NATIVE, shard: NATIVE },
         headers: 'all',
         agentSettings: hook,
       });
-      return [await cluster.add('a'), await cluster.add('b')];
+      return cluster.hosts as [ClusterHost, ClusterHost];
     }
 
     const addressAt = async ({ powerDns }: ClusterHost): Promise<string> => {

@@ -45,11 +45,11 @@ describeWithPowerDns(
       cluster = await Cluster.open({
         root: powerDns.path as string,
         server,
+        names: ['a', 'b', 'c'],
         powerDns: UNCACHED,
         databases: { main: NATIVE, shard: NATIVE },
         headers: 'all',
       });
-      await Promise.all(['a', 'b', 'c'].map((name) => cluster.add(name)));
     });
     afterEach(() => cluster?.close());
 

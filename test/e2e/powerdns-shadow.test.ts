@@ -28,6 +28,7 @@ describeWithPowerDns(
       cluster = await Cluster.open({
         root: powerDns.path as string,
         server,
+        names: ['a', 'b', 'c'],
         // Without caches: what is answered is what is in the LMDB.
         powerDns: {
           'lmdb-random-ids': 'yes',
@@ -44,7 +45,6 @@ describeWithPowerDns(
         },
         headers: 'shadow',
       });
-      await Promise.all(['a', 'b', 'c'].map((name) => cluster.add(name)));
     });
     afterEach(() => cluster?.close());
 

@@ -72,6 +72,11 @@ export class NoticeBucket {
 `;
   }
 
+  /** Before the fan-out starts: it looks for queues once a minute, and an agent that makes its own polls until then. */
+  async createQueueOf(instance: string): Promise<void> {
+    await this.sqs.send(new CreateQueueCommand({ QueueName: `${this.name}-to-${instance}` }));
+  }
+
   /** Rejects while the agent has not made its queue. */
   async queueUrlOf(instance: string): Promise<string> {
     const QueueName = `${this.name}-to-${instance}`;

@@ -11,6 +11,8 @@ export type ClusterOptions = {
   /** Where PowerDNS is installed. */
   readonly root: string;
   readonly server: MiniStack;
+  /** Of the hosts. */
+  readonly names: readonly string[];
   /** Lines of pdns.conf. */
   readonly powerDns: Readonly<Record<string, string | number>>;
   /** Keys of each database besides its path and options. */
@@ -47,6 +49,7 @@ export class Cluster {
     this.bucket = parts.bucket;
   }
 
+  /** Starts the hosts beside each other; resolves when all have synced. Their queues are made first, as by a deployed stack. */
   static async open(options: ClusterOptions): Promise<Cluster> {
     const parent = join(options.root, 'srv');
     await mkdir(parent, { recursive: true });
@@ -56,12 +59,20 @@ export class Cluster {
       basename(folder).toLowerCase().replaceAll('_', '-'),
     );
     await bucket.notifyOfObjects();
+    await Promise.all(options.names.map((name) => bucket.createQueueOf(name)));
     bucket.startFanOut();
-    return new Cluster(options, { folder, bucket });
+    const cluster = new Cluster(options, { folder, bucket });
+    try {
+      await Promise.all(options.names.map((name) => cluster.#add(name)));
+    } catch (error) {
+      await cluster.close();
+      throw error;
+    }
+    return cluster;
   }
 
   /** Starts PowerDNS, then its agent, and waits until that has synced. */
-  async add(name: string): Promise<ClusterHost> {
+  async #add(name: string): Promise<void> {
     const { root, server, powerDns: settings } = this.#options;
     const folder = join(this.#folder, name);
     await mkdir(folder);
@@ -76,7 +87,6 @@ export class Cluster {
     this.hosts.push(host);
     this.hosts.sort((one, other) => one.name.localeCompare(other.name));
     await agent.ready();
-    return host;
   }
 
   async startAgent(host: ClusterHost): Promise<void> {
