@@ -25,6 +25,7 @@ import { engineSettings } from '../../support/engine.ts';
 
 let gets: string[];
 let failing: boolean;
+let unreadable: string | undefined;
 let store: MemoryObjectStore;
 let writer: TestWriter;
 let compactor: TestCompactor;
@@ -34,6 +35,7 @@ let nextTime: bigint;
 beforeEach(async () => {
   gets = [];
   failing = false;
+  unreadable = undefined;
   nextTime = 1n;
   store = new MemoryObjectStore();
   writer = new TestWriter(store, { instance: 'b', run: 'run1' });
@@ -61,7 +63,8 @@ const watched = new Proxy({} as MemoryObjectStore, {
     if (key !== 'get') return store[key].bind(store);
     return (...args: Parameters<MemoryObjectStore['get']>) => {
       gets.push(args[1].firstBytes === undefined ? args[0] : `head of ${args[0]}`);
-      return failing ? Promise.reject(new Error('no answer')) : store.get(...args);
+      const fails = failing || args[0] === unreadable;
+      return fails ? Promise.reject(new Error('no answer')) : store.get(...args);
     };
   },
 });
@@ -125,6 +128,19 @@ test('a host without data merges all of it without a look at the head, and needs
   const next = await addLevel1();
   await receiver.pass({ signal: SIGNAL });
   expect(gets).toEqual([manifestName('main'), ...next.level1]);
+});
+
+test('the vector moves with the last part of a state only: what could not be read is read by the next pass', async () => {
+  const { base, level1, vector } = await addLevel1();
+  const { merged, tracker, receiver } = startReceiver(new Map());
+  unreadable = level1[0];
+  expect(await receiver.pass({ signal: SIGNAL })).toMatchObject({ complete: false });
+  expect(merged).toEqual([base]);
+  expect(tracker.vector).toEqual(new Map());
+  unreadable = undefined;
+  expect(await receiver.pass({ signal: SIGNAL })).toMatchObject({ complete: true });
+  expect(merged.slice(1)).toEqual([base, ...level1]);
+  expect(tracker.vector).toEqual(vector);
 });
 
 test('while the head cannot be read the pass is incomplete and nothing is merged', async () => {
