@@ -1,8 +1,12 @@
 import makeBundle from '../support/bundle-setup.cjs';
-import { reportFigure } from '../support/figures.ts';
 import { findMiniStack, startMiniStack, type MiniStack } from '../support/ministack.ts';
 import { RCODE } from '../support/powerdns/dns-message.ts';
-import { Cluster, type ClusterHost } from '../support/powerdns/cluster.ts';
+import {
+  Cluster,
+  reportCommandTimes,
+  UNCACHED,
+  type ClusterHost,
+} from '../support/powerdns/cluster.ts';
 import {
   operateByApi,
   operateByTool,
@@ -10,23 +14,12 @@ import {
   setAddress,
 } from '../support/powerdns/operator.ts';
 import { describeWithPowerDns, findPowerDns } from '../support/powerdns/roots.ts';
-import { checkZone, type ExpectedZone } from '../support/powerdns/zone-check.ts';
 
 jest.setTimeout(180_000);
 
 const powerDns = findPowerDns('trixie');
 const program = findMiniStack();
 const NATIVE = 'schema_tracks_changes: true';
-/** Without caches: what is answered is what is in the LMDB. */
-const UNCACHED = {
-  'lmdb-lightning-stream': 'yes',
-  'zone-cache-refresh-interval': 0,
-  'zone-metadata-cache-ttl': 0,
-  'dnssec-key-cache-ttl': 0,
-  'cache-ttl': 0,
-  'query-cache-ttl': 0,
-  'negquery-cache-ttl': 0,
-};
 const ZONES = 8;
 
 describeWithPowerDns(
@@ -46,7 +39,7 @@ describeWithPowerDns(
         root: powerDns.path as string,
         server,
         names: ['a', 'b', 'c'],
-        powerDns: UNCACHED,
+        powerDns: { 'lmdb-lightning-stream': 'yes', ...UNCACHED },
         databases: { main: NATIVE, shard: NATIVE },
         headers: 'all',
       });
@@ -69,24 +62,7 @@ describeWithPowerDns(
       return [...zones.flat(), ...(await Promise.all(probes))];
     }
 
-    async function checkEverywhere(zones: readonly ExpectedZone[]): Promise<void> {
-      for (const host of hosts()) {
-        for (const zone of zones) {
-          await checkZone(host.powerDns, zone).catch((cause: unknown) => {
-            throw new Error(`${host.name}: ${String(cause)}`, { cause });
-          });
-        }
-      }
-    }
-
-    function reportWaits(what: string): void {
-      const times = hosts().flatMap(({ powerDns: { commandTimes } }) => commandTimes);
-      const sorted = times.map(({ ms }) => ms).toSorted((x, y) => x - y);
-      const longest = times.reduce((one, other) => (other.ms > one.ms ? other : one));
-      reportFigure(
-        `${what}: ${times.length} runs of pdnsutil, median ${sorted[times.length >> 1]?.toFixed(0)} ms, longest ${longest.ms.toFixed(0)} ms (${longest.command})`,
-      );
-    }
+    const reportWaits = (what: string) => reportCommandTimes(what, hosts());
 
     test('zones made, changed, signed, re-keyed and deleted on all hosts at once are the same everywhere', async () => {
       const [a, b, c] = hosts();
@@ -107,7 +83,7 @@ describeWithPowerDns(
         ...twice,
       ]);
       await cluster.converged();
-      await checkEverywhere([
+      await cluster.checkZones([
         ...zones,
         { name: 'twice.example', keys: 0, addresses: { 'no.twice.example': undefined } },
         {
@@ -124,7 +100,9 @@ describeWithPowerDns(
 
       await c.powerDns.pdnsutil('delete-zone', 'twice.example');
       await cluster.converged();
-      await checkEverywhere([{ name: 'twice.example', keys: 0, addresses: {}, isDeleted: true }]);
+      await cluster.checkZones([
+        { name: 'twice.example', keys: 0, addresses: {}, isDeleted: true },
+      ]);
       reportWaits('PowerDNS 4.9, three hosts at once');
     });
 
@@ -150,13 +128,13 @@ describeWithPowerDns(
       await c.agent.ready();
       const zones = [...before, ...(await operators)];
       await cluster.converged();
-      await checkEverywhere(zones);
+      await cluster.checkZones(zones);
       expect(await rcodeOf(c, 'dying-0.example')).toBe(RCODE.noError);
 
       // And it writes again.
       const after = await operate([c], 'after');
       await cluster.converged();
-      await checkEverywhere(after);
+      await cluster.checkZones(after);
       reportWaits('PowerDNS 4.9, one host killed and wiped');
     });
 
@@ -184,7 +162,7 @@ describeWithPowerDns(
 
       c.line.heal();
       await cluster.converged();
-      await checkEverywhere([
+      await cluster.checkZones([
         ...zones,
         {
           name: zone,

@@ -1,31 +1,28 @@
-import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { Agent } from 'node:https';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
-import { promisify } from 'node:util';
+import { join } from 'node:path';
 import { InvokeCommand, LambdaClient } from '@aws-sdk/client-lambda';
 import { S3Client } from '@aws-sdk/client-s3';
 import { SQSClient } from '@aws-sdk/client-sqs';
 import { AssumeRoleCommand, STSClient } from '@aws-sdk/client-sts';
 import { NodeHttpHandler } from '@smithy/node-http-handler';
+import {
+  deployStack,
+  readStackOutputs,
+  REGION,
+  requireOutput,
+  type StackOutputs,
+} from '../../agent/demo/cdk.ts';
 import { openS3Store, type S3ObjectStore } from '../../protocol/storage/s3.ts';
 import type { MiniStack } from './ministack.ts';
-
-const ROOT = resolve(__dirname, '../..');
-const REGION = 'us-east-1';
-/** Beyond this something hangs: both calls take about ten seconds. */
-const CDK_TIMEOUT_MS = 150_000;
 
 export type Keys = {
   readonly accessKeyId: string;
   readonly secretAccessKey: string;
   readonly sessionToken?: string | undefined;
 };
-
-/** What the deployed stack says about itself. */
-export type StackOutputs = Readonly<Record<string, string>>;
 
 /** A stack on an emulator, and clients for it. */
 export class AwsStack {
@@ -43,25 +40,8 @@ export class AwsStack {
   /** Bootstraps the account and deploys the project's own app, with the ordinary CDK command. */
   static async deploy(ministack: MiniStack, config: object): Promise<AwsStack> {
     const folder = await mkdtemp(join(tmpdir(), 'cdk-'));
-    const outputsFile = join(folder, 'outputs.json');
-    const common = [
-      '--no-notices',
-      '--output',
-      join(folder, 'cdk.out'),
-      '--context',
-      `lightningstream=${JSON.stringify(config)}`,
-    ];
     try {
-      await cdk(ministack, ['bootstrap', `aws://${ministack.accountId}/${REGION}`, ...common]);
-      await cdk(ministack, [
-        'deploy',
-        '--require-approval',
-        'never',
-        '--outputs-file',
-        outputsFile,
-        ...common,
-      ]);
-      return await AwsStack.fromOutputs(ministack, outputsFile);
+      return new AwsStack(ministack, await deployStack(ministack, { config, folder }));
     } finally {
       await rm(folder, { recursive: true, force: true });
     }
@@ -69,15 +49,12 @@ export class AwsStack {
 
   /** A stack that is deployed, by the file that `cdk deploy --outputs-file` wrote. */
   static async fromOutputs(ministack: MiniStack, outputsFile: string): Promise<AwsStack> {
-    const all = JSON.parse(await readFile(outputsFile, 'utf8')) as Record<string, StackOutputs>;
-    return new AwsStack(ministack, Object.values(all)[0] ?? {});
+    return new AwsStack(ministack, await readStackOutputs(outputsFile));
   }
 
   /** An output that must be there. */
   output(name: string): string {
-    const value = this.outputs[name];
-    if (value === undefined) throw new Error(`the stack has no output ${name}`);
-    return value;
+    return requireOutput(this.outputs, name);
   }
 
   /** The output of one agent: Policy, Role or Yaml. */
@@ -162,33 +139,5 @@ export class AwsStack {
       maxAttempts: 1,
       requestHandler: new NodeHttpHandler({ httpsAgent: this.#agent }),
     };
-  }
-}
-
-async function cdk(ministack: MiniStack, args: readonly string[]): Promise<void> {
-  const { caFile, endpoint, accessKey, secretKey } = ministack;
-  const program = join(ROOT, 'node_modules/aws-cdk/bin/cdk');
-  try {
-    await promisify(execFile)(process.execPath, [program, ...args], {
-      cwd: ROOT,
-      timeout: CDK_TIMEOUT_MS,
-      killSignal: 'SIGKILL',
-      maxBuffer: 64 * 1024 * 1024,
-      env: {
-        PATH: process.env['PATH'],
-        HOME: process.env['HOME'],
-        CI: 'true',
-        AWS_ENDPOINT_URL: endpoint,
-        AWS_ACCESS_KEY_ID: accessKey,
-        AWS_SECRET_ACCESS_KEY: secretKey,
-        AWS_REGION: REGION,
-        ...(caFile === undefined ? {} : { AWS_CA_BUNDLE: caFile, NODE_EXTRA_CA_CERTS: caFile }),
-      },
-    });
-  } catch (error) {
-    const { stderr = '', stdout = '' } = error as { stderr?: string; stdout?: string };
-    throw new Error(`cdk ${args[0]} failed:\n${stdout.slice(-3000)}\n${stderr.slice(-3000)}`, {
-      cause: error,
-    });
   }
 }

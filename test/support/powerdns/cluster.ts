@@ -2,10 +2,12 @@ import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { AgentProcess } from '../../../agent/demo/agent-process.ts';
 import { eventually } from '../../integration/hosts.ts';
+import { reportFigure } from '../figures.ts';
 import type { MiniStack } from '../ministack.ts';
 import { NoticeBucket } from '../notice-bucket.ts';
 import { TcpProxy } from '../tcp-proxy.ts';
 import { PowerDns } from './power-dns.ts';
+import { checkZone, type ExpectedZone } from './zone-check.ts';
 
 export type ClusterOptions = {
   /** Where PowerDNS is installed. */
@@ -29,6 +31,16 @@ export type ClusterHost = {
   readonly powerDns: PowerDns;
   agent: AgentProcess;
   readonly line: TcpProxy;
+};
+
+/** Settings of PowerDNS without caches: what is answered is what is in the LMDB. */
+export const UNCACHED = {
+  'zone-cache-refresh-interval': 0,
+  'zone-metadata-cache-ttl': 0,
+  'dnssec-key-cache-ttl': 0,
+  'cache-ttl': 0,
+  'query-cache-ttl': 0,
+  'negquery-cache-ttl': 0,
 };
 
 const MAP_MB = 64;
@@ -69,6 +81,17 @@ export class Cluster {
       throw error;
     }
     return cluster;
+  }
+
+  /** Asks every host about every zone; rejects with what is wrong, and where. */
+  async checkZones(zones: readonly ExpectedZone[]): Promise<void> {
+    for (const host of this.hosts) {
+      for (const zone of zones) {
+        await checkZone(host.powerDns, zone).catch((cause: unknown) => {
+          throw new Error(`${host.name}: ${String(cause)}`, { cause });
+        });
+      }
+    }
   }
 
   /** Starts PowerDNS, then its agent, and waits until that has synced. */
@@ -161,4 +184,15 @@ function differenceOf(name: string, dumps: readonly string[][], at: number): str
   const more = own.filter((line) => !firstSet.has(line)).map((line) => `${name} + ${line}`);
   const fewer = first.filter((line) => !ownSet.has(line)).map((line) => `${name} - ${line}`);
   return [...more.slice(0, 10), ...fewer.slice(0, 10)].join('\n');
+}
+
+/** Prints how long the runs of `pdnsutil` on these hosts took, as a figure. */
+export function reportCommandTimes(what: string, hosts: readonly ClusterHost[]): void {
+  const times = hosts
+    .flatMap(({ powerDns: { commandTimes } }) => commandTimes)
+    .toSorted((x, y) => x.ms - y.ms);
+  const [median, longest] = [times[times.length >> 1], times.at(-1)];
+  reportFigure(
+    `${what}: ${times.length} runs of pdnsutil, median ${median?.ms.toFixed(0)} ms, longest ${longest?.ms.toFixed(0)} ms (${longest?.command})`,
+  );
 }
