@@ -3,6 +3,7 @@ import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { freePort } from '../support/free-port.ts';
 
 jest.setTimeout(60_000);
 const bundle = join(__dirname, '../../dist/lightningstream.cjs');
@@ -49,6 +50,19 @@ test.each([
   [['sync', '-c', 'missing.yaml'], 1],
 ])('%j ends with %i', async (args, code) => {
   expect((await start(...args).ended).code).toBe(code);
+});
+
+test('storage that cannot be reached is such a line too, and nothing else is printed', async () => {
+  const port = await freePort();
+  writeFileSync(
+    join(folder, 's3.yaml'),
+    `lmdbs: {main: {path: lmdb, schema_tracks_changes: true}}
+storage: {type: s3, options: {bucket: b, access_key: a, secret_key: s, endpoint_url: "http://127.0.0.1:${port}"}}
+`,
+  );
+  const { code, out, err } = await start('snapshots', 'list', '-c', 's3.yaml').ended;
+  expect({ code, out }).toEqual({ code: 1, out: '' });
+  expect(err).toMatch(/^Error: cannot list .*ECONNREFUSED.*\nTry: .*\n$/);
 });
 
 test('an error is one line that says what is wrong, and one that says what to do', async () => {
