@@ -17,7 +17,7 @@ import { AwsStack } from '../support/aws-stack.ts';
 import makeBundle from '../support/bundle-setup.cjs';
 import { SIGNAL, TestWriter, entry, names, readObject } from '../support/compaction.ts';
 import { freePort } from '../support/free-port.ts';
-import { commandsOf, jsonBlockOf, section } from '../support/markdown.ts';
+import { commandsOf, blockOf, section } from '../support/markdown.ts';
 import { findMiniStack, startMiniStack, type MiniStack } from '../support/ministack.ts';
 
 const ROOT = resolve(__dirname, '../..');
@@ -54,7 +54,7 @@ suite('the commands of README and docs/deploy.md, word by word', () => {
     ministack = await startMiniStack(program ?? '', { tls: true, env: { AUTH: 'true' } });
     fleet = await Fleet.open();
     folder = await mkdtemp(join(tmpdir(), 'deploy-'));
-    await makeProject(folder, jsonBlockOf(section(guide, '2. Say what you have')));
+    await makeProject(folder, blockOf(section(guide, '2. Say what you have'), 'json'));
     // The other one is for a bucket that exists already.
     commands = commandsOf(section(guide, '3. Deploy')).filter((line) => line.startsWith('npx'));
     for (const command of commands) await run(command);

@@ -16,10 +16,10 @@ export function commandsOf(markdown: string): string[] {
   );
 }
 
-/** The first `json` block. */
-export function jsonBlockOf(markdown: string): string {
-  const [block] = blocks(markdown, 'json');
-  if (block === undefined) throw new Error('no block of JSON');
+/** The first block of this language. */
+export function blockOf(markdown: string, language: string): string {
+  const [block] = blocks(markdown, language);
+  if (block === undefined) throw new Error(`no block of ${language}`);
   return block;
 }
 
