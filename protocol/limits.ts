@@ -43,6 +43,9 @@ export const MAX_DECOMPRESSION_RATIO = 512;
 /** Decompressed bytes of which the ratio is not asked. */
 export const DECOMPRESSION_ALLOWANCE_BYTES = 64 * 1024 * 1024;
 
+/** Blocks that are compressed beside each other: one for each of zlib's usual four threads. */
+export const GZIP_MEMBERS_IN_FLIGHT = 4;
+
 /** Bytes of one chunk of decompressed data handed to the reader; each is a turn of the event loop. */
 export const GUNZIP_CHUNK_BYTES = 256 * 1024;
 

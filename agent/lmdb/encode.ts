@@ -1,6 +1,7 @@
 import { HighestTime } from './highest-time.ts';
 import type { TxnRanges } from './txn-ranges.ts';
-import { createGzip, gzipSync } from 'node:zlib';
+import { gzipSync } from 'node:zlib';
+import { GzipWriter } from '../../protocol/gzip.ts';
 import { SYNC_FLAGS_MASK, headerLengthAt } from '../../protocol/value-header.ts';
 import { SnapshotWriter } from '../../protocol/snapshot-writer.ts';
 import type { EntryView, SnapshotMeta } from '../../protocol/snapshot.ts';
@@ -33,19 +34,21 @@ const ONE_GO_BYTES = 64 * 1024;
 const DELTA_BLOCK_BYTES = 16 * 1024;
 /** As upstream, which writes at the fastest level: network and readers gain little from more. */
 const GZIP_LEVEL = 1;
-/** Uncompressed bytes between two looks at the event loop and at how far compression has come. */
-const SLICE_BYTES = 1024 * 1024;
+/** Uncompressed bytes between two looks at the event loop and at how far compression has come: less than a block, so that each is handed over by itself. */
+const SLICE_BYTES = 512 * 1024;
 
 /** Collects uncompressed blocks and turns them into a spool; compression runs on the thread pool. */
 class GzipSpool {
   readonly #writer: SpoolWriter;
+  readonly #gzip: GzipWriter;
   #blocks: Uint8Array[] = [];
-  #gzip: ReturnType<typeof createGzip> | undefined;
-  #drained: Promise<void> | undefined;
+  #begun = false;
   uncompressedBytes = 0;
 
   constructor(options: SpoolOptions) {
-    this.#writer = new SpoolWriter(options);
+    const writer = new SpoolWriter(options);
+    this.#writer = writer;
+    this.#gzip = new GzipWriter({ level: GZIP_LEVEL, write: (chunk) => writer.write(chunk) });
   }
 
   readonly add = (block: Uint8Array): void => {
@@ -58,39 +61,23 @@ class GzipSpool {
     const blocks = this.#blocks;
     if (blocks.length === 0) return;
     this.#blocks = [];
-    const gzip = this.#start();
-    for (const block of blocks) {
-      if (!gzip.write(block)) await new Promise<void>((resolve) => gzip.once('drain', resolve));
-    }
+    this.#begun = true;
+    await this.#gzip.add(blocks);
   }
 
   async finish(): Promise<Spool> {
-    if (this.#gzip === undefined && this.uncompressedBytes <= ONE_GO_BYTES) {
+    if (!this.#begun && this.uncompressedBytes <= ONE_GO_BYTES) {
       await this.#writer.write(gzipSync(Buffer.concat(this.#blocks), { level: GZIP_LEVEL }));
       return this.#writer.finish();
     }
     await this.flush();
-    this.#start().end();
-    await this.#drained;
+    await this.#gzip.finish();
     return this.#writer.finish();
   }
 
   async discard(): Promise<void> {
-    this.#gzip?.destroy();
-    await this.#drained?.catch(() => undefined);
+    await this.#gzip.settle();
     await this.#writer.discard();
-  }
-
-  #start(): ReturnType<typeof createGzip> {
-    if (this.#gzip !== undefined) return this.#gzip;
-    const gzip = createGzip({ level: GZIP_LEVEL, chunkSize: 256 * 1024 });
-    this.#gzip = gzip;
-    this.#drained = (async () => {
-      for await (const chunk of gzip) await this.#writer.write(chunk as Buffer);
-    })();
-    // Awaited in finish or discard; until then a failure must not count as unhandled.
-    this.#drained.catch(() => undefined);
-    return gzip;
   }
 }
 

@@ -1,5 +1,4 @@
-import { once } from 'node:events';
-import { createGzip } from 'node:zlib';
+import { GzipWriter } from '../gzip.ts';
 import { SnapshotWriter } from '../snapshot-writer.ts';
 import type { EntryView, SnapshotMeta } from '../snapshot.ts';
 import { FLAG_DELETED } from '../value-header.ts';
@@ -51,7 +50,7 @@ export async function writeMerged(
     await gzip.finish();
     return { file, entries: merged.entries, tombstones: merged.tombstones };
   } catch (error) {
-    gzip.destroy();
+    await gzip.settle();
     await file.remove();
     throw error;
   } finally {
@@ -127,42 +126,36 @@ class MergedWriter {
   }
 }
 
-/** Compresses chunks into a scratch file, on zlib's threads; holds what was pushed since the last {@link drain}. */
+/** Compresses blocks into a scratch file, on zlib's threads; holds what was pushed since the last {@link drain}. */
 class GzipFile {
-  readonly #gzip;
-  readonly #done: Promise<void>;
-  #needDrain = false;
+  readonly #file: ScratchFile;
+  readonly #gzip: GzipWriter;
+  #blocks: Uint8Array[] = [];
 
   constructor(file: ScratchFile, level: number) {
-    const gzip = createGzip({ level, chunkSize: 256 * 1024 });
-    this.#gzip = gzip;
-    this.#done = (async () => {
-      for await (const chunk of gzip) {
-        await file.write(chunk as Uint8Array);
-      }
-      await file.finish();
-    })();
-    // Its error is reported by whoever waits next; until then it must not count as unhandled.
-    this.#done.catch(() => undefined);
+    this.#file = file;
+    this.#gzip = new GzipWriter({ level, write: (chunk) => file.write(chunk) });
   }
 
-  push(chunk: Uint8Array): void {
-    this.#needDrain = !this.#gzip.write(chunk) || this.#needDrain;
+  push(block: Uint8Array): void {
+    this.#blocks.push(block);
   }
 
   async drain(): Promise<void> {
-    if (this.#needDrain && this.#gzip.writableNeedDrain) {
-      await Promise.race([once(this.#gzip, 'drain'), this.#done]);
-    }
-    this.#needDrain = false;
+    const blocks = this.#blocks;
+    if (blocks.length === 0) return;
+    this.#blocks = [];
+    await this.#gzip.add(blocks);
   }
 
   async finish(): Promise<void> {
-    this.#gzip.end();
-    await this.#done;
+    await this.drain();
+    await this.#gzip.finish();
+    await this.#file.finish();
   }
 
-  destroy(): void {
-    this.#gzip.destroy();
+  /** Resolves when the file is not written to any more. */
+  settle(): Promise<void> {
+    return this.#gzip.settle();
   }
 }
