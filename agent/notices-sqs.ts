@@ -2,9 +2,10 @@ import type * as sdkModule from '@aws-sdk/client-sqs';
 import type { SQSClientConfig } from '@aws-sdk/client-sqs';
 import { NodeHttpHandler } from '@smithy/node-http-handler';
 import { errorText } from '../protocol/errors.ts';
+import type { ConnectionOptions } from '../protocol/storage/connection-options.ts';
+import { agentOptions, openHttpsAgent } from '../protocol/storage/connections.ts';
 import { configuredCredentials } from '../protocol/storage/s3-credentials.ts';
-import type { ConnectionOptions, CredentialOptions } from '../protocol/storage/s3-options.ts';
-import { agentOptions, openHttpsAgent } from '../protocol/storage/tls.ts';
+import type { CredentialOptions } from '../protocol/storage/s3-options.ts';
 import {
   QUEUE_BATCH_MAX,
   QueueError,

@@ -20,22 +20,34 @@ export const LOCK_WAIT_MAX_MS = 30_000;
 export const LOCK_POLL_MS = 3;
 
 /** Objects up to this size are one PUT; larger ones go in parts of at least this size (S3's minimum is 5 MiB). */
-export const S3_PART_BYTES = 8 * 1024 * 1024;
+export const PART_BYTES = 8 * 1024 * 1024;
 
-/** S3's bound on parts per object; larger objects get larger parts. */
-export const S3_PARTS_MAX = 10_000;
+/** Most parts per object, S3's bound (Azure's is 50,000 blocks); larger objects get larger parts. */
+export const PARTS_MAX = 10_000;
 
 /** Parts under way at once unless configured: two keep a line busy and hold 16 MiB. */
 export const S3_PART_CONCURRENCY = 2;
 
 /** A download that delivers no byte for so long is ended, so that a dead peer cannot hold a receiver. */
-export const S3_STALL_TIMEOUT_MS = 30_000;
+export const STALL_TIMEOUT_MS = 30_000;
 
-/** Tries of one S3 request by the SDK, with its own backoff between them; rounds are the caller's. */
-export const S3_REQUEST_ATTEMPTS = 3;
+/** Tries of one request by the SDK of S3 or Azure, with its own backoff between them; rounds are the caller's. */
+export const REQUEST_ATTEMPTS = 3;
 
 /** Tries of a conditional write that S3 answers with "409 conflict: try again". */
 export const S3_CONFLICT_ATTEMPTS = 5;
 
 /** Names per LIST request: S3's maximum. */
 export const S3_LIST_PAGE = 1000;
+
+/** Blobs per listing request: Azure's maximum. */
+export const AZURE_LIST_PAGE = 5000;
+
+/** Blocks of one upload to Azure under way at once unless configured, as upstream. */
+export const AZURE_BLOCK_CONCURRENCY = 1;
+
+/** Pause before the second repetition of a request to Azure (the first is at once), doubled up to the maximum below. */
+export const AZURE_RETRY_DELAY_MS = 200;
+
+/** Longest pause between two tries of one request to Azure. */
+export const AZURE_RETRY_DELAY_MAX_MS = 2000;

@@ -3,10 +3,10 @@ import type { S3Client, S3ClientConfig } from '@aws-sdk/client-s3';
 import { NodeHttpHandler } from '@smithy/node-http-handler';
 
 import { SyncError } from '../errors.ts';
-import { S3_REQUEST_ATTEMPTS, S3_STALL_TIMEOUT_MS } from './limits.ts';
+import { agentOptions, openHttpsAgent } from './connections.ts';
+import { REQUEST_ATTEMPTS, STALL_TIMEOUT_MS } from './limits.ts';
 import { configuredCredentials } from './s3-credentials.ts';
 import type { S3StoreOptions } from './s3-options.ts';
-import { agentOptions, openHttpsAgent } from './tls.ts';
 
 /** The SDK, loaded only where S3 is used: it takes 24 MB and a noticeable part of a second. */
 export type S3Sdk = typeof sdkModule;
@@ -36,7 +36,7 @@ export async function openS3Client(options: S3StoreOptions): Promise<OpenedClien
   const https = await openHttpsAgent(options);
   const sdk = await import('@aws-sdk/client-s3');
   const config: S3ClientConfig = {
-    maxAttempts: S3_REQUEST_ATTEMPTS,
+    maxAttempts: REQUEST_ATTEMPTS,
     // Checksums beyond what S3 itself requires are refused or mangled by many S3-compatible servers.
     requestChecksumCalculation: 'WHEN_REQUIRED',
     responseChecksumValidation: 'WHEN_REQUIRED',
@@ -44,7 +44,7 @@ export async function openS3Client(options: S3StoreOptions): Promise<OpenedClien
     forcePathStyle: options.forcePathStyle ?? endpoint !== undefined,
     requestHandler: new NodeHttpHandler({
       connectionTimeout: options.dialTimeoutMs ?? 10_000,
-      socketTimeout: options.stallTimeoutMs ?? S3_STALL_TIMEOUT_MS,
+      socketTimeout: options.stallTimeoutMs ?? STALL_TIMEOUT_MS,
       httpAgent: agentOptions(options),
       httpsAgent: https.agent,
     }),

@@ -1,6 +1,5 @@
-import { readFile } from 'node:fs/promises';
-
-import { errorText, SyncError } from '../errors.ts';
+import { SyncError } from '../errors.ts';
+import { KEYS_REFRESH_MIN_MS, KEYS_REFRESH_MS, readKeyFile } from './key-file.ts';
 import type { CredentialOptions } from './s3-options.ts';
 
 /** Keys as the SDK wants them. */
@@ -10,8 +9,6 @@ export type Keys = {
   /** The SDK asks again once this is near. */
   readonly expiration?: Date;
 };
-
-const DEFAULT_REFRESH_MS = 15_000;
 
 /**
  * The configured keys: a provider that reads key files anew every interval, fixed keys, or undefined for the SDK's
@@ -46,8 +43,8 @@ function fileKeys(
   options: CredentialOptions,
   source: { accessKeyFile: string; secretKeyFile: string; nowMs: () => number },
 ): () => Promise<Keys> {
-  const refreshMs = options.secretsRefreshIntervalMs ?? DEFAULT_REFRESH_MS;
-  if (refreshMs < 1000) {
+  const refreshMs = options.secretsRefreshIntervalMs ?? KEYS_REFRESH_MS;
+  if (refreshMs < KEYS_REFRESH_MIN_MS) {
     throw new SyncError('CONFIG_INVALID', 'secrets_refresh_interval is below 1s', {
       hint: 'Set it to 1s or more.',
     });
@@ -59,35 +56,12 @@ function fileKeys(
     const nowMs = source.nowMs();
     if (keys === undefined || nowMs - readAtMs >= refreshMs) {
       const [accessKeyId, secretAccessKey] = await Promise.all([
-        readKey(source.accessKeyFile, keys?.accessKeyId),
-        readKey(source.secretKeyFile, keys?.secretAccessKey),
+        readKeyFile(source.accessKeyFile, keys?.accessKeyId),
+        readKeyFile(source.secretKeyFile, keys?.secretAccessKey),
       ]);
       readAtMs = nowMs;
       keys = { accessKeyId, secretAccessKey, expiration: new Date(nowMs + refreshMs) };
     }
     return keys;
   };
-}
-
-/** The key in a file; what was read before where a rotation has just emptied or removed the file. */
-async function readKey(path: string, before: string | undefined): Promise<string> {
-  let text = '';
-  let cause: unknown;
-  try {
-    text = (await readFile(path, 'utf8')).trim();
-  } catch (error) {
-    cause = error;
-  }
-  if (text !== '') {
-    return text;
-  }
-  if (before !== undefined) {
-    return before;
-  }
-  const why = cause === undefined ? 'it is empty' : errorText(cause);
-  throw new SyncError('STORAGE_DENIED', `cannot read the key file ${path}: ${why}`, {
-    hint: 'Write the key to that file and let the user of this agent read it.',
-    retryable: true,
-    cause,
-  });
 }

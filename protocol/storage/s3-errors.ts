@@ -1,4 +1,13 @@
 import { errorText, SyncError } from '../errors.ts';
+import {
+  codeInText,
+  connectionErrorType,
+  denied,
+  fieldsOf,
+  textOf,
+  type Verdict,
+  verdictOfConnection,
+} from './connection-errors.ts';
 
 /** What was being done, for messages; never holds keys. */
 export type S3Action = {
@@ -38,11 +47,6 @@ const WRONG_REGION = new Set([
   'IllegalLocationConstraintException',
   'IncorrectEndpoint',
 ]);
-const DNS = new Set(['ENOTFOUND', 'EAI_AGAIN', 'EAI_FAIL', 'EAI_NODATA']);
-const TIMEOUT = new Set(['ETIMEDOUT', 'ESOCKETTIMEDOUT', 'RequestTimeout']);
-const TLS =
-  /^(ERR_TLS_|ERR_SSL_|ERR_OSSL_|CERT_|CRL_|UNABLE_TO_|DEPTH_ZERO_|SELF_SIGNED_|INVALID_CA|HOSTNAME_MISMATCH|EPROTO$)/;
-
 /** What the error of an SDK call says about itself. Never throws. */
 export function s3Facts(error: unknown): Facts {
   const outer = fieldsOf(error);
@@ -70,7 +74,8 @@ export function isMissingObject(error: unknown): boolean {
 
 /** Upstream's label for metrics: NotFound, Timeout, DNSError, URLError, a service code, or Unknown. */
 export function s3ErrorType(error: unknown): string | undefined {
-  const { name, code, status } = s3Facts(error);
+  const facts = s3Facts(error);
+  const { name, status } = facts;
   if (name === 'PreconditionFailed' || status === 412) {
     // The answer to a conditional write that lost, not a failure.
     return undefined;
@@ -81,13 +86,7 @@ export function s3ErrorType(error: unknown): string | undefined {
   if (status !== undefined) {
     return name === 'Error' ? 'Unknown' : name;
   }
-  if (DNS.has(code)) {
-    return 'DNSError';
-  }
-  if (isTimeout(name, code)) {
-    return 'Timeout';
-  }
-  return code === '' || code.startsWith('ERR_INVALID') ? 'Unknown' : 'URLError';
+  return connectionErrorType(facts);
 }
 
 /**
@@ -113,8 +112,6 @@ export function s3Error(error: unknown, context: S3Action): SyncError {
     { hint: verdict.hint, retryable: verdict.retryable },
   );
 }
-
-type Verdict = { what?: string; hint: string; denied?: boolean; retryable: boolean };
 
 function verdictOf(facts: Facts, context: S3Action): Verdict {
   return facts.status === undefined
@@ -186,72 +183,15 @@ function serviceVerdict(facts: Facts, status: number, context: S3Action): Verdic
 }
 
 function connectionVerdict(facts: Facts, context: S3Action): Verdict {
-  const { name, code } = facts;
-  const { host } = context;
-  if (DNS.has(code)) {
-    return {
-      what: `cannot resolve the name ${host}`,
-      hint: 'Check endpoint_url, region and the DNS of this host.',
-      retryable: true,
-    };
-  }
-  if (TLS.test(code)) {
-    return denied(
-      'the TLS connection was refused',
-      'Check endpoint_url (http or https), and tls.ca_file for a CA of your own.',
-      false,
-    );
-  }
-  if (isTimeout(name, code)) {
-    return {
-      what: 'no answer in time',
-      hint: 'Check the network and firewalls between this host and the storage.',
-      retryable: true,
-    };
-  }
-  if (name === 'CredentialsProviderError' || name === 'TokenProviderError') {
+  if (facts.name === 'CredentialsProviderError' || facts.name === 'TokenProviderError') {
     return denied(
       'no credentials',
       'Set access_key and secret_key, or give this host credentials that the AWS SDK finds.',
       true,
     );
   }
-  if (code === 'ECONNREFUSED') {
-    return {
-      what: 'nothing listens there',
-      hint: 'Check endpoint_url and that the storage runs.',
-      retryable: true,
-    };
-  }
-  return {
-    what: 'the connection failed',
-    hint: 'Check the network to the storage if it stays.',
-    retryable: true,
-  };
-}
-
-// The SDK gives connection resets the name TimeoutError too; their code stays what it was.
-function isTimeout(name: string, code: string): boolean {
-  return TIMEOUT.has(code) || (name === 'TimeoutError' && code === '');
-}
-
-function denied(what: string, hint: string, retryable: boolean): Verdict {
-  return { what, hint, denied: true, retryable };
-}
-
-// The SDK wraps errors that are no `Error` of its own realm (under jest) and keeps only their text.
-function codeInText(text: string): string {
-  const code = /\b(E[A-Z]{4,}|ERR_[A-Z_]+)\b/.exec(text)?.[1];
-  if (code !== undefined) {
-    return code;
-  }
-  return /certificate/i.test(text) ? 'CERT_REFUSED' : /hang up/.test(text) ? 'ECONNRESET' : '';
-}
-
-function fieldsOf(value: unknown): Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
-}
-
-function textOf(value: unknown): string | undefined {
-  return typeof value === 'string' && value !== '' ? value : undefined;
+  return verdictOfConnection(facts, {
+    host: context.host,
+    dnsHint: 'Check endpoint_url, region and the DNS of this host.',
+  });
 }

@@ -1,12 +1,13 @@
 import type { PutObjectCommandInput } from '@aws-sdk/client-s3';
+import { createHash } from 'node:crypto';
 import { setTimeout as sleepFor } from 'node:timers/promises';
 
 import { collectBody } from './bodies.ts';
-import { S3_CONFLICT_ATTEMPTS, S3_PART_BYTES } from './limits.ts';
+import { PART_BYTES, S3_CONFLICT_ATTEMPTS, S3_PART_CONCURRENCY } from './limits.ts';
 import type { ObjectBody } from './object-store.ts';
 import { isMissingObject, s3Facts } from './s3-errors.ts';
-import type { Operation, S3Session } from './s3-session.ts';
-import { contentMd5, uploadParts } from './s3-upload.ts';
+import type { S3Operation, S3Session } from './s3-session.ts';
+import { uploadParts } from './upload-parts.ts';
 
 /** Bound on giving up a multipart upload whose own operation was aborted. */
 const CLEAN_UP_TIMEOUT_MS = 10 * 1000;
@@ -15,7 +16,7 @@ const CLEAN_UP_TIMEOUT_MS = 10 * 1000;
 export type Condition = { readonly IfNoneMatch?: string; readonly IfMatch?: string };
 
 type Write = {
-  readonly operation: Operation;
+  readonly operation: S3Operation;
   readonly condition: Condition;
   readonly abortSignal: AbortSignal;
 };
@@ -48,7 +49,7 @@ export class S3Writer {
       for (let attempt = 1; ; attempt++) {
         try {
           const etag =
-            body.sizeBytes <= S3_PART_BYTES
+            body.sizeBytes <= PART_BYTES
               ? await this.#storeWhole(name, body, write)
               : await this.#storeParts(name, body, write);
           return { etag, ambiguous: false };
@@ -95,7 +96,7 @@ export class S3Writer {
     );
     try {
       const Parts = await uploadParts(body, {
-        concurrency: this.#session.options.numMinioThreads ?? 0,
+        concurrency: this.#session.options.numMinioThreads || S3_PART_CONCURRENCY,
         signal: abortSignal,
         upload: async ({ number: PartNumber, bytes }, partSignal) => {
           const { ETag } = await this.#session.request(operation, () =>
@@ -136,7 +137,7 @@ export class S3Writer {
   async #giveUpParts(
     name: string,
     UploadId: string | undefined,
-    operation: Operation,
+    operation: S3Operation,
   ): Promise<void> {
     const { sdk, client } = this.#session.opened;
     try {
@@ -169,4 +170,9 @@ export class S3Writer {
       ? {}
       : { ContentMD5: contentMd5(bytes) };
   }
+}
+
+/** The Content-MD5 header of a body: S3 refuses bytes that were damaged on the way. */
+function contentMd5(bytes: Uint8Array): string {
+  return createHash('md5').update(bytes).digest('base64');
 }

@@ -4,7 +4,7 @@ import { Readable } from 'node:stream';
 import { SyncError } from '../errors.ts';
 import { bytesBody } from './bodies.ts';
 import { Deadline } from './deadline.ts';
-import { S3_LIST_PAGE, S3_STALL_TIMEOUT_MS } from './limits.ts';
+import { S3_LIST_PAGE, STALL_TIMEOUT_MS } from './limits.ts';
 import type {
   FetchedObject,
   GetOptions,
@@ -14,11 +14,11 @@ import type {
   ObjectStore,
   PutIfOptions,
 } from './object-store.ts';
-import { readS3Body } from './s3-body.ts';
+import { readResponseBody } from './response-body.ts';
 import { openS3Client } from './s3-client.ts';
 import { isMissingObject, s3Facts } from './s3-errors.ts';
 import type { S3StoreOptions } from './s3-options.ts';
-import type { Operation } from './s3-session.ts';
+import type { S3Operation } from './s3-session.ts';
 import { S3Session } from './s3-session.ts';
 import { S3Writer } from './s3-writer.ts';
 
@@ -172,10 +172,10 @@ export class S3ObjectStore implements ObjectStore {
       return {
         sizeBytes: total === undefined ? (ContentLength ?? 0) : Number(total),
         etag: ETag,
-        body: readS3Body(stream, {
+        body: readResponseBody(stream, {
           name,
           expectedBytes: ContentLength,
-          stallTimeoutMs: this.#session.options.stallTimeoutMs ?? S3_STALL_TIMEOUT_MS,
+          stallTimeoutMs: this.#session.options.stallTimeoutMs ?? STALL_TIMEOUT_MS,
           deadline,
           mapped,
         }),
@@ -236,7 +236,7 @@ export class S3ObjectStore implements ObjectStore {
 
   async #getOutput(
     name: string,
-    what: { operation: Operation; firstBytes: number | undefined; deadline: Deadline },
+    what: { operation: S3Operation; firstBytes: number | undefined; deadline: Deadline },
   ): Promise<GetObjectCommandOutput | undefined> {
     const { sdk, client } = this.#session.opened;
     const { operation, firstBytes, deadline } = what;

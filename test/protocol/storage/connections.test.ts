@@ -7,7 +7,7 @@ import { setTimeout as sleepFor } from 'node:timers/promises';
 import { rootCertificates } from 'node:tls';
 
 import { openS3Store } from '../../../protocol/storage/s3.ts';
-import { agentOptions, openHttpsAgent } from '../../../protocol/storage/tls.ts';
+import { agentOptions, openHttpsAgent } from '../../../protocol/storage/connections.ts';
 
 let folder: string;
 beforeEach(async () => {

@@ -3,7 +3,7 @@ import type { Readable } from 'node:stream';
 import { SyncError } from '../errors.ts';
 import type { Deadline } from './deadline.ts';
 
-export type S3BodyOptions = {
+export type ResponseBodyOptions = {
   readonly name: string;
   /** Content-Length; undefined where the server sent none. */
   readonly expectedBytes: number | undefined;
@@ -18,9 +18,9 @@ export type S3BodyOptions = {
  * The chunks of a response. Fails when it is cut off, stands still, or is aborted; a reader that stops early ends the
  * connection. A response that nobody reads is ended by its deadline.
  */
-export function readS3Body(
+export function readResponseBody(
   stream: Readable,
-  options: S3BodyOptions,
+  options: ResponseBodyOptions,
 ): AsyncGenerator<Uint8Array, void, void> {
   const { deadline } = options;
   const onAbort = () => stream.destroy();
@@ -35,7 +35,7 @@ export function readS3Body(
 
 async function* chunksOf(
   stream: Readable,
-  options: S3BodyOptions,
+  options: ResponseBodyOptions,
 ): AsyncGenerator<Uint8Array, void, void> {
   const { name, expectedBytes, stallTimeoutMs, deadline, mapped } = options;
   let stalled = false;

@@ -6,7 +6,7 @@ import type { Duplex } from 'node:stream';
 import { rootCertificates, TLSSocket } from 'node:tls';
 
 import { errorText, SyncError } from '../errors.ts';
-import type { ConnectionOptions, TlsOptions } from './s3-options.ts';
+import type { ConnectionOptions, TlsOptions } from './connection-options.ts';
 
 const SECOND = 1000;
 

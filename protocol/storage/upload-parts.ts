@@ -1,23 +1,17 @@
-import { createHash } from 'node:crypto';
-
 import { checkedChunks } from './bodies.ts';
-import { S3_PART_BYTES, S3_PART_CONCURRENCY, S3_PARTS_MAX } from './limits.ts';
+import { PART_BYTES, PARTS_MAX } from './limits.ts';
 import type { ObjectBody } from './object-store.ts';
 
-/** The Content-MD5 header of a body: S3 refuses bytes that were damaged on the way. */
-export function contentMd5(bytes: Uint8Array): string {
-  return createHash('md5').update(bytes).digest('base64');
-}
-
+/** One part of a body, in order from 1. */
 export type Part = { readonly number: number; readonly bytes: Uint8Array };
 
-/** Size of all parts but the last: {@link S3_PART_BYTES}, more where S3's bound on the number of parts asks for it. */
+/** Size of all parts but the last: {@link PART_BYTES}, more where the bound on the number of parts asks for it. */
 export function partBytesFor(sizeBytes: number): number {
-  return Math.max(S3_PART_BYTES, Math.ceil(sizeBytes / S3_PARTS_MAX));
+  return Math.max(PART_BYTES, Math.ceil(sizeBytes / PARTS_MAX));
 }
 
 /**
- * Cuts a body into parts and runs `upload` on them, `concurrency` (0: two) at once; returns the results in order.
+ * Cuts a body into parts and runs `upload` on them, `concurrency` at once; returns the results in order.
  * Memory: that many parts and one being filled. The first failure aborts the others' signal, and all have ended when this
  * rejects, so that nothing is uploaded after it.
  */
@@ -29,7 +23,7 @@ export async function uploadParts<T>(
     readonly upload: (part: Part, signal: AbortSignal) => Promise<T>;
   },
 ): Promise<T[]> {
-  const concurrency = options.concurrency > 0 ? options.concurrency : S3_PART_CONCURRENCY;
+  const { concurrency } = options;
   const stop = new AbortController();
   const forward = () => stop.abort(options.signal.reason);
   options.signal.addEventListener('abort', forward, { once: true });
