@@ -74,6 +74,10 @@ async function openStore(
       const { openS3Store } = await import('../protocol/storage/s3.ts');
       return openS3Store({ ...options, onRequest }, signal);
     }
+    case 'azure': {
+      const { openAzureStore } = await import('../protocol/storage/azure.ts');
+      return openAzureStore({ ...options, onRequest }, signal);
+    }
     default:
       return options satisfies never;
   }

@@ -70,8 +70,15 @@ function selectDatabases({ lmdbs }: Config, only: readonly string[]): readonly s
 /** A dry run must not make a bucket either. */
 function storageFor(storage: StorageConfig, { dryRun }: CompactFlags): StorageConfig {
   const { options } = storage;
-  if (!dryRun || options instanceof SyncError || options.type !== 's3') return storage;
-  return { ...storage, options: { ...options, createBucket: false } };
+  if (!dryRun || options instanceof SyncError) return storage;
+  switch (options.type) {
+    case 's3':
+      return { ...storage, options: { ...options, createBucket: false } };
+    case 'azure':
+      return { ...storage, options: { ...options, createContainer: false } };
+    default:
+      return storage;
+  }
 }
 
 function deadlineOf(timeoutMs: number): number | undefined {

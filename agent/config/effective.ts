@@ -1,7 +1,7 @@
 import type { Config } from '../config.ts';
 import { SyncError } from '../../protocol/errors.ts';
 import type { AnyField, Fields, Leaf } from './fields.ts';
-import { FS_FIELDS, S3_FIELDS } from './storage-table.ts';
+import { AZURE_FIELDS, FS_FIELDS, S3_FIELDS } from './storage-table.ts';
 import { CONFIG_FIELDS } from './table.ts';
 
 const MASK = '***';
@@ -66,6 +66,8 @@ function formatStorageOptions(head: string, at: At): string[] {
       return [head, ...formatFields(FS_FIELDS, options, at)];
     case 's3':
       return [head, ...formatFields(S3_FIELDS, options, at)];
+    case 'azure':
+      return [head, ...formatFields(AZURE_FIELDS, options, at)];
     case 'memory':
       return [];
     default:

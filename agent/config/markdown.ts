@@ -36,10 +36,8 @@ How it is read:
 - flags: names such as \`MDB_INTEGERKEY\`, separated by \`|\`, or a number.
 - \`log.timestamp: disable\` leaves out the time in every format.
 
-Not in this version, and refused when \`sync\` or \`receive\` starts: storage type \`azure\`.
-
-\`--log-config\` logs the effective configuration. Values of secret keys (marked *secret*) are shown as \`***\`: the original
-masks \`secret_key\` only.
+\`--log-config\` logs the effective configuration. Values of secret keys (marked *secret*) are shown as \`***\`, and so is the query of Azure's
+\`endpoint_url\`, which may be a SAS: the original masks \`secret_key\` only.
 
 This page is the output of \`lightningstream docs configuration\`.
 `;
@@ -58,8 +56,6 @@ export function configurationMarkdown(): string {
     '',
     ...keyTable(S3_FIELDS),
     '## storage.options of type azure',
-    '',
-    'Not available in this version; listed because a file with it is still checked.',
     '',
     ...keyTable(AZURE_FIELDS),
     '## storage.options of type memory',

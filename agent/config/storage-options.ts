@@ -14,6 +14,7 @@ import type { Problem, YamlReader } from './yaml-reader.ts';
 export type StorageOptions =
   | ({ readonly type: 'fs' } & FsOptions)
   | ({ readonly type: 's3' } & S3Options)
+  | ({ readonly type: 'azure' } & AzureOptions)
   | { readonly type: 'memory' };
 
 type StorageSection = {
@@ -64,20 +65,14 @@ export function readStorageOptions(
     return { options: { type: 'memory' }, warnings };
   }
   if (storage.type === 'azure') {
-    const problems = checkAzure(read(AZURE_FIELDS), reader.lineOf(storage.options));
-    const result = outcome({ type: 'memory' }, problems);
-    return result.options instanceof SyncError ? result : { options: azureUnavailable(), warnings };
+    const options = read(AZURE_FIELDS);
+    const line = reader.lineOf(storage.options);
+    return outcome({ type: 'azure', ...options }, checkAzure(options, line));
   }
   const missing = new SyncError('CONFIG_INVALID', `${fileName}: \`storage.type\` is missing`, {
-    hint: 'Set it to fs or s3, and `storage.options` to match.',
+    hint: 'Set it to fs, s3 or azure, and `storage.options` to match.',
   });
   return { options: missing, warnings };
-}
-
-function azureUnavailable(): SyncError {
-  return new SyncError('CONFIG_INVALID', 'storage type azure is not available in this version', {
-    hint: 'Use type s3 or fs.',
-  });
 }
 
 function problemError(problems: readonly Problem[], fileName: string): SyncError {
@@ -115,16 +110,26 @@ function checkS3(options: S3Options, line: number): Problem[] {
   return [...s3Problems(options)].map((problem) => ({ ...problem, line }));
 }
 
+function* azureProblems(options: AzureOptions): Generator<Omit<Problem, 'line'>> {
+  const { accountName, accountKey, accountKeyFile, endpointUrl, useSharedKey } = options;
+  if (accountName === '' && (endpointUrl === '' || useSharedKey)) {
+    yield { message: '`storage.options.account_name` is missing' };
+  }
+  if (useSharedKey && accountKey === '' && accountKeyFile === '') {
+    yield {
+      message: '`storage.options` has `use_shared_key`, but no `account_key` or `account_key_file`',
+      hint: 'Give one of them, or leave out `use_shared_key` for the credential chain of the Azure SDK.',
+    };
+  }
+  if (accountKeyFile !== '' && options.secretsRefreshIntervalMs < 1000) {
+    yield { message: '`storage.options.secrets_refresh_interval` must be 1s or more' };
+  }
+  if (endpointUrl !== '' && !/^https?:\/\/[^/]/.test(endpointUrl)) {
+    // Without the value: its query may be a SAS.
+    yield { message: '`storage.options.endpoint_url` must begin with http:// or https://' };
+  }
+}
+
 function checkAzure(options: AzureOptions, line: number): Problem[] {
-  const problems: Problem[] = [];
-  if (options.accountName === '' && (options.endpointUrl === '' || options.useSharedKey)) {
-    problems.push({ line, message: '`storage.options.account_name` is missing' });
-  }
-  if (options.accountKeyFile !== '' && options.secretsRefreshIntervalMs < 1000) {
-    problems.push({
-      line,
-      message: '`storage.options.secrets_refresh_interval` must be 1s or more',
-    });
-  }
-  return problems;
+  return [...azureProblems(options)].map((problem) => ({ ...problem, line }));
 }

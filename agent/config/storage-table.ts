@@ -1,5 +1,5 @@
 import { section, type Values } from './fields.ts';
-import { count, duration, flag, text } from './value-types.ts';
+import { count, duration, flag, text, urlWithSecretQuery } from './value-types.ts';
 
 const SECOND = 1000;
 const MINUTE = 60 * SECOND;
@@ -130,27 +130,36 @@ export const S3_FIELDS = {
   ...connection,
 };
 
-/** `storage.options` of type `azure`: read and checked, although the backend is not in this version. */
+/** `storage.options` of type `azure`. */
 export const AZURE_FIELDS = {
-  accountName: text('account_name', { help: 'Needed unless `endpoint_url` is given.' }),
+  accountName: text('account_name', {
+    help: 'The storage account. Needed with `use_shared_key`, and unless `endpoint_url` is given.',
+  }),
   accountKey: text('account_key', { help: 'With `use_shared_key`.', secret: true }),
-  accountKeyFile: text('account_key_file', { help: 'File with the key.' }),
+  accountKeyFile: text('account_key_file', {
+    help: 'File with the key, before `account_key`; white space around it is dropped.',
+  }),
   secretsRefreshIntervalMs: duration('secrets_refresh_interval', {
     default: 15 * SECOND,
     help: 'How often this file is read; at least 1s.',
   }),
-  useSharedKey: flag('use_shared_key', { default: false, help: 'Use the account key.' }),
+  useSharedKey: flag('use_shared_key', {
+    default: false,
+    help: 'Use the account key. Without it: a SAS in `endpoint_url`, else the credential chain of the Azure SDK (environment, workload and managed identity, CLI), over https only.',
+  }),
   container: text('container', { help: 'The container.', required: true }),
   createContainer: flag('create_container', {
     default: false,
     help: 'Create it if it is missing.',
   }),
-  endpointUrl: text('endpoint_url', { help: 'The service.' }),
+  endpointUrl: urlWithSecretQuery('endpoint_url', {
+    help: 'The service, with http:// or https://; its query is a SAS. Not given: `https://ACCOUNT.blob.core.windows.net`.',
+  }),
   globalPrefix,
   concurrency: count('concurrency', {
     default: 0,
     atLeast: 0,
-    help: 'Parallel blocks per upload.',
+    help: 'Parallel blocks of one upload, 8 MiB each. 0: one.',
   }),
   ...connection,
 };

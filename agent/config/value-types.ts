@@ -53,6 +53,16 @@ export function text(key: string, options: LeafOptions<string>): Leaf<string> {
   });
 }
 
+/** A URL whose query is a secret: a SAS. */
+export function urlWithSecretQuery(key: string, options: LeafOptions<string>): Leaf<string> {
+  return leaf(key, options, {
+    type: 'string',
+    fallback: '',
+    parse: (scalar) => scalar.text,
+    format: (value) => value.replace(/\?.*$/s, '?***'),
+  });
+}
+
 /** One of a few words. */
 export function choice<const W extends string>(
   key: string,

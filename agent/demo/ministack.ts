@@ -1,5 +1,5 @@
 import type { ChildProcess } from 'node:child_process';
-import { execFile, spawn, spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { request as httpRequest } from 'node:http';
@@ -7,11 +7,10 @@ import { request as httpsRequest } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleepFor } from 'node:timers/promises';
-import { promisify } from 'node:util';
 
 import { freePort } from './agent-process.ts';
+import { makeCertificate } from './certificate.ts';
 
-const run = promisify(execFile);
 // From the root, where npm runs every script of this project.
 const SET_UP = join(process.cwd(), '.ci/setup-ministack.sh');
 const NO_VENV_EXIT = 3;
@@ -163,19 +162,4 @@ async function endProcess(child: ChildProcess | undefined): Promise<void> {
   const kill = setTimeout(() => child.kill('SIGKILL'), 5000);
   await ended;
   clearTimeout(kill);
-}
-
-async function makeCertificate(folder: string): Promise<{ certFile: string; keyFile: string }> {
-  const certFile = join(folder, 'cert.pem');
-  const keyFile = join(folder, 'key.pem');
-  const subject = '-subj /CN=localhost -addext subjectAltName=DNS:localhost,IP:127.0.0.1';
-  const key = '-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes';
-  await run('openssl', [
-    ...`req -x509 -days 2 ${key} ${subject}`.split(' '),
-    '-keyout',
-    keyFile,
-    '-out',
-    certFile,
-  ]);
-  return { certFile, keyFile };
 }

@@ -1,12 +1,14 @@
 import { appendFile, readFile } from 'node:fs/promises';
-import type { Agent as HttpAgent } from 'node:http';
+import type { ClientRequest } from 'node:http';
+import { Agent as HttpAgent } from 'node:http';
 import type { AgentOptions } from 'node:https';
 import { Agent as HttpsAgent } from 'node:https';
 import type { Duplex } from 'node:stream';
-import { rootCertificates, TLSSocket } from 'node:tls';
+import { rootCertificates } from 'node:tls';
 
 import { errorText, SyncError } from '../errors.ts';
 import type { ConnectionOptions, TlsOptions } from './connection-options.ts';
+import { limitSocket, type SocketLimits, unwatchStall, watchStall } from './socket-limits.ts';
 
 const SECOND = 1000;
 
@@ -24,24 +26,30 @@ export function agentOptions(
   };
 }
 
+/** The agent for connections without TLS, bounded by what `limits` says. End it with `destroy`. */
+export function openHttpAgent(options: ConnectionOptions, limits: SocketLimits): HttpAgent {
+  return new LimitedHttpAgent(agentOptions(options), limits);
+}
+
 /** Certificates and keys, as Node's TLS takes them. */
 type Material = { ca?: string[]; cert?: string; key?: string };
 
 /**
- * Makes the agent for https connections. Rejects with CONFIG_INVALID where a file cannot be read or half of the
+ * Makes the agent for https connections, with the handshake's limit and what else `limits` says. Rejects with CONFIG_INVALID where a file cannot be read or half of the
  * client's certificate is missing. `close` ends connections and stops watching files.
  */
 export async function openHttpsAgent(
   options: ConnectionOptions,
+  limits: SocketLimits = {},
 ): Promise<{ agent: HttpsAgent; close: () => void }> {
   const tls = options.tls ?? {};
-  const agent = new StorageAgent(
+  const agent = new LimitedHttpsAgent(
     {
       ...agentOptions(options),
       ...(await loadMaterial(tls)),
       rejectUnauthorized: tls.insecureSkipVerify !== true,
     },
-    options.tlsHandshakeTimeoutMs ?? 10 * SECOND,
+    { ...limits, handshakeTimeoutMs: options.tlsHandshakeTimeoutMs ?? 10 * SECOND },
   );
   const { insecureKeyLogFile = '' } = tls;
   if (insecureKeyLogFile !== '') {
@@ -57,29 +65,60 @@ export async function openHttpsAgent(
   };
 }
 
-/** An agent that bounds the TLS handshake; Node and the SDK bound only the connection below it. */
-class StorageAgent extends HttpsAgent {
-  readonly #handshakeTimeoutMs: number;
+/** An agent that bounds what Node and the SDK do not: the TLS handshake, and for Azure's SDK the rest too. */
+class LimitedHttpsAgent extends HttpsAgent {
+  readonly #limits: SocketLimits;
 
-  constructor(options: AgentOptions, handshakeTimeoutMs: number) {
+  constructor(options: AgentOptions, limits: SocketLimits) {
     super(options);
-    this.#handshakeTimeoutMs = handshakeTimeoutMs;
+    this.#limits = limits;
   }
 
   override createConnection(
     ...args: Parameters<HttpsAgent['createConnection']>
   ): Duplex | null | undefined {
     const socket = super.createConnection(...args);
-    if (socket instanceof TLSSocket) {
-      const timer = setTimeout(() => {
-        const text = `ETIMEDOUT: no TLS handshake within ${this.#handshakeTimeoutMs} ms`;
-        socket.destroy(Object.assign(new Error(text), { code: 'ETIMEDOUT' }));
-      }, this.#handshakeTimeoutMs);
-      for (const event of ['secureConnect', 'close']) {
-        socket.once(event, () => clearTimeout(timer));
-      }
-    }
+    limitSocket(socket, this.#limits);
     return socket;
+  }
+
+  override keepSocketAlive(socket: Duplex): void {
+    unwatchStall(socket);
+    return super.keepSocketAlive(socket);
+  }
+
+  override reuseSocket(socket: Duplex, request: ClientRequest): void {
+    super.reuseSocket(socket, request);
+    watchStall(socket, this.#limits);
+  }
+}
+
+/** The same without TLS. */
+class LimitedHttpAgent extends HttpAgent {
+  readonly #limits: SocketLimits;
+
+  constructor(options: AgentOptions, limits: SocketLimits) {
+    super(options);
+    this.#limits = limits;
+  }
+
+  override createConnection(
+    ...args: Parameters<HttpAgent['createConnection']>
+  ): Duplex | null | undefined {
+    const socket = super.createConnection(...args);
+    limitSocket(socket, this.#limits);
+    return socket;
+  }
+
+  override keepSocketAlive(socket: Duplex): void {
+    unwatchStall(socket);
+    // Whether the connection can be kept is what it returns, whatever its type says.
+    return super.keepSocketAlive(socket);
+  }
+
+  override reuseSocket(socket: Duplex, request: ClientRequest): void {
+    super.reuseSocket(socket, request);
+    watchStall(socket, this.#limits);
   }
 }
 

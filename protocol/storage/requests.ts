@@ -2,9 +2,9 @@ import type { RequestKind } from './object-store.ts';
 
 /** One request that ended, for upstream's `storage_s3_call_*` metrics and the cost estimate. */
 export type RequestReport = {
-  readonly kind: RequestKind | 'create-bucket';
+  readonly kind: RequestKind | 'create-bucket' | 'create-container';
   readonly durationMs: number;
-  /** The kind of failure; absent on success. S3: NotFound, Timeout, DNSError, URLError, a service code or Unknown. */
+  /** The kind of failure; absent on success. S3 and Azure: NotFound, Timeout, DNSError, URLError, a service code or Unknown. */
   readonly error?: string;
 };
 

@@ -14,6 +14,7 @@ import type {
   ObjectStore,
   PutIfOptions,
 } from './object-store.ts';
+import { etagIfOurs } from './own-write.ts';
 import { readResponseBody } from './response-body.ts';
 import { openS3Client } from './s3-client.ts';
 import { isMissingObject, s3Facts } from './s3-errors.ts';
@@ -207,7 +208,7 @@ export class S3ObjectStore implements ObjectStore {
       signal,
       condition,
     });
-    return ambiguous ? this.#etagIfOurs(name, bytes, signal) : etag;
+    return ambiguous ? etagIfOurs(this, { name, bytes, signal }) : etag;
   }
 
   async delete(name: string, signal: AbortSignal): Promise<void> {
@@ -262,22 +263,5 @@ export class S3ObjectStore implements ObjectStore {
       }
       throw error;
     }
-  }
-
-  /** The stored object's etag if it holds exactly these bytes: then a lost answer was that of our own write. */
-  async #etagIfOurs(
-    name: string,
-    bytes: Uint8Array,
-    signal: AbortSignal,
-  ): Promise<string | undefined> {
-    const stored = await this.get(name, { signal });
-    const chunks: Uint8Array[] = [];
-    for await (const chunk of stored?.body ?? []) {
-      if (stored?.sizeBytes !== bytes.byteLength) {
-        return undefined;
-      }
-      chunks.push(chunk);
-    }
-    return Buffer.concat(chunks).equals(bytes) ? stored?.etag : undefined;
   }
 }

@@ -61,13 +61,49 @@ describe('storage', () => {
       'unknown key `cafile` in `storage.options.tls`',
     ],
     ['type: azure\noptions: {container: c}', '`storage.options.account_name` is missing'],
+    ['type: azure\noptions: {account_name: a}', '`storage.options.container` is missing'],
     [
-      'type: azure\noptions: {container: c, account_name: a}',
-      'storage type azure is not available in this version',
+      'type: azure\noptions: {container: c, endpoint_url: "https://a.example", use_shared_key: true, account_key: k}',
+      '`storage.options.account_name` is missing',
+    ],
+    [
+      'type: azure\noptions: {container: c, account_name: a, use_shared_key: true}',
+      'no `account_key` or `account_key_file`',
+    ],
+    [
+      'type: azure\noptions: {container: c, endpoint_url: azure}',
+      'must begin with http:// or https',
+    ],
+    [
+      'type: azure\noptions: {container: c, account_name: a, account_key_file: f, secrets_refresh_interval: 1ms}',
+      'must be 1s or more',
+    ],
+    [
+      'type: azure\noptions: {container: c, account_name: a, disable_send_content_md5: true}',
+      'unknown key `disable_send_content_md5`',
     ],
   ])('refused only when it is used: %j', (yaml, message) => {
     const storage = storageOf(yaml);
     expect(() => requireStorageOptions(storage)).toThrow(message);
+  });
+});
+
+test("azure defaults are upstream's", () => {
+  const storage = storageOf('type: azure\noptions: {container: c, account_name: a}');
+  expect(requireStorageOptions(storage)).toMatchObject({
+    type: 'azure',
+    container: 'c',
+    accountName: 'a',
+    accountKey: '',
+    secretsRefreshIntervalMs: 15_000,
+    useSharedKey: false,
+    createContainer: false,
+    endpointUrl: '',
+    globalPrefix: '',
+    concurrency: 0,
+    initTimeoutMs: 20_000,
+    clientTimeoutMs: 900_000,
+    useUpdateMarker: false,
   });
 });
 
@@ -81,6 +117,15 @@ storage:
     const shown = formatEffectiveConfig(parse(text).config);
     expect(shown).not.toMatch(/AKIA|hidden|PEM/);
     expect(shown).toContain("secret_key: '***'");
+    const azure = formatEffectiveConfig(
+      parse(`${MINIMAL}storage:
+  type: azure
+  options: {container: c, endpoint_url: "https://a.example/x?sv=1&sig=hidden", account_key: AKEY}
+`).config,
+    );
+    expect(azure).not.toMatch(/AKEY|hidden/);
+    expect(azure).toContain('https://a.example/x?***');
+    expect(azure).toContain("account_key: '***'");
   });
 
   test('reads back as the same configuration', () => {

@@ -43,10 +43,11 @@ describe('the bundle', () => {
     await place('agent/lmdb/reader-check.ts', 'export {};\n');
   });
 
-  test('is one executable file that knows its version and loads the AWS SDK only when asked to', async () => {
+  test('is one executable file that knows its version and loads the SDKs of clouds only when asked to', async () => {
     await place(
       'agent/main.ts',
       `export const s3 = () => import('@aws-sdk/client-s3');
+export const azure = () => [import('@azure/storage-blob'), import('@azure/identity')];
 console.log(process.env['LIGHTNINGSTREAM_VERSION'], process.env.LIGHTNINGSTREAM_VERSION);
 `,
     );

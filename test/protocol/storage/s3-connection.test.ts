@@ -1,6 +1,5 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import type { IncomingMessage, RequestListener, Server } from 'node:http';
-import { createServer } from 'node:http';
+import type { RequestListener } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -9,13 +8,13 @@ import type { RequestReport } from '../../../protocol/storage/requests.ts';
 import { configuredCredentials } from '../../../protocol/storage/s3-credentials.ts';
 import type { S3StoreOptions } from '../../../protocol/storage/s3-options.ts';
 import { openS3Store } from '../../../protocol/storage/s3.ts';
+import { type AnsweringServer, startAnsweringServer } from '../../support/answering-server.ts';
 import { freePort } from '../../support/free-port.ts';
 import { bodyOf, readAll } from '../../support/object-store-conformance.ts';
 
 const signal = new AbortController().signal;
-let server: Server | undefined;
+let server: AnsweringServer | undefined;
 let store: ObjectStore | undefined;
-let seen: IncomingMessage[] = [];
 let reports: RequestReport[] = [];
 
 /** A store whose server answers as `listener` says. */
@@ -23,20 +22,11 @@ async function openAgainst(
   listener: RequestListener,
   more: Partial<S3StoreOptions> = {},
 ): Promise<ObjectStore> {
-  seen = [];
   reports = [];
-  const started = createServer((request, response) => {
-    seen.push(request);
-    request.resume();
-    request.once('end', () => listener(request, response));
-  });
-  server = started;
-  await new Promise<void>((resolve) => started.listen(0, '127.0.0.1', resolve));
-  const address = started.address();
-  const port = typeof address === 'object' ? address?.port : undefined;
+  server = await startAnsweringServer(listener);
   store = await openS3Store({
     bucket: 'bucket',
-    endpointUrl: `http://127.0.0.1:${port}`,
+    endpointUrl: server.url,
     accessKey: 'AKIDEXAMPLE',
     secretKey: 'very-secret',
     onRequest: (report) => reports.push(report),
@@ -47,8 +37,7 @@ async function openAgainst(
 
 afterEach(async () => {
   await store?.close();
-  server?.closeAllConnections();
-  await new Promise((resolve) => (server === undefined ? resolve(0) : server.close(resolve)));
+  await server?.stop();
   store = undefined;
   server = undefined;
 });
@@ -58,7 +47,7 @@ test('what goes over the wire suits servers that know only the basics', async ()
     response.setHeader('ETag', '"e"').end();
   });
   await opened.create('a b', bodyOf('hello'), signal);
-  const { method, url, headers } = seen[0] ?? {};
+  const { method, url, headers } = server?.seen[0] ?? {};
   expect(method).toBe('PUT');
   // Path style, and nothing that only AWS understands.
   expect(url).toMatch(/^\/bucket\/a%20b(\?x-id=PutObject)?$/);
@@ -130,8 +119,7 @@ test('failures are reported by type', async () => {
     await opened.get('a', { signal }).catch(() => undefined);
     const type = reports.at(-1)?.error;
     await opened.close();
-    server?.closeAllConnections();
-    server?.close();
+    await server?.stop();
     return type;
   };
   expect(await typeFor(answer(404, 'NoSuchKey'))).toBe('NotFound');
