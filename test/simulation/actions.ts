@@ -1,6 +1,6 @@
 import type { Register } from '../../protocol/register.ts';
 import { lacks, show } from './ledger.ts';
-import type { SeededRandom } from './random.ts';
+import type { SeededRandom } from '../support/random.ts';
 import type { SimDatabase } from './sim-database.ts';
 import type { SimHost, World } from './world.ts';
 

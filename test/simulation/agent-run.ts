@@ -8,7 +8,7 @@ import type { LogFields, Logger } from '../../agent/log.ts';
 import { SyncError } from '../../protocol/errors.ts';
 import type { ObjectStore } from '../../protocol/storage/object-store.ts';
 import type { Clock } from '../../protocol/time.ts';
-import type { SeededRandom } from './random.ts';
+import type { SeededRandom } from '../support/random.ts';
 
 /** Longer waits end only by a hint or by stopping: the schedule says when passes and bookkeeping happen. */
 const LONG_MS = 100_000;

@@ -10,7 +10,7 @@ import { databaseOptions, scratchFolder } from '../support/lmdb.ts';
 import { AgentRun } from './agent-run.ts';
 import { Host } from './host.ts';
 import { Ledger } from './ledger.ts';
-import type { SeededRandom } from './random.ts';
+import type { SeededRandom } from '../support/random.ts';
 import { RecordingStore } from './recording-store.ts';
 import { WorldClock } from './world-clock.ts';
 

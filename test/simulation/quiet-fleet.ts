@@ -2,7 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { parseObjectName } from '../../protocol/object-name.ts';
 import { Fleet, type Traits } from './fleet.ts';
 import type { Host } from './host.ts';
-import { SeededRandom } from './random.ts';
+import { SeededRandom } from '../support/random.ts';
 
 const QUIET: Traits = {
   instances: ['a', 'b'],

@@ -12,7 +12,7 @@ import { engineSettings } from '../support/engine.ts';
 import { databaseOptions, scratchFolder } from '../support/lmdb.ts';
 import { differences } from './host.ts';
 import { Ledger } from './ledger.ts';
-import type { SeededRandom } from './random.ts';
+import type { SeededRandom } from '../support/random.ts';
 import { RecordingStore } from './recording-store.ts';
 import { Scheduler } from './scheduler.ts';
 import { SimAgent } from './sim-agent.ts';

@@ -1,6 +1,6 @@
 import { MONTH_SECONDS, monthlyDemand } from '../../protocol/cost.ts';
 import { realClock } from './real-clock.ts';
-import { SeededRandom } from './random.ts';
+import { SeededRandom } from '../support/random.ts';
 import { ScaleFleet, type ScaleHost, type ScaleTimes } from './scale-fleet.ts';
 
 const SECOND = 1000;

@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { makeThreadPoolDeterministic } from './deterministic.ts';
-import type { SeededRandom } from './random.ts';
+import type { SeededRandom } from '../support/random.ts';
 import { WorldClock } from './world-clock.ts';
 
 /** Whoever waits: once it is gone, nothing that it waits for ever happens. */

@@ -10,7 +10,7 @@ import { SyncError } from '../../protocol/errors.ts';
 import type { ObjectStore } from '../../protocol/storage/object-store.ts';
 import type { Clock } from '../../protocol/time.ts';
 import { clearCrashPoint, crashAfterCommits } from './crash-point.ts';
-import type { SeededRandom } from './random.ts';
+import type { SeededRandom } from '../support/random.ts';
 import { never, type Owner, type Scheduler } from './scheduler.ts';
 
 /** One database of an agent. */

@@ -11,7 +11,7 @@ import type {
   PutIfOptions,
 } from '../../protocol/storage/object-store.ts';
 import type { StoreCall } from '../support/faulty-store.ts';
-import type { SeededRandom } from './random.ts';
+import type { SeededRandom } from '../support/random.ts';
 import type { Owner, Scheduler } from './scheduler.ts';
 
 const NEVER = new AbortController().signal;

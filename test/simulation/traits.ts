@@ -1,5 +1,5 @@
 import type { CompactionPolicy } from '../../protocol/compaction/policy.ts';
-import type { SeededRandom } from './random.ts';
+import type { SeededRandom } from '../support/random.ts';
 import type { Schema } from './sim-database.ts';
 import type { Network } from './sim-store.ts';
 

@@ -1,6 +1,6 @@
 import type { NoticeQueues as AgentQueues, QueueMessage } from '../../agent/notice-queue.ts';
 import { FanOut, type NoticeQueues as FanOutQueues } from '../../lambdas/fan-out/fan-out.ts';
-import type { SeededRandom } from './random.ts';
+import type { SeededRandom } from '../support/random.ts';
 import type { Owner, Scheduler } from './scheduler.ts';
 
 /** Times in virtual milliseconds, each drawn between its two bounds; they stand for AWS in one region. */

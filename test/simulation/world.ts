@@ -8,7 +8,7 @@ import { MemoryScratch } from '../support/compaction.ts';
 import { engineSettings } from '../support/engine.ts';
 import { databaseOptions, scratchFolder } from '../support/lmdb.ts';
 import { Ledger } from './ledger.ts';
-import type { SeededRandom } from './random.ts';
+import type { SeededRandom } from '../support/random.ts';
 import { RecordingStore } from './recording-store.ts';
 import { Scheduler, type Owner } from './scheduler.ts';
 import { SimAgent } from './sim-agent.ts';
