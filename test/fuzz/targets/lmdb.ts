@@ -24,7 +24,7 @@ const PATCH_BYTES = 4;
 const NUMBER_BYTES = 8;
 /** In place of the upper half of an offset. */
 const COPY = 0xff;
-const SEEDED_PAGES = 16;
+const SEEDED_PAGES = 10;
 /** More entries than any of these files holds: a walk that gives more goes round in circles. */
 const MOST_ENTRIES = 100_000;
 
