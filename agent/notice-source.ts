@@ -1,6 +1,7 @@
 import { errorText, SyncError } from '../protocol/errors.ts';
 import { noticeQueueName } from '../protocol/notice-queue.ts';
 import type { ObjectStore } from '../protocol/storage/object-store.ts';
+import { proxyEnvironment } from '../protocol/storage/proxy-rules.ts';
 import { backoff, sleep } from './backoff.ts';
 import { requireStorageOptions, type Config } from './config.ts';
 import { AnnouncingStore, DirectNotices } from './direct-notices.ts';
@@ -159,6 +160,7 @@ async function openQueues(config: Config, deps: NoticeDeps): Promise<NoticeQueue
   const { openSqs } = await import('./notices-sqs.ts');
   return openSqs({
     ...sqsOptions(config),
+    proxies: proxyEnvironment(process.env),
     onRequest: (report) => {
       deps.metrics.onRequest(report);
       deps.countRequest(report);

@@ -3,7 +3,8 @@ import type { SQSClientConfig } from '@aws-sdk/client-sqs';
 import { NodeHttpHandler } from '@smithy/node-http-handler';
 import { errorText } from '../protocol/errors.ts';
 import type { ConnectionOptions } from '../protocol/storage/connection-options.ts';
-import { agentOptions, openHttpsAgent } from '../protocol/storage/connections.ts';
+import { openAgents } from '../protocol/storage/connections.ts';
+import type { ProxyEnvironment } from '../protocol/storage/proxy-rules.ts';
 import { configuredCredentials } from '../protocol/storage/s3-credentials.ts';
 import type { CredentialOptions } from '../protocol/storage/s3-options.ts';
 import {
@@ -27,6 +28,8 @@ export type SqsOptions = {
   readonly queueUrl: string;
   /** Keys and TLS; without keys the SDK's chain finds them. */
   readonly connection?: (CredentialOptions & ConnectionOptions) | undefined;
+  /** HTTP proxies, as the environment names them; not given: none. */
+  readonly proxies?: ProxyEnvironment | undefined;
   /** Called after every call; must not throw. */
   readonly onRequest?: ((report: QueueRequestReport) => void) | undefined;
 };
@@ -43,7 +46,7 @@ const DIAL_TIMEOUT_MS = 10_000;
 export async function openSqs(options: SqsOptions): Promise<NoticeQueues> {
   const { connection = {}, queueUrl } = options;
   const credentials = configuredCredentials(connection);
-  const https = await openHttpsAgent(connection);
+  const agents = await openAgents({ ...connection, proxies: options.proxies }, {});
   const endpoint = options.endpointUrl || foreignOriginOf(queueUrl);
   // Only here: agents without a queue need not pay for it.
   const sdk = await import('@aws-sdk/client-sqs');
@@ -52,8 +55,8 @@ export async function openSqs(options: SqsOptions): Promise<NoticeQueues> {
     requestHandler: new NodeHttpHandler({
       connectionTimeout: connection.dialTimeoutMs ?? DIAL_TIMEOUT_MS,
       socketTimeout: SILENCE_MS,
-      httpAgent: agentOptions(connection),
-      httpsAgent: https.agent,
+      httpAgent: agents.http,
+      httpsAgent: agents.https,
     }),
     ...(options.region === '' ? {} : { region: options.region }),
     ...(endpoint === undefined ? {} : { endpoint }),
@@ -62,7 +65,7 @@ export async function openSqs(options: SqsOptions): Promise<NoticeQueues> {
   const client = new sdk.SQSClient(config);
   return new SqsQueues({ sdk, client, onRequest: options.onRequest }, () => {
     client.destroy();
-    https.close();
+    agents.close();
   });
 }
 

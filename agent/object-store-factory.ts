@@ -1,6 +1,7 @@
 import { openFilesystemStore } from '../protocol/storage/filesystem.ts';
 import { MemoryObjectStore } from '../protocol/storage/memory.ts';
 import type { ObjectStore } from '../protocol/storage/object-store.ts';
+import { proxyEnvironment } from '../protocol/storage/proxy-rules.ts';
 import type { RequestReport } from '../protocol/storage/requests.ts';
 import {
   MarkedStore,
@@ -64,6 +65,7 @@ async function openStore(
   options: StorageOptions,
   { signal, onRequest }: OpenStoreOptions,
 ): Promise<ObjectStore> {
+  const proxies = proxyEnvironment(process.env);
   switch (options.type) {
     case 'memory':
       return new MemoryObjectStore({ onRequest });
@@ -72,11 +74,11 @@ async function openStore(
     case 's3': {
       // Only here: the SDK takes 12 MB of memory that other storages do not need.
       const { openS3Store } = await import('../protocol/storage/s3.ts');
-      return openS3Store({ ...options, onRequest }, signal);
+      return openS3Store({ ...options, proxies, onRequest }, signal);
     }
     case 'azure': {
       const { openAzureStore } = await import('../protocol/storage/azure.ts');
-      return openAzureStore({ ...options, onRequest }, signal);
+      return openAzureStore({ ...options, proxies, onRequest }, signal);
     }
     default:
       return options satisfies never;

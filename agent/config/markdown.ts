@@ -39,6 +39,10 @@ How it is read:
 \`--log-config\` logs the effective configuration. Values of secret keys (marked *secret*) are shown as \`***\`, and so is the query of Azure's
 \`endpoint_url\`, which may be a SAS: the original masks \`secret_key\` only.
 
+Storage and queues are reached through the HTTP proxy that the environment names: \`HTTPS_PROXY\` for https:// addresses, \`HTTP_PROXY\` for http://
+ones, except what \`NO_PROXY\` lists (domains, which include what is below them, IPs, networks such as \`10.0.0.0/8\`, each of the first two with a port if you like, or \`*\`) and this host itself.
+Small letters work too. A proxy is \`http://USER:PASSWORD@HOST:PORT\` or the same with https://; the password is never shown.
+
 This page is the output of \`lightningstream docs configuration\`.
 `;
 

@@ -4,7 +4,7 @@ import type { ContainerClient } from '@azure/storage-blob';
 import { SyncError } from '../errors.ts';
 import { type AzureCredentials, openAzureCredentials } from './azure-credentials.ts';
 import type { AzureStoreOptions } from './azure-options.ts';
-import { openHttpAgent, openHttpsAgent } from './connections.ts';
+import { openAgents } from './connections.ts';
 import {
   AZURE_RETRY_DELAY_MAX_MS,
   AZURE_RETRY_DELAY_MS,
@@ -33,11 +33,15 @@ export async function openAzureContainer(options: AzureStoreOptions): Promise<Op
     });
   }
   const { endpoint, credentials } = await openAzureCredentials(options);
-  const agent = await openAgent(endpoint, options);
+  // Every limit: the SDK has none of its own.
+  const agents = await openAgents(options, {
+    dialTimeoutMs: options.dialTimeoutMs ?? 10_000,
+    stallTimeoutMs: options.stallTimeoutMs ?? STALL_TIMEOUT_MS,
+  });
   const sdk = await import('@azure/storage-blob');
   // The SDK's own types leave the agent out of a pipeline's options; it hands them on to one that takes it.
   const pipelineOptions = {
-    agent: agent.agent,
+    agent: endpoint.protocol === 'https:' ? agents.https : agents.http,
     retryOptions: {
       maxTries: REQUEST_ATTEMPTS,
       retryDelayInMs: AZURE_RETRY_DELAY_MS,
@@ -55,7 +59,7 @@ export async function openAzureContainer(options: AzureStoreOptions): Promise<Op
     keysMayChange:
       credentials.kind === 'default' ||
       (credentials.kind === 'shared-key' && (options.accountKeyFile ?? '') !== ''),
-    close: agent.close,
+    close: agents.close,
   };
 }
 
@@ -80,17 +84,4 @@ function containerOf(
     }
     return opened.client;
   };
-}
-
-/** Connections with every limit: the SDK has none of its own. */
-async function openAgent(endpoint: URL, options: AzureStoreOptions) {
-  const limits = {
-    dialTimeoutMs: options.dialTimeoutMs ?? 10_000,
-    stallTimeoutMs: options.stallTimeoutMs ?? STALL_TIMEOUT_MS,
-  };
-  if (endpoint.protocol === 'https:') {
-    return openHttpsAgent(options, limits);
-  }
-  const agent = openHttpAgent(options, limits);
-  return { agent, close: () => agent.destroy() };
 }

@@ -40,6 +40,13 @@ export function verdictOfConnection(
   { name, code }: ConnectionFailure,
   { host, dnsHint }: { readonly host: string; readonly dnsHint: string },
 ): Verdict {
+  if (code === 'EPROXYDENIED' || code === 'EPROXYFAILED') {
+    const hint =
+      'Check HTTPS_PROXY, HTTP_PROXY and NO_PROXY in the environment, and what the proxy lets through.';
+    return code === 'EPROXYDENIED'
+      ? denied('the proxy refuses', hint, false)
+      : { what: 'the proxy cannot reach it', hint, retryable: true };
+  }
   if (DNS.has(code)) {
     return { what: `cannot resolve the name ${host}`, hint: dnsHint, retryable: true };
   }

@@ -1,3 +1,5 @@
+import type { ProxyEnvironment } from './proxy-rules.ts';
+
 /** TLS towards the storage. An empty text counts as not given. Source: upstream's `tls` map. */
 export type TlsOptions = {
   /** PEM; with either of the two, the system's CAs are not trusted unless `addSystemCaPool`. */
@@ -20,6 +22,8 @@ export type TlsOptions = {
 /** How connections are made and kept, milliseconds. */
 export type ConnectionOptions = {
   readonly tls?: TlsOptions | undefined;
+  /** HTTP proxies, as the environment names them; not given: none. */
+  readonly proxies?: ProxyEnvironment | undefined;
   /** Idle connections are closed after this; 90 s. */
   readonly idleConnTimeoutMs?: number | undefined;
   /** Most idle connections kept; 100. 0: no limit, as upstream. */

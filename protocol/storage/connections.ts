@@ -8,6 +8,7 @@ import { rootCertificates } from 'node:tls';
 
 import { errorText, SyncError } from '../errors.ts';
 import type { ConnectionOptions, TlsOptions } from './connection-options.ts';
+import { parseProxyRules } from './proxy-rules.ts';
 import { limitSocket, type SocketLimits, unwatchStall, watchStall } from './socket-limits.ts';
 
 const SECOND = 1000;
@@ -26,9 +27,53 @@ export function agentOptions(
   };
 }
 
-/** The agent for connections without TLS, bounded by what `limits` says. End it with `destroy`. */
-export function openHttpAgent(options: ConnectionOptions, limits: SocketLimits): HttpAgent {
-  return new LimitedHttpAgent(agentOptions(options), limits);
+/** Connections to a storage, by scheme. */
+export type Agents = {
+  readonly http: HttpAgent;
+  readonly https: HttpAgent;
+  /** Ends connections and stops watching files. */
+  readonly close: () => void;
+};
+
+/**
+ * The agents for http and https, bounded by what `limits` says, and through the proxies that the options name. Rejects with
+ * CONFIG_INVALID as {@link openHttpsAgent}, and for the address of a proxy that is none.
+ */
+export async function openAgents(
+  options: ConnectionOptions,
+  limits: SocketLimits,
+): Promise<Agents> {
+  const rules = options.proxies === undefined ? undefined : parseProxyRules(options.proxies);
+  const http = new LimitedHttpAgent(agentOptions(options), limits);
+  const https = await openHttpsAgent(options, limits);
+  const close = () => {
+    http.destroy();
+    https.close();
+  };
+  if (rules === undefined) {
+    return { http, https: https.agent, close };
+  }
+  // Only where there is a proxy: nobody else pays for it.
+  const { proxyAgent } = await import('./proxy-agents.ts');
+  const { dialTimeoutMs, ...rest } = limits;
+  const how = {
+    rules,
+    agent: agentOptions(options),
+    dialTimeoutMs: dialTimeoutMs ?? options.dialTimeoutMs ?? 10 * SECOND,
+    limits: { ...rest, handshakeTimeoutMs: options.tlsHandshakeTimeoutMs ?? 10 * SECOND },
+  };
+  const proxied = {
+    http: proxyAgent(http, { ...how, isHttps: false }),
+    https: proxyAgent(https.agent, { ...how, isHttps: true }),
+  };
+  return {
+    ...proxied,
+    close() {
+      proxied.http.destroy();
+      proxied.https.destroy();
+      close();
+    },
+  };
 }
 
 /** Certificates and keys, as Node's TLS takes them. */

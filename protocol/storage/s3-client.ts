@@ -3,7 +3,7 @@ import type { S3Client, S3ClientConfig } from '@aws-sdk/client-s3';
 import { NodeHttpHandler } from '@smithy/node-http-handler';
 
 import { SyncError } from '../errors.ts';
-import { agentOptions, openHttpsAgent } from './connections.ts';
+import { openAgents } from './connections.ts';
 import { REQUEST_ATTEMPTS, STALL_TIMEOUT_MS } from './limits.ts';
 import { configuredCredentials } from './s3-credentials.ts';
 import type { S3StoreOptions } from './s3-options.ts';
@@ -33,7 +33,7 @@ export async function openS3Client(options: S3StoreOptions): Promise<OpenedClien
   const endpoint = parseEndpoint(options.endpointUrl ?? '');
   const credentials = configuredCredentials(options);
   const { region = '' } = options;
-  const https = await openHttpsAgent(options);
+  const agents = await openAgents(options, {});
   const sdk = await import('@aws-sdk/client-s3');
   const config: S3ClientConfig = {
     maxAttempts: REQUEST_ATTEMPTS,
@@ -45,9 +45,13 @@ export async function openS3Client(options: S3StoreOptions): Promise<OpenedClien
     requestHandler: new NodeHttpHandler({
       connectionTimeout: options.dialTimeoutMs ?? 10_000,
       socketTimeout: options.stallTimeoutMs ?? STALL_TIMEOUT_MS,
-      httpAgent: agentOptions(options),
-      httpsAgent: https.agent,
+      httpAgent: agents.http,
+      httpsAgent: agents.https,
     }),
+    // With it Node writes the head before a proxy for http could get the whole address into it.
+    ...(endpoint?.protocol === 'http:' && (options.proxies?.httpProxy ?? '') !== ''
+      ? { expectContinueHeader: false }
+      : {}),
     ...(endpoint === undefined ? {} : { endpoint: endpoint.href }),
     ...(credentials === undefined ? {} : { credentials }),
     region: region === '' ? DEFAULT_REGION : region,
@@ -59,7 +63,7 @@ export async function openS3Client(options: S3StoreOptions): Promise<OpenedClien
     host: endpoint?.host ?? 'AWS S3',
     close() {
       client.destroy();
-      https.close();
+      agents.close();
     },
   };
 }

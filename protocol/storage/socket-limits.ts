@@ -59,6 +59,7 @@ function limitUntil(socket: Socket, event: string, limit: { ms: number; what: st
   }
 }
 
-function timeoutError(text: string): Error {
+/** What a limit that has passed ends a connection with. */
+export function timeoutError(text: string): Error {
   return Object.assign(new Error(`ETIMEDOUT: ${text}`), { code: 'ETIMEDOUT' });
 }
