@@ -56,10 +56,9 @@ function leadingTime(bytes: Uint8Array, nowNs: bigint): bigint | undefined {
   return time >= EARLIEST_TIME_NS && time <= nowNs + MONTH_NS ? time : undefined;
 }
 
-/** RFC 3339 in UTC, to the second: `2023-11-14T22:13:20Z`. */
+/** RFC 3339 in UTC, with as many digits as it takes: `2023-11-14T22:13:20Z`, `2023-11-14T22:13:20.5Z`. */
 export function formatRfc3339Ns(timeNs: bigint): string {
-  const [date, time] = dateAndTime(timeNs);
-  return `${date}T${time.slice(0, 8)}Z`;
+  return `${dateAndTime(timeNs).join('T')}Z`;
 }
 
 /** A time as Go prints it: `2023-11-14 22:13:20 +0000 UTC`. */

@@ -200,7 +200,7 @@ export class DatabaseEngine {
       onSent: () => {
         this.#acknowledgedCount += 1;
         // What was detected while it was on its way goes next.
-        if (!publisher.idle) this.#changed.notify();
+        if (!publisher.idle || publisher.isResting) this.#changed.notify();
         this.#sent.notify();
       },
     });
@@ -361,6 +361,7 @@ export class DatabaseEngine {
   async #flush(parts: EngineParts): Promise<void> {
     const { publisher, hard } = parts;
     const { sleep } = this.#deps;
+    publisher.policy.end();
     while (!hard.aborted) {
       await publisher.settled();
       const waitMs = await this.#publishStep(parts);

@@ -21,6 +21,7 @@ export class FullSnapshotPolicy {
   #first = false;
   #lost = false;
   #upstreamDue = false;
+  #isEnding = false;
   /** LMDB transaction of the last own full snapshot, -1 before the first. */
   #fullTxn = -1;
   #deltas = 0;
@@ -52,6 +53,16 @@ export class FullSnapshotPolicy {
   /** Upstream would read another object than our newest full snapshot as this instance's newest. */
   requireForUpstream(): void {
     this.#upstreamDue = true;
+  }
+
+  /** This run is about to end: upstream readers would wait for its next start. */
+  end(): void {
+    this.#isEnding = true;
+  }
+
+  /** Upstream readers have an older state than this, and get the next when the interval has passed. */
+  isUpstreamBehind(dataTxnId: number): boolean {
+    return this.#settings.upstreamReaders && (this.#upstreamDue || dataTxnId > this.#fullTxn);
   }
 
   /** At start, the newest own object in the bucket is a full snapshot: upstream readers have a recent state. */
@@ -92,20 +103,18 @@ export class FullSnapshotPolicy {
     const sinceFullMs = Number(this.#clock.nowNs() - this.#lastFullNs) / 1e6;
     const { forceSnapshotIntervalMs } = this.#settings;
     if (forceSnapshotIntervalMs > 0 && sinceFullMs >= forceSnapshotIntervalMs) return 'interval';
-    if (!this.#settings.upstreamReaders) return undefined;
-    const behind = this.#upstreamDue || dataTxnId > this.#fullTxn;
     const rested = this.#fullTxn < 0 || sinceFullMs >= this.#settings.upstreamSnapshotMinIntervalMs;
-    return behind && rested ? 'upstream readers' : undefined;
+    const isTime = rested || this.#isEnding;
+    return isTime && this.isUpstreamBehind(dataTxnId) ? 'upstream readers' : undefined;
   }
 
   /** Milliseconds until `dueReason` may change by time alone. */
   nextCheckMs(dataTxnId: number): number {
     const sinceFullMs = Number(this.#clock.nowNs() - this.#lastFullNs) / 1e6;
     const waits = [Number.POSITIVE_INFINITY];
-    const { forceSnapshotIntervalMs, upstreamReaders, upstreamSnapshotMinIntervalMs } =
-      this.#settings;
+    const { forceSnapshotIntervalMs, upstreamSnapshotMinIntervalMs } = this.#settings;
     if (forceSnapshotIntervalMs > 0) waits.push(forceSnapshotIntervalMs - sinceFullMs);
-    if (upstreamReaders && (this.#upstreamDue || dataTxnId > this.#fullTxn)) {
+    if (this.isUpstreamBehind(dataTxnId)) {
       waits.push(upstreamSnapshotMinIntervalMs - sinceFullMs);
     }
     return Math.max(0, Math.min(...waits));

@@ -83,6 +83,11 @@ export class Publisher {
     return !this.#detection.hasData || this.#dueReason() === undefined;
   }
 
+  /** True while only the passing of time makes another object due, soon: whoever waits must look at the clock. */
+  get isResting(): boolean {
+    return this.#policy.isUpstreamBehind(this.#detection.dataTxnId);
+  }
+
   get #hasPending(): boolean {
     return this.#detection.pendingKeys > 0 || this.#detection.pendingScan;
   }

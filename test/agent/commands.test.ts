@@ -203,7 +203,7 @@ describe('stats and dump', () => {
     const { out } = await run('dump');
     expect(out).toContain('\n### main :: records\n\n');
     expect(out).toMatch(
-      /^alpha \[61 6c 70 68 61\] {2}= {2}.*hello world \[.*\] \(2023-11-14T22:13:20Z\)$/m,
+      /^alpha \[61 6c 70 68 61\] {2}= {2}.*hello world \[.*\] \(2023-11-14T22:13:20\.1234\d+Z\)$/m,
     );
     expect(out).toContain(':: _sync');
   });

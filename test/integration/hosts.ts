@@ -42,6 +42,15 @@ export class Fleet {
     return opened;
   }
 
+  /** Removes a host's LMDB, as a new disk does; its agent and whatever else has it open must be gone. */
+  async forget(host: string, database = 'main'): Promise<void> {
+    const file = this.lmdbFile(host, database);
+    this.#applications.get(file)?.[Symbol.dispose]();
+    this.#applications.delete(file);
+    await rm(file, { force: true });
+    await rm(`${file}-lock`, { force: true });
+  }
+
   /** Starts the agent of a host. The applications come first, so that both find the same map size. */
   async startAgent(host: string, options: Partial<AgentOptions> = {}): Promise<AgentProcess> {
     const agent = await AgentProcess.start({

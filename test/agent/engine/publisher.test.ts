@@ -201,3 +201,29 @@ test('what a wiped host had in deltas alone reaches upstream readers without ano
   const content = fleet.ledger.objects.get(fleet.storedNames().at(-1) ?? '')?.content;
   expect(Buffer.from(content?.get('zones/k')?.value ?? '').toString()).toBe('2');
 });
+
+test('where upstream reads, the end of a burst is in a full snapshot as soon as the interval allows', async () => {
+  await startedA({
+    upstreamReaders: true,
+    upstreamSnapshotMinIntervalMs: 1000,
+    persistIntervalMs: 1e9,
+  });
+  fleet.write(fleet.a, 'k', '1');
+  await fleet.until('the first object', () => fleet.stored().length === 1);
+  fleet.write(fleet.a, 'k', '2');
+  await fleet.until('the delta', () => fleet.stored().length === 2);
+  await fleet.rest();
+  fleet.clock.advanceMs(1000);
+  await fleet.until('the full snapshot', () => fleet.stored().length === 3);
+  expect(fleet.stored()).toEqual(['a.1 snapshot', 'a.2 delta', 'a.3 snapshot']);
+});
+
+test('an agent that stops leaves upstream readers all of it, whatever the interval', async () => {
+  await startedA({ upstreamReaders: true });
+  fleet.write(fleet.a, 'k', '1');
+  await fleet.until('the first object', () => fleet.stored().length === 1);
+  fleet.write(fleet.a, 'k', '2');
+  await fleet.until('the delta', () => fleet.stored().length === 2);
+  await fleet.stop(fleet.a);
+  expect(fleet.stored()).toEqual(['a.1 snapshot', 'a.2 delta', 'a.3 snapshot']);
+});
