@@ -72,7 +72,7 @@ function write(host: string, key: string, value: string | null): void {
   expected[key] = value;
 }
 
-async function converged(hosts: readonly string[], timeoutMs = 30_000): Promise<void> {
+async function expectConverged(hosts: readonly string[], timeoutMs = 30_000): Promise<void> {
   const wanted = JSON.stringify(sorted(expected));
   for (const host of hosts) {
     await eventually(() => JSON.stringify(sorted(contents(fleet.application(host)))) === wanted, {
@@ -118,11 +118,11 @@ describeUpstream('a fleet of ours and upstream’s agents', () => {
     prepare(...hosts);
     for (const host of hosts) await start(host, kindOf(host));
     await everybodyWrites(hosts, 25);
-    await converged(hosts);
+    await expectConverged(hosts);
     // What one kind deletes is gone on the other, whoever wrote it.
     write('a', 'c-24', null);
     write('d', 'b-24', null);
-    await converged(hosts);
+    await expectConverged(hosts);
   });
 
   test('upstream reads our large snapshots, and we theirs', async () => {
@@ -140,24 +140,24 @@ describeUpstream('a fleet of ours and upstream’s agents', () => {
     many('c');
     await start('a', 'ours');
     await start('c', 'theirs');
-    await converged(['a', 'c']);
+    await expectConverged(['a', 'c']);
   });
 
   test('a host of either kind that is wiped gets everything back, its own entries too', async () => {
     prepare(...hosts);
     for (const host of hosts) await start(host, kindOf(host));
     await everybodyWrites(hosts, 10);
-    await converged(hosts);
+    await expectConverged(hosts);
     for (const host of ['b', 'd']) {
       await agents.get(host)?.stop('SIGKILL');
       await fleet.forget(host);
       prepare(host);
       await start(host, kindOf(host));
     }
-    await converged(hosts);
+    await expectConverged(hosts);
     write('b', 'after', 'the wipe');
     write('d', 'b-9', null);
-    await converged(hosts);
+    await expectConverged(hosts);
   });
 
   test('neither cleaner removes what a late host of either kind needs', async () => {
@@ -167,23 +167,23 @@ describeUpstream('a fleet of ours and upstream’s agents', () => {
     prepare(...hosts);
     for (const host of hosts) await start(host, kindOf(host), cleaning);
     await everybodyWrites(hosts, 40);
-    await converged(hosts);
+    await expectConverged(hosts);
     // Two of them will never write again; their objects must outlive them.
     await agents.get('b')?.stop();
     await agents.get('d')?.stop();
     await everybodyWrites(['a', 'c'], 40);
-    await converged(['a', 'c']);
+    await expectConverged(['a', 'c']);
     const before = await snapshots();
     await sleep(3_000);
     write('a', 'last', 'of a');
     write('c', 'last', 'of c');
-    await converged(['a', 'c']);
+    await expectConverged(['a', 'c']);
     await sleep(3_000);
     expect(await snapshots()).not.toEqual(before);
     prepare('e', 'f');
     await start('e', 'ours', cleaning);
     await start('f', 'theirs', cleaning);
-    await converged(['a', 'c', 'e', 'f']);
+    await expectConverged(['a', 'c', 'e', 'f']);
     // It was cleaned at all: without it there would be one snapshot for each of upstream's changes.
     expect((await snapshots()).length).toBeLessThan(30);
   });
@@ -200,7 +200,7 @@ describeUpstream('a fleet of ours and upstream’s agents', () => {
       write('a', `key-${i}`, `value ${i}`);
       await sleep(25);
     }
-    await converged(['c']);
+    await expectConverged(['c']);
     const times = (await snapshots())
       .map((name) => parseObjectName(name))
       .filter((name) => name?.instance === 'a')
@@ -224,11 +224,11 @@ describeUpstream('a fleet of ours and upstream’s agents', () => {
       write('c', `from-c-${round}`, `round ${round}`);
       if (round > 1) write('c', `before-${round - 1}`, null);
       // Without the switch only upstream's agents tell upstream's: what ours has not told is told by the next.
-      await converged(kind === 'theirs' ? ['a', 'c'] : ['a']);
+      await expectConverged(kind === 'theirs' ? ['a', 'c'] : ['a']);
       await agent.stop();
     }
     const last = await start('a', 'theirs', { common: true });
-    await converged(['a', 'c']);
+    await expectConverged(['a', 'c']);
     await last.stop();
   });
 
@@ -247,7 +247,7 @@ describeUpstream('a fleet of ours and upstream’s agents', () => {
       JSON.stringify(
         dumpLmdb(fleet.lmdbFile(host)).filter(({ name }) => !name.startsWith('_sync')),
       );
-    const equal = (what: string, isThere: string) =>
+    const expectEqual = (what: string, isThere: string) =>
       eventually(
         () => dbis('a') === dbis('c') && dbis('a').includes(Buffer.from(isThere).toString('hex')),
         {
@@ -270,7 +270,7 @@ describeUpstream('a fleet of ours and upstream’s agents', () => {
           txn.remove('pairs', 'name', `round ${before} of ${host === 'a' ? 'c' : 'a'}`);
         }
       });
-      await equal(`what was written in round ${round}`, now);
+      await expectEqual(`what was written in round ${round}`, now);
     }
     for (const application of applications.values()) await application.close();
   });
@@ -280,7 +280,7 @@ describeUpstream('a fleet of ours and upstream’s agents', () => {
     await start('a', 'ours');
     await start('c', 'theirs');
     await everybodyWrites(['a', 'c'], 6);
-    await converged(['a', 'c']);
+    await expectConverged(['a', 'c']);
     for (const agent of agents.values()) await agent.stop();
     const config = agents.get('c')?.configFile ?? '';
     const both = async (...args: readonly string[]): Promise<[string, string]> => {
