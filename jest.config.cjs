@@ -18,13 +18,20 @@ module.exports = {
       ...common,
       displayName: 'unit',
       testMatch: ['<rootDir>/test/**/*.test.ts'],
-      testPathIgnorePatterns: ['/node_modules/', '<rootDir>/test/(e2e|integration)/'],
+      testPathIgnorePatterns: ['/node_modules/', '<rootDir>/test/(e2e|faults|integration)/'],
     },
     {
       // Real processes of the bundle, which is made anew before the first one.
       ...common,
       displayName: 'integration',
       testMatch: ['<rootDir>/test/integration/**/*.test.ts'],
+      globalSetup: '<rootDir>/test/support/bundle-setup.cjs',
+    },
+    {
+      // Real processes that are killed, and resources that are missing.
+      ...common,
+      displayName: 'faults',
+      testMatch: ['<rootDir>/test/faults/**/*.test.ts'],
       globalSetup: '<rootDir>/test/support/bundle-setup.cjs',
     },
     { ...common, displayName: 'e2e', testMatch: ['<rootDir>/test/e2e/**/*.test.ts'] },

@@ -138,6 +138,14 @@ export class AgentProcess {
     };
   }
 
+  /** Resolves with the exit code when it ends by itself; rejects where it does not in time. */
+  async ended(timeoutMs: number): Promise<number | NodeJS.Signals> {
+    if (this.running) {
+      await once(this.child, 'exit', { signal: AbortSignal.timeout(timeoutMs) });
+    }
+    return this.child.exitCode ?? (this.child.signalCode as NodeJS.Signals);
+  }
+
   /** Sends the signal and resolves with how the process ended: an exit code, or the signal's name. */
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<number | NodeJS.Signals> {
     if (this.running) {

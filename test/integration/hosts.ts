@@ -64,14 +64,21 @@ export class Fleet {
     return agent;
   }
 
-  /** A TypeScript program of test/integration/children as a process of its own, started and past its first line. */
+  /** The same as {@link spawnChild}, past its first line. */
   async startChild(program: string, ...args: readonly string[]): Promise<ChildProcess> {
+    const child = this.spawnChild(program, ...args);
+    await once(child.stdout as NodeJS.ReadableStream, 'data');
+    return child;
+  }
+
+  /** A TypeScript program of test/integration/children as a process of its own. */
+  spawnChild(program: string, ...args: readonly string[]): ChildProcess {
     const script = join(__dirname, 'children', program);
     const child = spawn(process.execPath, ['--import', 'tsx', script, ...args], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
     this.#children.add(child);
-    await once(child.stdout as NodeJS.ReadableStream, 'data');
+    child.once('exit', () => this.#children.delete(child));
     return child;
   }
 
