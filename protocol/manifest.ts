@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { parseJsonMessage } from './json-message.ts';
 import { MAX_LEVEL1_DELTAS, MAX_MANIFEST_BYTES } from './limits.ts';
 import { parseObjectName } from './object-name.ts';

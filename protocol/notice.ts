@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { MAX_NOTICE_BYTES, MAX_OBJECT_NAME_LENGTH } from './limits.ts';
 import { parseJsonMessage } from './json-message.ts';
 

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { SyncError } from './errors.ts';
 import { MAX_VECTOR_STREAMS } from './limits.ts';
 import type { StreamId } from './object-name.ts';

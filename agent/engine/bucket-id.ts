@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { errorText, SyncError } from '../../protocol/errors.ts';
 import { bucketIdName } from '../../protocol/object-name.ts';
 import { bytesBody } from '../../protocol/storage/bodies.ts';

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { SyncError } from '../../protocol/errors.ts';
 
 const jobSchema = z.object({ database: z.string().min(1).max(200) });

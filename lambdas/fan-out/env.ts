@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 
 /** Environment variables of the fan-out Lambda. */
 export const FAN_OUT_ENV = {

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { errorText } from '../../protocol/errors.ts';
 import { type Notice, parseNotice } from '../../protocol/notice.ts';
 import { COMPACTED_INSTANCE, parseObjectName } from '../../protocol/object-name.ts';

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { parseJsonMessage } from '../json-message.ts';
 import { MAX_MANIFEST_BYTES } from '../limits.ts';
 import { encodeManifest, type Manifest, parseManifest } from '../manifest.ts';
