@@ -101,3 +101,21 @@ test.each([
   const text = readFileSync(resolve(__dirname, '../../docs/cost.md'), 'utf8');
   expect(text).toContain(rows(vary, rate).join('\n'));
 });
+
+test('docs/cost.md has what the formula gives for ten thousand agents', () => {
+  const text = readFileSync(resolve(__dirname, '../../docs/cost.md'), 'utf8');
+  const all = { agents: 10_000, databases: 1000 };
+  const fleets: [string, Partial<Usage>][] = [
+    ['10,000 agents, one database', { agents: 10_000 }],
+    ['10 agents, 1,000 databases', { databases: 1000 }],
+    ['10,000 agents with all of 1,000 databases', all],
+    ['the same, `storage_safety_list_interval: 1h`', { ...all, listingIntervalMs: 3_600_000 }],
+  ];
+  const lines = fleets.map(([name, fleet]) => {
+    const costs = [0, 1, 10].map((objectsPerSecond) =>
+      dollars({ ...QUEUE, ...fleet, objectsPerSecond }),
+    );
+    return `| ${name} | ${costs.join(' | ')} |`;
+  });
+  expect(text).toContain(lines.join('\n'));
+});
