@@ -29,7 +29,7 @@ export async function runHousekeeping(
   const onDetection = publisher.noteDetection.bind(publisher);
   const oldest = () => {
     const pass = lastPass();
-    return pass && oldestReadNs(pass, publisher.fullSnapshots);
+    return pass && oldestReadNs(pass);
   };
   const limits = { maySweep, oldestReadNs: oldest, onDetection };
   const sweeper = sweeping && new Sweeper(deps, { ...sweeping, ...limits });

@@ -285,6 +285,52 @@ test('the sweeper of a running engine drops old tombstones, uploaded and merged 
   await close(world);
 });
 
+/** `b` changes another key; resolves when that is stored. */
+async function change(world: World, value: string): Promise<void> {
+  const before = (await storedBy(world, 'b')).length;
+  world.b.write('other', value);
+  await world.b.eventually(async () => (await storedBy(world, 'b')).length > before);
+}
+
+test('what a full snapshot covers keeps tombstones while it is there: a host that rejoins reads it', async () => {
+  const world = await inStep(folder);
+  const { a, b, clock, memory, store } = world;
+  await b.stop();
+  clock.advanceMs(1000);
+  const events: string[] = [];
+  await b.start({ maxDeltas: 1 }, { sweeping: sweeping([]) });
+  b.write('k', undefined);
+  await b.eventually(async () => (await storedBy(world, 'b')).length >= 1);
+  clock.advanceMs(1000);
+  await change(world, '1');
+  await liveOn(world, b);
+  await b.stop();
+  // The object of `a`, whose entry was deleted, is still there: it could not be cleaned, or `a` is not silent for long enough.
+  await b.start({ maxDeltas: 1 }, { sweeping: sweeping(events, { sweeps: true }) });
+  clock.advanceMs(1000);
+  await change(world, '2');
+  await change(world, '3');
+  const lists = store.calls.list;
+  b.engine.noteListing();
+  await b.eventually(() => store.calls.list > lists);
+  const sweeps = events.length;
+  await b.eventually(() => events.length > sweeps + 5);
+  // Its next full snapshot holds what the sweeper has left.
+  clock.advanceMs(1000);
+  for (const value of ['4', '5', '6']) await change(world, value);
+  await b.stop();
+  // The cleaner of `b` has removed what its newest full snapshot supersedes.
+  const full = (await storedBy(world, 'b'))
+    .filter((name) => parseObjectName(name)?.kind === 'snapshot')
+    .at(-1);
+  for (const name of await storedBy(world, 'b'))
+    if (name !== full) await memory.delete(name, SIGNAL);
+  await a.start({}, { sweeping: world.sweeping });
+  await a.eventually(() => a.values()['other'] !== undefined);
+  expect(a.values()['k']).toBeUndefined();
+  await close(world);
+});
+
 test('a damaged object keeps tombstones from being dropped: it may hold something older', async () => {
   const world = await inStep(folder);
   const { b, clock, memory } = world;
