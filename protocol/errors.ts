@@ -1,6 +1,6 @@
 /**
  * Every operating error has one of these codes; a bug is a failed `assert` instead.
- * The doc comment of each says when it happens; docs/errors.md is made from them.
+ * The doc comment of each says when it happens. Users see message and hint, not the code.
  */
 export type ErrorCode =
   /** A configuration file, flag or environment variable that cannot be used as it is. */
