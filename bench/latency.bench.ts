@@ -3,13 +3,14 @@ import { measureChanges, type ChangeCost } from './support/change-cost.ts';
 import type { BenchOptions, Row } from './support/row.ts';
 
 const SMALL = 10_000;
+const MEDIUM = 100_000;
 const CHANGES = 200;
 const PEER_CHANGES = 15;
 
 /** Commit in A to visible in B over a folder, with what one change costs in bytes, CPU and write lock. */
 export async function run(options: BenchOptions): Promise<Row[]> {
   const rows: Row[] = [];
-  for (const records of new Set([SMALL, options.records])) {
+  for (const records of new Set([SMALL, MEDIUM, options.records])) {
     const hosts = await BenchHosts.open(records);
     try {
       const ours = await measureChanges(hosts, { changes: CHANGES, start: {} });
