@@ -2,9 +2,9 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { createWriteStream } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
-import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { freePort } from './free-port.ts';
 
 export type AgentOptions = {
   readonly name: string;
@@ -207,15 +207,4 @@ function isStarted(health: string): boolean {
   const { metadata = {} } = JSON.parse(health) as { metadata?: Record<string, unknown> };
   const states = Object.entries(metadata).filter(([key]) => key.startsWith('startup_'));
   return states.length > 0 && states.every(([, started]) => started === true);
-}
-
-/** A port that was free a moment ago. */
-export async function freePort(): Promise<number> {
-  const server = createServer();
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
 }

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleepFor } from 'node:timers/promises';
 
-import { freePort } from './agent-process.ts';
+import { freePort } from './free-port.ts';
 import { makeCertificate } from './certificate.ts';
 
 // From the root, where npm runs every script of this project.

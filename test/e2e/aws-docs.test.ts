@@ -16,7 +16,7 @@ import { contents, eventually, Fleet } from '../integration/hosts.ts';
 import { AwsStack } from '../support/aws-stack.ts';
 import makeBundle from '../support/bundle-setup.cjs';
 import { SIGNAL, TestWriter, entry, names, readObject } from '../support/compaction.ts';
-import { freePort } from '../support/free-port.ts';
+import { freePort } from '../../agent/demo/free-port.ts';
 import { commandsOf, blockOf, section } from '../support/markdown.ts';
 import { findMiniStack, startMiniStack, type MiniStack } from '../support/ministack.ts';
 

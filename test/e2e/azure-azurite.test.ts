@@ -6,7 +6,7 @@ import type { ObjectStore } from '../../protocol/storage/object-store.ts';
 import { contents, eventually, Fleet } from '../integration/hosts.ts';
 import { type Azurite, findAzurite, startAzurite } from '../support/azurite.ts';
 import makeBundle from '../support/bundle-setup.cjs';
-import { freePort } from '../support/free-port.ts';
+import { freePort } from '../../agent/demo/free-port.ts';
 import { type ManagedIdentity, startManagedIdentity } from '../support/managed-identity.ts';
 import {
   bodyOf,

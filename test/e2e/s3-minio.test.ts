@@ -8,7 +8,7 @@ import { delimiter, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { S3StoreOptions } from '../../protocol/storage/s3-options.ts';
 import { openS3Store } from '../../protocol/storage/s3.ts';
-import { freePort } from '../support/free-port.ts';
+import { freePort } from '../../agent/demo/free-port.ts';
 import { objectStoreConformance } from '../support/object-store-conformance.ts';
 
 jest.setTimeout(120_000);

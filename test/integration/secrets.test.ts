@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { AgentProcess } from '../../agent/demo/agent-process.ts';
-import { freePort } from '../support/free-port.ts';
+import { freePort } from '../../agent/demo/free-port.ts';
 import { Application } from '../../agent/demo/application.ts';
 
 jest.setTimeout(120_000);

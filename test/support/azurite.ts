@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { makeCertificate } from '../../agent/demo/certificate.ts';
-import { freePort } from './free-port.ts';
+import { freePort } from '../../agent/demo/free-port.ts';
 
 const SET_UP = join(process.cwd(), '.ci/setup-azurite.sh');
 const START_TIMEOUT_MS = 30_000;

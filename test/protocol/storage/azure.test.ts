@@ -12,7 +12,7 @@ import { openAzureStore } from '../../../protocol/storage/azure.ts';
 import type { ObjectStore } from '../../../protocol/storage/object-store.ts';
 import type { RequestReport } from '../../../protocol/storage/requests.ts';
 import { type AnsweringServer, startAnsweringServer } from '../../support/answering-server.ts';
-import { freePort } from '../../support/free-port.ts';
+import { freePort } from '../../../agent/demo/free-port.ts';
 import { bodyOf, bytesOf, listAll, readAll } from '../../support/object-store-conformance.ts';
 
 const signal = new AbortController().signal;

@@ -12,7 +12,7 @@ import type { ProxyEnvironment } from '../../../protocol/storage/proxy-rules.ts'
 import type { S3StoreOptions } from '../../../protocol/storage/s3-options.ts';
 import { openS3Store } from '../../../protocol/storage/s3.ts';
 import { type AnsweringServer, startAnsweringServer } from '../../support/answering-server.ts';
-import { freePort } from '../../support/free-port.ts';
+import { freePort } from '../../../agent/demo/free-port.ts';
 import { startTestProxy, type TestProxy } from '../../support/http-proxy.ts';
 import { bodyOf, readAll } from '../../support/object-store-conformance.ts';
 

@@ -9,7 +9,7 @@ import { configuredCredentials } from '../../../protocol/storage/s3-credentials.
 import type { S3StoreOptions } from '../../../protocol/storage/s3-options.ts';
 import { openS3Store } from '../../../protocol/storage/s3.ts';
 import { type AnsweringServer, startAnsweringServer } from '../../support/answering-server.ts';
-import { freePort } from '../../support/free-port.ts';
+import { freePort } from '../../../agent/demo/free-port.ts';
 import { bodyOf, readAll } from '../../support/object-store-conformance.ts';
 
 const signal = new AbortController().signal;
