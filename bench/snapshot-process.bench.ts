@@ -26,13 +26,13 @@ export async function run(options: BenchOptions): Promise<Row[]> {
         peer: peer?.wallMs,
       },
       {
-        name: `full snapshot, CPU, ${size}`,
+        name: `full snapshot, whole process, CPU, ${size}`,
         value: ours.cpuMs,
         unit: 'ms',
         peer: peer?.cpuMs,
       },
       {
-        name: `full snapshot, memory, ${size}`,
+        name: `full snapshot, whole process, memory, ${size}`,
         value: ours.memoryMb,
         unit: 'MB',
         target: 150,

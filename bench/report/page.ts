@@ -100,7 +100,7 @@ function page({ machine, date, commands, rows }: Results, pictures: readonly str
 # Benchmarks
 
 Measured on ${date}: ${met} of ${withTarget.length} targets met. Medians over the rounds of the run, and in brackets the lowest and the highest round; each round is a
-median of many changes or several runs itself. *Upstream* is the original's binary, given the same work in the same round. How each is measured
+median of many changes or several runs itself; a row without brackets comes from one round. *Upstream* is the original's binary, given the same work in the same round. How each is measured
 stands in its file under \`bench/\`.
 
 | | |

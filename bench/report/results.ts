@@ -1,6 +1,5 @@
 import * as z from 'zod';
 import type { Row } from '../support/row.ts';
-import { median } from '../support/statistics.ts';
 
 const measuredRow = z.object({
   name: z.string(),
@@ -30,8 +29,13 @@ export function parseResults(text: string): Results {
   return results.parse(JSON.parse(text));
 }
 
-/** Puts the rows of several rounds together, in the order of the first. */
+/** Puts the rows of several rounds together, in the order of the first. Throws where a round has two of one name. */
 export function collectRounds(rounds: readonly (readonly Row[])[]): MeasuredRow[] {
+  for (const round of rounds) {
+    const names = round.map(({ name }) => name);
+    const twice = names.find((name, index) => names.indexOf(name) !== index);
+    if (twice !== undefined) throw new Error(`two rows of one round are called "${twice}"`);
+  }
   const rows = new Map<string, MeasuredRow>();
   for (const { name, unit, value, target, peer } of rounds.flat()) {
     const row = rows.get(name) ?? { name, unit, targets: [], values: [], peers: [] };
@@ -50,6 +54,13 @@ export function medians({ values, targets, peers }: MeasuredRow) {
     target: targets.length > 0 ? median(targets) : undefined,
     peer: peers.length > 0 ? median(peers) : undefined,
   };
+}
+
+/** The middle one; of an even number the mean of the two in the middle, not the better one. */
+function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  const [low, high] = [(sorted.length - 1) >> 1, sorted.length >> 1];
+  return ((sorted[low] ?? Number.NaN) + (sorted[high] ?? Number.NaN)) / 2;
 }
 
 /** Three digits are what a measurement here is good for. */

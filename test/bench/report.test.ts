@@ -22,6 +22,19 @@ test('rounds become medians, a target of its own for each', () => {
   expect(row && medians(row)).toEqual({ value: 4, target: 20, peer: 6 });
 });
 
+test('the median of two rounds is not the better one', () => {
+  const [row] = collectRounds([
+    [{ name: 'a', unit: 'ms', value: 1 }],
+    [{ name: 'a', unit: 'ms', value: 4 }],
+  ]);
+  expect(row && medians(row).value).toBe(2.5);
+});
+
+test('two rows of one name are no rounds of one row', () => {
+  const row = { name: 'CPU', unit: 'ms', value: 1 };
+  expect(() => collectRounds([[row, row]])).toThrow('two rows of one round are called "CPU"');
+});
+
 test('a missed target is called so, with what the rounds gave', () => {
   const row = {
     name: 'a <b> thing',
