@@ -96,9 +96,13 @@ export class ChangeDetector implements Disposable {
 
   /** Looks now, whatever the timers say. */
   check(): void {
+    this.#look(() => this.#currentFile());
+  }
+
+  #look(findFile: () => DataFile | undefined): void {
     let txnId: number;
     try {
-      const file = this.#currentFile();
+      const file = findFile();
       if (file === undefined) {
         return;
       }
@@ -197,8 +201,9 @@ export class ChangeDetector implements Disposable {
     this.#isCheckComing = true;
     this.#timers.soon(() => {
       this.#isCheckComing = false;
-      if (this.#stopPolling !== undefined) {
-        this.check();
+      // Most events of a commit are its data pages, before there is anything to see. Polls ask for the path.
+      if (this.#stopPolling !== undefined && !this.#isUnchanged()) {
+        this.#look(() => this.#file ?? this.#currentFile());
       }
     });
   }
