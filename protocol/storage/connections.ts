@@ -4,7 +4,7 @@ import { Agent as HttpAgent } from 'node:http';
 import type { AgentOptions } from 'node:https';
 import { Agent as HttpsAgent } from 'node:https';
 import type { Duplex } from 'node:stream';
-import { rootCertificates } from 'node:tls';
+import { createSecureContext, rootCertificates } from 'node:tls';
 
 import { errorText, SyncError } from '../errors.ts';
 import type { ConnectionOptions, TlsOptions } from './connection-options.ts';
@@ -178,12 +178,29 @@ async function loadMaterial(tls: TlsOptions): Promise<Material> {
       hint: 'Set both (cert or cert_file, key or key_file), or neither.',
     });
   }
+  if (cert !== undefined && key !== undefined) requirePair(cert, key);
   return {
     ...(ca === undefined
       ? {}
       : { ca: tls.addSystemCaPool === true ? [...rootCertificates, ca] : [ca] }),
     ...(cert === undefined || key === undefined ? {} : { cert, key }),
   };
+}
+
+/** Otherwise every connection would fail, and in the middle of a rotation the old pair would be lost. */
+function requirePair(cert: string, key: string): void {
+  try {
+    createSecureContext({ cert, key });
+  } catch (error) {
+    throw new SyncError(
+      'CONFIG_INVALID',
+      `storage.options.tls has a cert and a key that cannot be used together: ${errorText(error)}`,
+      {
+        hint: "Give a PEM certificate and that certificate's own PEM key, without a password.",
+        cause: error,
+      },
+    );
+  }
 }
 
 async function textOrFile(name: string, text = '', path = ''): Promise<string | undefined> {
@@ -207,7 +224,7 @@ function watchMaterial(agent: HttpsAgent, tls: TlsOptions): NodeJS.Timeout {
     () => {
       loadMaterial(tls).then(
         (material) => Object.assign(agent.options, material),
-        // In the middle of a rotation: what was loaded before stays in use until the files are whole again.
+        // In the middle of a rotation: what was loaded before stays in use until the files are whole, and fit, again.
         () => undefined,
       );
     },

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { setTimeout as sleepFor } from 'node:timers/promises';
 import { rootCertificates } from 'node:tls';
 
+import { makeCertificate } from '../../../agent/demo/certificate.ts';
 import { openS3Store } from '../../../protocol/storage/s3.ts';
 import { agentOptions, openHttpsAgent } from '../../../protocol/storage/connections.ts';
 
@@ -35,25 +36,45 @@ test('a CA replaces those of the system unless both are asked for', async () => 
   }
 });
 
+/** A client's certificate and its key, as texts. */
+async function makePair(name: string) {
+  const pairFolder = await mkdtemp(join(folder, 'pair-'));
+  const { certFile, keyFile } = await makeCertificate(pairFolder, name);
+  return { cert: await readFile(certFile, 'utf8'), key: await readFile(keyFile, 'utf8') };
+}
+
 test('watched files are loaded again, and half a rotation keeps what was loaded', async () => {
+  const [first, second] = [await makePair('first'), await makePair('second')];
   const tls = {
-    caFile: await write('ca.pem', 'CA1'),
-    certFile: await write('cert.pem', 'CERT1'),
-    keyFile: await write('key.pem', 'KEY1'),
+    caFile: await write('ca.pem', first.cert),
+    certFile: await write('cert.pem', first.cert),
+    keyFile: await write('key.pem', first.key),
     watchCerts: true,
     watchCertsPollIntervalMs: 2,
   };
   const { agent, close } = await openHttpsAgent({ tls });
+  // The new certificate is there, the new key is not: the old one is, and then none.
+  await write('cert.pem', second.cert);
+  await sleepFor(50);
+  expect(agent.options).toMatchObject({ ca: [first.cert], ...first });
   await rm(tls.keyFile);
-  await write('cert.pem', 'CERT2');
-  await sleepFor(20);
-  expect(agent.options).toMatchObject({ ca: ['CA1'], cert: 'CERT1', key: 'KEY1' });
-  await write('key.pem', 'KEY2');
-  while (agent.options.key !== 'KEY2') {
+  await sleepFor(50);
+  expect(agent.options).toMatchObject(first);
+  await write('key.pem', second.key);
+  while (agent.options.key !== second.key) {
     await sleepFor(2);
   }
-  expect(agent.options).toMatchObject({ cert: 'CERT2', key: 'KEY2' });
+  expect(agent.options).toMatchObject(second);
   close();
+});
+
+test('a certificate and the key of another one are refused', async () => {
+  const [one, other] = [await makePair('one'), await makePair('other')];
+  const tls = { cert: one.cert, key: other.key };
+  await expect(openHttpsAgent({ tls })).rejects.toMatchObject({
+    code: 'CONFIG_INVALID',
+    message: expect.stringContaining('cannot be used together'),
+  });
 });
 
 test('the key log file is made for its owner alone', async () => {
