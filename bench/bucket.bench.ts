@@ -1,15 +1,12 @@
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
-import { fork } from 'node:child_process';
-import { once } from 'node:events';
 import { formatObjectName } from '../protocol/object-name.ts';
 import { EMPTY_META, entryView } from '../protocol/snapshot.ts';
 import { SnapshotWriter } from '../protocol/snapshot-writer.ts';
 import { BenchHosts } from './support/bench-host.ts';
-import type { CompactOnceAnswer, CompactOnceRequest } from './support/compact-once.ts';
+import { compactAll } from './support/compaction.ts';
 import { ProcessMeter } from './support/process-meter.ts';
 import type { Row } from './support/row.ts';
 
@@ -33,7 +30,7 @@ export async function run(): Promise<Row[]> {
     await hosts.application('fresh', 'empty');
     const first = await start(hosts, bucket);
     const again = await start(hosts, bucket);
-    const folding = await fold({ bucket, scratch, policy: {} });
+    const folding = await compactAll({ bucket, scratch, policy: {} });
     const after = await start(hosts, bucket);
     const of = `bucket of ${OBJECTS.toLocaleString('en')} objects`;
     return [
@@ -95,27 +92,4 @@ function delta(index: number, { instance, run: runId, seq, timeNs }: Name): Buff
   writer.endDbi();
   writer.end();
   return gzipSync(Buffer.concat(chunks), { level: 1 });
-}
-
-/** As many runs as it takes, as the schedule would make them. */
-async function fold(request: CompactOnceRequest) {
-  const sum = { wallMs: 0, memoryMb: 0, runs: 0 };
-  for (let isDone = false; !isDone;) {
-    const { wallMs, memoryMb, foldedObjects } = await compact(request);
-    sum.wallMs += wallMs;
-    sum.memoryMb = Math.max(sum.memoryMb, memoryMb);
-    sum.runs += 1;
-    isDone = foldedObjects === 0;
-  }
-  return sum;
-}
-
-async function compact(request: CompactOnceRequest): Promise<CompactOnceAnswer> {
-  const program = fileURLToPath(new URL('support/compact-once.ts', import.meta.url));
-  const child = fork(program, [JSON.stringify(request)]);
-  let answer: CompactOnceAnswer | undefined;
-  child.once('message', (message) => (answer = message as CompactOnceAnswer));
-  await once(child, 'exit');
-  if (answer === undefined) throw new Error('the compaction failed');
-  return answer;
 }

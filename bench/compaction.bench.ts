@@ -1,9 +1,6 @@
-import { fork } from 'node:child_process';
-import { once } from 'node:events';
 import { cp, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { createGzip, gzipSync } from 'node:zlib';
 import { Readable } from 'node:stream';
 import { formatObjectName, streamOf } from '../protocol/object-name.ts';
@@ -13,13 +10,13 @@ import { bytesBody } from '../protocol/storage/bodies.ts';
 import { openFilesystemStore } from '../protocol/storage/filesystem.ts';
 import type { ObjectStore } from '../protocol/storage/object-store.ts';
 import type { CompactOnceAnswer, CompactOnceRequest } from './support/compact-once.ts';
+import { compactOnce } from './support/compaction.ts';
 import type { BenchOptions, Row } from './support/row.ts';
 import { medianOf } from './support/statistics.ts';
 
 const RUNS = 3;
 const DELTAS = 1000;
 const RECORDS_PER_DELTA = 5;
-const CHILD = fileURLToPath(new URL('support/compact-once.ts', import.meta.url));
 const SIGNAL = new AbortController().signal;
 const START_NS = 1_700_000_000_000_000_000n;
 
@@ -32,7 +29,7 @@ export async function run(options: BenchOptions): Promise<Row[]> {
   try {
     const filled = join(folder, 'filled');
     await fillBucket(filled, options.records);
-    await compactOnce(folder, filled, {});
+    await published(folder, { bucket: filled, policy: {} });
     await addDeltas(filled, options.records);
     const base = await medianOf(RUNS, () => onCopy(folder, { baseDueRatio: 0 }));
     const level1 = await medianOf(RUNS, () => onCopy(folder, { baseDueRatio: 1000 }));
@@ -56,7 +53,7 @@ export async function run(options: BenchOptions): Promise<Row[]> {
 async function onCopy(folder: string, policy: CompactOnceRequest['policy']) {
   const bucket = join(folder, 'copy');
   await cp(join(folder, 'filled'), bucket, { recursive: true });
-  const { wallMs, memoryMb, foldedObjects } = await compactOnce(folder, bucket, policy);
+  const { wallMs, memoryMb, foldedObjects } = await published(folder, { bucket, policy });
   if (foldedObjects !== DELTAS) {
     throw new Error(`${foldedObjects} objects were folded, expected ${DELTAS}`);
   }
@@ -64,15 +61,11 @@ async function onCopy(folder: string, policy: CompactOnceRequest['policy']) {
   return { wallMs, memoryMb };
 }
 
-async function compactOnce(
+async function published(
   folder: string,
-  bucket: string,
-  policy: CompactOnceRequest['policy'],
+  { bucket, policy }: Pick<CompactOnceRequest, 'bucket' | 'policy'>,
 ): Promise<CompactOnceAnswer> {
-  const request: CompactOnceRequest = { bucket, scratch: join(folder, 'scratch'), policy };
-  const child = fork(CHILD, [JSON.stringify(request)], { execArgv: ['--import', 'tsx'] });
-  const [answer] = (await once(child, 'message')) as [CompactOnceAnswer];
-  await once(child, 'exit');
+  const answer = await compactOnce({ bucket, scratch: join(folder, 'scratch'), policy });
   if (answer.outcome !== 'published') {
     throw new Error(`the compaction ended with: ${answer.outcome}`);
   }

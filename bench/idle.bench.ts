@@ -1,9 +1,12 @@
+import { randomUUID } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AgentProcess, folderStorage } from '../agent/demo/agent-process.ts';
 import { Application } from '../agent/demo/application.ts';
+import { findMiniStack, startMiniStack } from '../test/support/ministack.ts';
+import { NoticeBucket } from '../test/support/notice-bucket.ts';
 import { cpuTimeMs } from './support/process-meter.ts';
 import type { BenchOptions, Row } from './support/row.ts';
 
@@ -11,6 +14,9 @@ import type { BenchOptions, Row } from './support/row.ts';
 const SETTLE_MS = 20_000;
 const SETTLE_MANY_MS = 90_000;
 const WATCH_MS = 30_000;
+/** As long as it is between two listings. */
+const QUEUE_WATCH_MS = 300_000;
+const AGENT = 'idle';
 const MINUTE_MS = 60_000;
 const MANY = 64;
 
@@ -18,8 +24,9 @@ const MANY = 64;
 export async function run(options: BenchOptions): Promise<Row[]> {
   const rows: Row[] = [];
   for (const databases of [1, MANY]) {
-    const ours = await idle(databases, undefined);
-    const peer = options.peer === undefined ? undefined : await idle(databases, options.peer);
+    const ours = await idle(databases);
+    const peer =
+      options.peer === undefined ? undefined : await idle(databases, { peer: options.peer });
     const name = `idle with ${databases} database${databases === 1 ? '' : 's'}`;
     rows.push(
       {
@@ -38,10 +45,48 @@ export async function run(options: BenchOptions): Promise<Row[]> {
       },
     );
   }
-  return rows;
+  return [...rows, ...(await idleWithQueue())];
 }
 
-async function idle(databases: number, peer: string | undefined) {
+/** What it costs to wait for notices: long polls, and a listing now and then in case one was lost. */
+async function idleWithQueue(): Promise<Row[]> {
+  const program = findMiniStack();
+  if (program === undefined) return [];
+  const server = await startMiniStack(program);
+  const bucket = await NoticeBucket.open(server, `idle-${randomUUID()}`);
+  try {
+    await bucket.notifyOfObjects();
+    await bucket.createQueueOf(AGENT);
+    bucket.startFanOut();
+    const { cpuMs, lists, queueRequests } = await idle(1, {
+      storage: bucket.storage(),
+      settings: bucket.notices(),
+      watchMs: QUEUE_WATCH_MS,
+    });
+    const name = 'idle with 1 database and a queue';
+    return [
+      { name: `${name}: CPU per minute`, value: cpuMs, unit: 'ms', target: 80 },
+      { name: `${name}: requests to SQS per minute`, value: queueRequests, unit: '', target: 3 },
+      { name: `${name}: listings per minute`, value: lists, unit: '', target: 0.2 },
+    ];
+  } finally {
+    await bucket.close();
+    await server.stop();
+  }
+}
+
+type IdleOptions = {
+  readonly peer?: string;
+  /** As those of an agent; unless given, a folder. */
+  readonly storage?: string;
+  readonly settings?: string;
+  readonly watchMs?: number;
+};
+
+async function idle(
+  databases: number,
+  { peer, storage, settings, watchMs = WATCH_MS }: IdleOptions = {},
+) {
   const folder = await mkdtemp(join(tmpdir(), 'lightningstream-idle-'));
   const names = Array.from({ length: databases }, (_, i) => `db${i}`);
   const files = Object.fromEntries(names.map((name) => [name, join(folder, `${name}.lmdb`)]));
@@ -50,23 +95,28 @@ async function idle(databases: number, peer: string | undefined) {
     application.write([{ key: 'one', value: 'entry' }]);
   }
   const agent = await AgentProcess.start({
-    name: 'idle',
+    name: AGENT,
     folder,
     databases: files,
-    storage: folderStorage(join(folder, 'bucket')),
+    storage: storage ?? folderStorage(join(folder, 'bucket')),
+    settings,
     command: peer === undefined ? undefined : [peer],
   });
   try {
     await agent.ready(60_000);
     await sleep(databases === 1 ? SETTLE_MS : SETTLE_MANY_MS);
-    const { lists } = await agent.traffic();
+    const before = await agent.traffic();
     const cpuMs = cpuTimeMs(agent.pid) ?? 0;
-    await sleep(WATCH_MS);
+    await sleep(watchMs);
     // The CPU first: the question below costs some itself.
     const used = (cpuTimeMs(agent.pid) ?? 0) - cpuMs;
-    const listed = (await agent.traffic()).lists - lists;
-    const perMinute = MINUTE_MS / WATCH_MS / databases;
-    return { cpuMs: used * perMinute, lists: listed * perMinute };
+    const after = await agent.traffic();
+    const perMinute = MINUTE_MS / watchMs / databases;
+    return {
+      cpuMs: used * perMinute,
+      lists: (after.lists - before.lists) * perMinute,
+      queueRequests: (after.queueRequests - before.queueRequests) * perMinute,
+    };
   } finally {
     await agent.stop('SIGKILL');
     await rm(folder, { recursive: true, force: true });

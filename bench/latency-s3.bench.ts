@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { MiniStack } from '../test/support/ministack.ts';
 import { findMiniStack, startMiniStack } from '../test/support/ministack.ts';
+import { NoticeBucket } from '../test/support/notice-bucket.ts';
 import { BenchHosts, type StartOptions } from './support/bench-host.ts';
 import { measureChanges, type ChangeCost } from './support/change-cost.ts';
 import type { BenchOptions, Row } from './support/row.ts';
@@ -12,7 +13,7 @@ const POLL_MS = 100;
 /** The design's bound for the work itself; a poll comes half its interval late on average. */
 const WORK_MS = 30;
 
-/** Commit in A to visible in B over S3 on this machine, found by polling. */
+/** Commit in A to visible in B over S3 on this machine: found by polling, and told by notices over SQS. */
 export async function run(options: BenchOptions): Promise<Row[]> {
   const program = findMiniStack();
   if (program === undefined) {
@@ -21,7 +22,54 @@ export async function run(options: BenchOptions): Promise<Row[]> {
   const server = await startMiniStack(program);
   const hosts = await BenchHosts.open(options.records);
   try {
-    const ours = await measureChanges(hosts, { changes: CHANGES, start: over(server) });
+    const polled = await byPolls(hosts, server, options);
+    return [...polled, ...(await byNotices(hosts, server, options))];
+  } finally {
+    await hosts.close();
+    await server.stop();
+  }
+}
+
+/** Both look for what is new every 100 ms. */
+async function byPolls(
+  hosts: BenchHosts,
+  server: MiniStack,
+  options: BenchOptions,
+): Promise<Row[]> {
+  const settings = `storage_poll_interval: ${POLL_MS}ms\nlmdb_poll_interval: ${POLL_MS}ms\n`;
+  const start = () => ({ ...over(server), settings });
+  const ours = await measureChanges(hosts, { changes: CHANGES, start: start() });
+  const { peer: command } = options;
+  const peer =
+    command === undefined
+      ? undefined
+      : await measureChanges(hosts, {
+          changes: PEER_CHANGES,
+          start: { ...start(), peer: command },
+        });
+  return report(`polls of ${POLL_MS} ms`, options, {
+    ours,
+    peer,
+    targetMs: WORK_MS + POLL_MS / 2,
+  });
+}
+
+/** We never list; upstream, which has no notices, polls as often as it does unless told otherwise. */
+async function byNotices(
+  hosts: BenchHosts,
+  server: MiniStack,
+  options: BenchOptions,
+): Promise<Row[]> {
+  const bucket = await NoticeBucket.open(server, `bench-${randomUUID()}`);
+  try {
+    await bucket.notifyOfObjects();
+    for (const name of ['a', 'b']) await bucket.createQueueOf(name);
+    bucket.startFanOut();
+    const settings = `storage_poll_interval: 10h\nstorage_safety_list_interval: 10h\n${bucket.notices()}`;
+    const ours = await measureChanges(hosts, {
+      changes: CHANGES,
+      start: { storage: bucket.storage(), settings },
+    });
     const { peer: command } = options;
     const peer =
       command === undefined
@@ -30,24 +78,34 @@ export async function run(options: BenchOptions): Promise<Row[]> {
             changes: PEER_CHANGES,
             start: { ...over(server), peer: command },
           });
-    const name = `S3, polls of ${POLL_MS} ms, ${options.records.toLocaleString('en')} records`;
-    const row = (what: string, key: keyof ChangeCost, unit: string, target?: number): Row => ({
-      name: `${what}, ${name}`,
-      value: ours[key],
-      unit,
-      target,
-      peer: peer?.[key],
-    });
     return [
-      row('commit to visible p50', 'p50Ms', 'ms', WORK_MS + POLL_MS / 2),
-      row('commit to visible, slowest', 'p99Ms', 'ms'),
-      row('bytes up per change', 'bytesUp', 'bytes', 600),
-      row('CPU per change, A + B', 'cpuMs', 'ms'),
+      ...report('notices', options, { ours, peer, targetMs: WORK_MS + ours.noticeDelayMs }),
+      { name: 'from event to notice, S3 and SQS', value: ours.noticeDelayMs, unit: 'ms' },
     ];
   } finally {
-    await hosts.close();
-    await server.stop();
+    await bucket.close();
   }
+}
+
+function report(
+  how: string,
+  { records }: BenchOptions,
+  costs: { ours: ChangeCost; peer: ChangeCost | undefined; targetMs: number },
+): Row[] {
+  const { ours, peer, targetMs } = costs;
+  const row = (what: string, key: keyof ChangeCost, unit: string, target?: number): Row => ({
+    name: `${what}, S3, ${how}, ${records.toLocaleString('en')} records`,
+    value: ours[key],
+    unit,
+    target,
+    peer: peer?.[key],
+  });
+  return [
+    row('commit to visible p50', 'p50Ms', 'ms', targetMs),
+    row('commit to visible, slowest', 'p99Ms', 'ms'),
+    row('bytes up per change', 'bytesUp', 'bytes', 600),
+    row('CPU per change, A + B', 'cpuMs', 'ms'),
+  ];
 }
 
 /** A bucket of its own for each measurement. */
@@ -61,6 +119,5 @@ function over({ endpoint, accessKey, secretKey }: MiniStack): StartOptions {
     bucket: bench-${randomUUID()}
     create_bucket: true
 `,
-    settings: `storage_poll_interval: ${POLL_MS}ms\nlmdb_poll_interval: ${POLL_MS}ms\n`,
   };
 }

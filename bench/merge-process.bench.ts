@@ -1,15 +1,11 @@
 import { once } from 'node:events';
 import type { Application } from '../agent/demo/application.ts';
-import { waitUntil } from '../agent/demo/wait.ts';
 import { BenchHosts, recordKey } from './support/bench-host.ts';
-import { lockTime } from './support/lock-time.ts';
-import { ProcessMeter } from './support/process-meter.ts';
+import { receiveOnce, type ReceiveCost } from './support/receive-once.ts';
 import type { BenchOptions, Row } from './support/row.ts';
 import { medianOf } from './support/statistics.ts';
 
 const RUNS = 3;
-const TIMEOUT_MS = 120_000;
-const SETTLE_MS = 100;
 /** Upstream's CPU time, measured with 1,000,000 records on a 2-core machine; a peer in this run replaces it. */
 const UPSTREAM_CPU_MS = 480;
 const MAX_LOCK_HOLD_MS = 250;
@@ -20,12 +16,12 @@ export async function run(options: BenchOptions): Promise<Row[]> {
   try {
     const bucket = await oneSnapshot(hosts);
     const { peer: program } = options;
+    const isComplete = (reader: Application) => hasAll(reader, hosts.records);
+    const measure = (content: 'filled' | 'empty', peer?: string) =>
+      medianOf(RUNS, () => receiveOnce(hosts, { bucket, content, peer, isComplete }));
     const both = async (content: 'filled' | 'empty') => ({
-      ours: await medianOf(RUNS, () => mergeOnce(hosts, { bucket, content })),
-      peer:
-        program === undefined
-          ? undefined
-          : await medianOf(RUNS, () => mergeOnce(hosts, { bucket, content, peer: program })),
+      ours: await measure(content),
+      peer: program === undefined ? undefined : await measure(content, program),
     });
     const size = `${options.records.toLocaleString('en')} records`;
     return [
@@ -43,19 +39,12 @@ export async function run(options: BenchOptions): Promise<Row[]> {
   }
 }
 
-type Cost = {
-  readonly wallMs: number;
-  readonly cpuMs: number;
-  readonly lockMs: number;
-  readonly memoryMb: number;
-};
-
 function report(
   name: string,
-  { ours, peer }: { ours: Cost; peer: Cost | undefined },
+  { ours, peer }: { ours: ReceiveCost; peer: ReceiveCost | undefined },
   targets: { cpuTargetMs(peerMs: number | undefined): number | undefined; lockTargetMs: number },
 ): Row[] {
-  const row = (what: string, key: keyof Cost, unit: string, target?: number): Row => ({
+  const row = (what: string, key: keyof ReceiveCost, unit: string, target?: number): Row => ({
     name: `${name}: ${what}`,
     value: ours[key],
     unit,
@@ -79,31 +68,6 @@ async function oneSnapshot(hosts: BenchHosts): Promise<string> {
   await once(agent.child, 'exit');
   await hosts.clear();
   return bucket;
-}
-
-async function mergeOnce(
-  hosts: BenchHosts,
-  options: { bucket: string; content: 'filled' | 'empty'; peer?: string | undefined },
-): Promise<Cost> {
-  const reader = await hosts.application('reader', options.content);
-  const start = performance.now();
-  // Receive-only, so that nothing is stored and every run finds the same bucket.
-  const { bucket, peer } = options;
-  const agent = await hosts.start('reader', { bucket, peer, verb: ['receive'] });
-  using meter = new ProcessMeter(agent.pid);
-  await waitUntil(() => hasAll(reader, hosts.records), {
-    timeoutMs: TIMEOUT_MS,
-    what: 'the merge',
-  });
-  const wallMs = performance.now() - start;
-  // The listing pass ends a moment after its last transaction.
-  await agent.ready(TIMEOUT_MS);
-  await new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
-  meter.sample();
-  const { cpuMs, peakMemoryMb } = meter;
-  const { merges, heldMs } = await lockTime(agent);
-  await hosts.clear();
-  return { wallMs, cpuMs, lockMs: heldMs / Math.max(1, merges), memoryMb: peakMemoryMb };
 }
 
 function hasAll(reader: Application, records: number): boolean {

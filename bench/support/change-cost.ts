@@ -17,6 +17,8 @@ export type ChangeCost = {
   readonly bytesDown: number;
   readonly cpuMs: number;
   readonly lockMs: number;
+  /** From an object's event in the bucket until its notice is received, on average; 0 without notices. */
+  readonly noticeDelayMs: number;
 };
 
 /** Writes single changes in A, one after the other, and waits for each in B. Both start with equal, filled LMDBs. */
@@ -64,12 +66,32 @@ export async function measureChanges(
     bytesDown: (after.bytesDown - before.bytesDown) / changes,
     cpuMs: (after.cpuMs - before.cpuMs) / changes,
     lockMs: meanHeldMs(before.lock, after.lock),
+    noticeDelayMs: meanDelayMs(before.notices, after.notices),
   };
 }
 
 async function sample([a, b]: readonly [AgentProcess, AgentProcess]) {
   // The CPU first: answering the questions below is no cost of a change.
   const cpuMs = (cpuTimeMs(a.pid) ?? 0) + (cpuTimeMs(b.pid) ?? 0);
-  const [up, down, lock] = await Promise.all([a.traffic(), b.traffic(), lockTime(b)]);
-  return { cpuMs, bytesUp: up.bytesUp, bytesDown: down.bytesDown, lock };
+  const [up, down, lock, notices] = await Promise.all([
+    a.traffic(),
+    b.traffic(),
+    lockTime(b),
+    noticeDelays(b),
+  ]);
+  return { cpuMs, bytesUp: up.bytesUp, bytesDown: down.bytesDown, lock, notices };
+}
+
+/** Notices that an agent has received, and their delays added up. */
+type NoticeDelays = { readonly notices: number; readonly delayMs: number };
+
+async function noticeDelays(agent: AgentProcess): Promise<NoticeDelays> {
+  const metrics = await agent.metrics();
+  const of = (part: string) => metrics.get(`lightningstream_notice_delay_seconds_${part}`) ?? 0;
+  return { notices: of('count'), delayMs: 1000 * of('sum') };
+}
+
+function meanDelayMs(before: NoticeDelays, after: NoticeDelays): number {
+  const notices = after.notices - before.notices;
+  return notices === 0 ? 0 : (after.delayMs - before.delayMs) / notices;
 }
