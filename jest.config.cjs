@@ -1,4 +1,4 @@
-// On Node 20 the AWS SDK warns of its own future releases in eight lines for each test file; the agent sets this, too.
+// On Node 20 the AWS SDK warns of its own future releases in eight lines for each test file: agent/sdk-warning.ts.
 process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true';
 
 // One fast transform for all. `npm test` runs the first two projects, which need nothing but npm and a compiler.
@@ -14,6 +14,8 @@ const common = {
 };
 
 module.exports = {
+  // Jest leaves one core free, which is one of two. Whoever starts processes runs in band: package.json.
+  maxWorkers: '100%',
   // Property tests are CPU alone; two loaded cores took ten times as long as a quiet machine. No test asserts a time.
   testTimeout: 60_000,
   projects: [

@@ -2,6 +2,7 @@ import { setMaxListeners } from 'node:events';
 import { errorText, SyncError } from '../protocol/errors.ts';
 import { runCli } from './cli.ts';
 import { NO_PID_CHECK, runWithHigherPid } from './minimum-pid.ts';
+import { silenceSdkWarning } from './sdk-warning.ts';
 
 const EXIT_FAILED = 1;
 const EXIT_TIMED_OUT = 75;
@@ -11,9 +12,7 @@ const EXIT_SIGNALS = { SIGINT: 130, SIGTERM: 143 } as const;
 const VERSION = process.env['LIGHTNINGSTREAM_VERSION'] ?? 'development';
 
 async function main(): Promise<number> {
-  // On Node 20 the SDK warns of its own future releases in eight lines, among a command's output and the agent's log
-  // lines. Which release is used is a matter of our lock file: see docs/decisions/0008-aws-sdk.md.
-  process.env['AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED'] ??= 'true';
+  silenceSdkWarning();
   // Dozens of databases wait on one signal in several places each; Node takes more than ten listeners for a leak.
   setMaxListeners(1000);
   const stop = new AbortController();

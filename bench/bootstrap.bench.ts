@@ -1,9 +1,9 @@
-import { once } from 'node:events';
 import { copyFile, mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Application } from '../agent/demo/application.ts';
 import { BenchHosts, recordKey } from './support/bench-host.ts';
 import { compactAll } from './support/compaction.ts';
+import { storeOnce } from './support/only-once.ts';
 import { receiveOnce, type ReceiveCost } from './support/receive-once.ts';
 import type { BenchOptions, Row } from './support/row.ts';
 import { medianOf } from './support/statistics.ts';
@@ -88,20 +88,12 @@ async function fillBuckets(hosts: BenchHosts): Promise<{ one: string; many: stri
 }
 
 /** A bucket that one instance alone has written to: nothing of another one's came into its LMDB. */
-async function storedBy(hosts: BenchHosts, instance: number): Promise<string> {
-  const bucket = hosts.freshBucket();
-  const name = `host${instance}`;
-  const application = await hosts.application(name, 'filled');
-  application.write(
-    Array.from({ length: RECORDS / STEP }, (_, i) => ({
-      key: recordKey(i * STEP + instance),
-      value: valueOf(instance),
-    })),
-  );
-  const agent = await hosts.start(name, { bucket, verb: ['sync', '--only-once'] });
-  await once(agent.child, 'exit');
-  await hosts.clear();
-  return bucket;
+function storedBy(hosts: BenchHosts, instance: number): Promise<string> {
+  const changes = Array.from({ length: RECORDS / STEP }, (_, i) => ({
+    key: recordKey(i * STEP + instance),
+    value: valueOf(instance),
+  }));
+  return storeOnce(hosts, `host${instance}`, changes);
 }
 
 function valueOf(instance: number): string {

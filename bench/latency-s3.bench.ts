@@ -3,12 +3,11 @@ import type { MiniStack } from '../test/support/ministack.ts';
 import { findMiniStack, startMiniStack } from '../test/support/ministack.ts';
 import { NoticeBucket } from '../test/support/notice-bucket.ts';
 import { BenchHosts, type StartOptions } from './support/bench-host.ts';
-import { measureChanges, type ChangeCost } from './support/change-cost.ts';
+import { measureBoth, type BothCosts, type ChangeCost } from './support/change-cost.ts';
 import type { BenchOptions, Row } from './support/row.ts';
 
 // Below the burst that an agent may upload at once over S3; beyond it, one object a second is what is configured.
 const CHANGES = 16;
-const PEER_CHANGES = 15;
 const POLL_MS = 100;
 /** The design's bound for the work itself; a poll comes half its interval late on average. */
 const WORK_MS = 30;
@@ -37,21 +36,12 @@ async function byPolls(
   options: BenchOptions,
 ): Promise<Row[]> {
   const settings = `storage_poll_interval: ${POLL_MS}ms\nlmdb_poll_interval: ${POLL_MS}ms\n`;
-  const start = () => ({ ...over(server), settings });
-  const ours = await measureChanges(hosts, { changes: CHANGES, start: start() });
-  const { peer: command } = options;
-  const peer =
-    command === undefined
-      ? undefined
-      : await measureChanges(hosts, {
-          changes: PEER_CHANGES,
-          start: { ...start(), peer: command },
-        });
-  return report(`polls of ${POLL_MS} ms`, options, {
-    ours,
-    peer,
-    targetMs: WORK_MS + POLL_MS / 2,
+  const costs = await measureBoth(hosts, options, {
+    changes: CHANGES,
+    start: { ...over(server), settings },
+    peerStart: { ...over(server), settings },
   });
+  return report(`polls of ${POLL_MS} ms`, options, { ...costs, targetMs: WORK_MS + POLL_MS / 2 });
 }
 
 /** We never list; upstream, which has no notices, polls as often as it does unless told otherwise. */
@@ -66,21 +56,15 @@ async function byNotices(
     for (const name of ['a', 'b']) await bucket.createQueueOf(name);
     bucket.startFanOut();
     const settings = `storage_poll_interval: 10h\nstorage_safety_list_interval: 10h\n${bucket.notices()}`;
-    const ours = await measureChanges(hosts, {
+    const costs = await measureBoth(hosts, options, {
       changes: CHANGES,
       start: { storage: bucket.storage(), settings },
+      peerStart: over(server),
     });
-    const { peer: command } = options;
-    const peer =
-      command === undefined
-        ? undefined
-        : await measureChanges(hosts, {
-            changes: PEER_CHANGES,
-            start: { ...over(server), peer: command },
-          });
+    const { noticeDelayMs } = costs.ours;
     return [
-      ...report('notices', options, { ours, peer, targetMs: WORK_MS + ours.noticeDelayMs }),
-      { name: 'from event to notice, S3 and SQS', value: ours.noticeDelayMs, unit: 'ms' },
+      ...report('notices', options, { ...costs, targetMs: WORK_MS + noticeDelayMs }),
+      { name: 'from event to notice, S3 and SQS', value: noticeDelayMs, unit: 'ms' },
     ];
   } finally {
     await bucket.close();
@@ -90,9 +74,8 @@ async function byNotices(
 function report(
   how: string,
   { records }: BenchOptions,
-  costs: { ours: ChangeCost; peer: ChangeCost | undefined; targetMs: number },
+  { ours, peer, targetMs }: BothCosts & { readonly targetMs: number },
 ): Row[] {
-  const { ours, peer, targetMs } = costs;
   const row = (what: string, key: keyof ChangeCost, unit: string, target?: number): Row => ({
     name: `${what}, S3, ${how}, ${records.toLocaleString('en')} records`,
     value: ours[key],

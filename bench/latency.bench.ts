@@ -1,11 +1,10 @@
 import { BenchHosts } from './support/bench-host.ts';
-import { measureChanges, type ChangeCost } from './support/change-cost.ts';
+import { measureBoth, type BothCosts, type ChangeCost } from './support/change-cost.ts';
 import type { BenchOptions, Row } from './support/row.ts';
 
 const SMALL = 10_000;
 const MEDIUM = 100_000;
 const CHANGES = 200;
-const PEER_CHANGES = 15;
 
 /** Commit in A to visible in B over a folder, with what one change costs in bytes, CPU and write lock. */
 export async function run(options: BenchOptions): Promise<Row[]> {
@@ -13,15 +12,8 @@ export async function run(options: BenchOptions): Promise<Row[]> {
   for (const records of new Set([SMALL, MEDIUM, options.records])) {
     const hosts = await BenchHosts.open(records);
     try {
-      const ours = await measureChanges(hosts, { changes: CHANGES, start: {} });
-      const peer =
-        options.peer === undefined
-          ? undefined
-          : await measureChanges(hosts, {
-              changes: PEER_CHANGES,
-              start: { peer: options.peer },
-            });
-      rows.push(...report(`${records.toLocaleString('en')} records`, ours, peer));
+      const costs = await measureBoth(hosts, options, { changes: CHANGES, start: {} });
+      rows.push(...report(`${records.toLocaleString('en')} records`, costs));
     } finally {
       await hosts.close();
     }
@@ -29,7 +21,7 @@ export async function run(options: BenchOptions): Promise<Row[]> {
   return rows;
 }
 
-function report(size: string, ours: ChangeCost, peer: ChangeCost | undefined): Row[] {
+function report(size: string, { ours, peer }: BothCosts): Row[] {
   const row = (name: string, key: keyof ChangeCost, unit: string, target: number): Row => ({
     name: `${name}, ${size}`,
     value: ours[key],

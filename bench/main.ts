@@ -5,6 +5,7 @@ import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { formatTable } from '../agent/demo/table.ts';
+import { silenceSdkWarning } from '../agent/sdk-warning.ts';
 import { errorText } from '../protocol/errors.ts';
 import { PICTURES, reportFiles } from './report/page.ts';
 import { collectRounds, formatAmount, parseResults, type Results } from './report/results.ts';
@@ -32,8 +33,7 @@ const SCALE_FILES = ['latency.bench.ts', 'memory.bench.ts'];
 const SLOW_FILES = ['idle.bench.ts'];
 
 async function main(): Promise<number> {
-  // Eight lines of the SDK's for each file, on Node 20; the agent sets this, too.
-  process.env['AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED'] ??= 'true';
+  silenceSdkWarning();
   const { values } = parseArgs({
     options: {
       only: { type: 'string', multiple: true, default: [] },

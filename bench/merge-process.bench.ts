@@ -1,6 +1,6 @@
-import { once } from 'node:events';
 import type { Application } from '../agent/demo/application.ts';
 import { BenchHosts, recordKey } from './support/bench-host.ts';
+import { storeOnce } from './support/only-once.ts';
 import { receiveOnce, type ReceiveCost } from './support/receive-once.ts';
 import type { BenchOptions, Row } from './support/row.ts';
 import { medianOf } from './support/statistics.ts';
@@ -9,12 +9,13 @@ const RUNS = 3;
 /** Upstream's CPU time, measured with 1,000,000 records on a 2-core machine; a peer in this run replaces it. */
 const UPSTREAM_CPU_MS = 480;
 const MAX_LOCK_HOLD_MS = 250;
+const DIFFERENCE = { key: recordKey(4321), value: 'the difference' };
 
 /** An agent that starts and merges one full snapshot: with one difference, and with everything new. */
 export async function run(options: BenchOptions): Promise<Row[]> {
   const hosts = await BenchHosts.open(options.records);
   try {
-    const bucket = await oneSnapshot(hosts);
+    const bucket = await storeOnce(hosts, 'writer', [DIFFERENCE]);
     const { peer: program } = options;
     const isComplete = (reader: Application) => hasAll(reader, hosts.records);
     const measure = (content: 'filled' | 'empty', peer?: string) =>
@@ -59,17 +60,6 @@ function report(
   ];
 }
 
-/** A bucket that holds one full snapshot of the filled LMDB with one record changed. */
-async function oneSnapshot(hosts: BenchHosts): Promise<string> {
-  const bucket = hosts.freshBucket();
-  const writer = await hosts.application('writer', 'filled');
-  writer.write([{ key: recordKey(4321), value: 'the difference' }]);
-  const agent = await hosts.start('writer', { bucket, verb: ['sync', '--only-once'] });
-  await once(agent.child, 'exit');
-  await hosts.clear();
-  return bucket;
-}
-
 function hasAll(reader: Application, records: number): boolean {
-  return reader.count() === records && reader.read(recordKey(4321))?.value === 'the difference';
+  return reader.count() === records && reader.read(DIFFERENCE.key)?.value === DIFFERENCE.value;
 }

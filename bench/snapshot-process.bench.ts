@@ -1,5 +1,5 @@
-import { once } from 'node:events';
 import { BenchHosts } from './support/bench-host.ts';
+import { ended, ONLY_ONCE } from './support/only-once.ts';
 import { ProcessMeter } from './support/process-meter.ts';
 import type { BenchOptions, Row } from './support/row.ts';
 import { medianOf } from './support/statistics.ts';
@@ -47,13 +47,10 @@ export async function run(options: BenchOptions): Promise<Row[]> {
 async function snapshotOnce(hosts: BenchHosts, peer: string | undefined) {
   await hosts.application('once', 'filled');
   const start = performance.now();
-  const agent = await hosts.start('once', { peer, verb: ['sync', '--only-once'] });
+  const agent = await hosts.start('once', { peer, verb: ONLY_ONCE });
   using meter = new ProcessMeter(agent.pid);
-  await once(agent.child, 'exit');
+  await ended(agent);
   const wallMs = performance.now() - start;
-  if (agent.child.exitCode !== 0) {
-    throw new Error(`sync --only-once failed:\n${await agent.log()}`);
-  }
   await hosts.clear();
   return { wallMs, cpuMs: meter.cpuMs, memoryMb: meter.peakMemoryMb };
 }

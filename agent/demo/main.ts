@@ -10,6 +10,7 @@ import { AwsDeployment } from './aws-deployment.ts';
 import { findMiniStack, startMiniStack } from './ministack.ts';
 import { Scenario, type StepResult } from './scenario.ts';
 import { formatBytes, formatTable } from './table.ts';
+import { silenceSdkWarning } from '../sdk-warning.ts';
 
 const USAGE = `Usage: npm run demo [-- --keep]              two agents, then a third, over a folder as the bucket
        npm run demo -- --aws [--keep]        the same through the stack in infra/, deployed on an emulator of AWS
@@ -57,8 +58,7 @@ async function awsDemo(folder: string, keep: boolean): Promise<number> {
   if (program === undefined) {
     return 1;
   }
-  // A reminder for developers that the SDK would print in the middle of the steps.
-  process.env['AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED'] = 'true';
+  silenceSdkWarning();
   const ministack = await startMiniStack(program);
   try {
     console.log('Deploying infra/ with cdk bootstrap and cdk deploy.');

@@ -94,13 +94,13 @@ export class ChangeDetector implements Disposable {
 
   /** Looks now, whatever the timers say. */
   check(): void {
-    this.#look(() => this.#currentFile());
+    this.#look({ asksPath: true });
   }
 
-  #look(findFile: () => DataFile | undefined): void {
+  #look({ asksPath }: { readonly asksPath: boolean }): void {
     let txnId: number;
     try {
-      const file = findFile();
+      const file = (asksPath ? undefined : this.#file) ?? this.#currentFile();
       if (file === undefined) {
         return;
       }
@@ -126,8 +126,7 @@ export class ChangeDetector implements Disposable {
 
   #poll(): void {
     this.#polls += 1;
-    const isStatDue = this.#watch === undefined || this.#polls % POLLS_PER_STAT === 0;
-    this.#look(() => (isStatDue ? undefined : this.#file) ?? this.#currentFile());
+    this.#look({ asksPath: this.#watch === undefined || this.#polls % POLLS_PER_STAT === 0 });
   }
 
   close(): void {
@@ -195,7 +194,7 @@ export class ChangeDetector implements Disposable {
       this.#isCheckComing = false;
       // Most events of a commit are its data pages, before there is anything to see. Polls ask for the path.
       if (this.#stopPolling !== undefined) {
-        this.#look(() => this.#file ?? this.#currentFile());
+        this.#look({ asksPath: false });
       }
     });
   }

@@ -1,5 +1,6 @@
 import * as z from 'zod';
 import type { Row } from '../support/row.ts';
+import { median } from '../support/statistics.ts';
 
 const measuredRow = z.object({
   name: z.string(),
@@ -54,13 +55,6 @@ export function medians({ values, targets, peers }: MeasuredRow) {
     target: targets.length > 0 ? median(targets) : undefined,
     peer: peers.length > 0 ? median(peers) : undefined,
   };
-}
-
-/** The middle one; of an even number the mean of the two in the middle, not the better one. */
-function median(values: readonly number[]): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  const [low, high] = [(sorted.length - 1) >> 1, sorted.length >> 1];
-  return ((sorted[low] ?? Number.NaN) + (sorted[high] ?? Number.NaN)) / 2;
 }
 
 /** Three digits are what a measurement here is good for. */

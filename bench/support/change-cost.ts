@@ -4,9 +4,12 @@ import { waitUntil } from '../../agent/demo/wait.ts';
 import { recordKey, recordValue, type BenchHosts, type StartOptions } from './bench-host.ts';
 import { lockTime, meanHeldMs } from './lock-time.ts';
 import { cpuTimeMs } from './process-meter.ts';
+import type { BenchOptions } from './row.ts';
 import { quantile } from './statistics.ts';
 
 const SETTLE_MS = 1500;
+/** Each of upstream's takes seconds. */
+const PEER_CHANGES = 15;
 const ARRIVAL_TIMEOUT_MS = 30_000;
 
 /** What one changed record costs, from its commit in A until B shows it. */
@@ -21,8 +24,31 @@ export type ChangeCost = {
   readonly noticeDelayMs: number;
 };
 
+export type BothCosts = { readonly ours: ChangeCost; readonly peer: ChangeCost | undefined };
+
+/** Our cost of a change, and upstream's in the same LMDBs where its binary was given. */
+export async function measureBoth(
+  hosts: BenchHosts,
+  { peer }: BenchOptions,
+  how: {
+    readonly changes: number;
+    readonly start: StartOptions;
+    /** Of upstream, where that is another bucket or configuration. */
+    readonly peerStart?: StartOptions;
+  },
+): Promise<BothCosts> {
+  const { changes, start, peerStart = start } = how;
+  const ours = await measureChanges(hosts, { changes, start });
+  if (peer === undefined) return { ours, peer: undefined };
+  const peerCost = await measureChanges(hosts, {
+    changes: PEER_CHANGES,
+    start: { ...peerStart, peer },
+  });
+  return { ours, peer: peerCost };
+}
+
 /** Writes single changes in A, one after the other, and waits for each in B. Both start with equal, filled LMDBs. */
-export async function measureChanges(
+async function measureChanges(
   hosts: BenchHosts,
   { changes, start }: { readonly changes: number; readonly start: StartOptions },
 ): Promise<ChangeCost> {
