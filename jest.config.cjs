@@ -1,4 +1,4 @@
-// On Node 20 the AWS SDK warns of its own future releases in eight lines for each test file: agent/sdk-warning.ts.
+// On Node 20 the AWS SDK warns of its own future releases in eight lines for each test file: storage/sdk-warning.ts.
 process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true';
 
 // One fast transform for all. `npm test` runs the first two projects, which need nothing but npm and a compiler.

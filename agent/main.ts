@@ -1,8 +1,8 @@
 import { setMaxListeners } from 'node:events';
 import { errorText, SyncError } from '../protocol/errors.ts';
-import { runCli } from './cli.ts';
-import { NO_PID_CHECK, runWithHigherPid } from './minimum-pid.ts';
-import { silenceSdkWarning } from './sdk-warning.ts';
+import { runCli } from './cli/cli.ts';
+import { NO_PID_CHECK, runWithHigherPid } from './cli/minimum-pid.ts';
+import { silenceSdkWarning } from '../storage/sdk-warning.ts';
 
 const EXIT_FAILED = 1;
 const EXIT_TIMED_OUT = 75;

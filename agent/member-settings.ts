@@ -1,7 +1,7 @@
 import { hostname, tmpdir } from 'node:os';
 import { TOUCHED_KEYS_MAX } from './after-merge/hook.ts';
 import type { AfterMergeHooks } from './after-merge/hooks.ts';
-import type { Config, DatabaseConfig } from './config.ts';
+import type { Config, DatabaseConfig } from './config/config.ts';
 import type { EngineSettings } from './engine/types.ts';
 import type { DatabaseOptions } from './lmdb/local-database.ts';
 

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { open, unlink, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { ObjectBody } from '../protocol/storage/object-store.ts';
+import type { ObjectBody } from '../storage/object-store.ts';
 
 /**
  * The bytes of one object (compressed) on their way between storage and LMDB: whole, readable more than once, and

@@ -1,6 +1,6 @@
 import { copyFile, mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Application } from '../agent/demo/application.ts';
+import type { Application } from '../demo/application.ts';
 import { BenchHosts, recordKey } from './support/bench-host.ts';
 import { compactAll } from './support/compaction.ts';
 import { storeOnce } from './support/only-once.ts';

@@ -1,9 +1,9 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { AgentProcess, folderStorage } from '../agent/demo/agent-process.ts';
-import { Application } from '../agent/demo/application.ts';
-import { waitUntil } from '../agent/demo/wait.ts';
+import { AgentProcess, folderStorage } from '../demo/agent-process.ts';
+import { Application } from '../demo/application.ts';
+import { waitUntil } from '../demo/wait.ts';
 import { ProcessMeter } from './support/process-meter.ts';
 import type { Row } from './support/row.ts';
 import { quantile } from './support/statistics.ts';

@@ -1,4 +1,4 @@
-import { waitUntil } from '../agent/demo/wait.ts';
+import { waitUntil } from '../demo/wait.ts';
 import { BenchHosts, recordKey, recordValue } from './support/bench-host.ts';
 import { ProcessMeter } from './support/process-meter.ts';
 import type { BenchOptions, Row } from './support/row.ts';

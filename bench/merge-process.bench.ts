@@ -1,4 +1,4 @@
-import type { Application } from '../agent/demo/application.ts';
+import type { Application } from '../demo/application.ts';
 import { BenchHosts, recordKey } from './support/bench-host.ts';
 import { storeOnce } from './support/only-once.ts';
 import { receiveOnce, type ReceiveCost } from './support/receive-once.ts';

@@ -1,10 +1,10 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { DirectLocalDatabase } from '../agent/lmdb/direct-database.ts';
+import { DirectLocalDatabase } from '../agent/lmdb/thread/direct-database.ts';
 import type { EncodedObject, LocalDatabase } from '../agent/lmdb/local-database.ts';
 import { discardSpool, readSpool, type Spool } from '../agent/spool.ts';
-import { systemClock } from '../agent/system-clock.ts';
+import { systemClock } from '../agent/pacing/system-clock.ts';
 import { Application, databaseOptions, objectBytes, scratchFolder } from '../test/support/lmdb.ts';
 import type { BenchOptions, Row } from './support/row.ts';
 import { median } from './support/statistics.ts';

@@ -1,8 +1,8 @@
 import { ChangeDetector } from '../agent/lmdb/change-detector.ts';
-import { PageCursor } from '../agent/lmdb/page-cursor.ts';
-import { collectPages, diffPages } from '../agent/lmdb/page-diff.ts';
-import { DataFile, listDbis } from '../agent/lmdb/page.ts';
-import type { DbRecord } from '../agent/lmdb/page.ts';
+import { PageCursor } from '../agent/lmdb/pages/cursor.ts';
+import { collectPages, diffPages } from '../agent/lmdb/pages/diff.ts';
+import { DataFile, listDbis } from '../agent/lmdb/pages/data-file.ts';
+import type { DbRecord } from '../agent/lmdb/pages/data-file.ts';
 import { openTestLmdb } from '../test/support/lmdb-writer-env.ts';
 import type { TestLmdb } from '../test/support/lmdb-writer-env.ts';
 import type { BenchOptions, Row } from './support/row.ts';

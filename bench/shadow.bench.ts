@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { Environment } from '../agent/lmdb/environment.ts';
 import type { LocalDatabase } from '../agent/lmdb/local-database.ts';
 import { discardSpool } from '../agent/spool.ts';
-import { systemClock } from '../agent/system-clock.ts';
+import { systemClock } from '../agent/pacing/system-clock.ts';
 import { objectSpool, scratchFolder } from '../test/support/lmdb.ts';
 import { PlainApplication, shadowDatabase } from '../test/support/shadow.ts';
 import type { BenchOptions, Row } from './support/row.ts';

@@ -1,7 +1,7 @@
-import { sleep } from '../backoff.ts';
-import type { Config } from '../config.ts';
-import type { Check } from '../health.ts';
-import type { Logger } from '../log.ts';
+import { sleep } from '../pacing/backoff.ts';
+import type { Config } from '../config/config.ts';
+import type { Check } from '../monitor/health.ts';
+import type { Logger } from '../log/log.ts';
 import type { TouchedKeys } from '../lmdb/touched-keys.ts';
 import { runCommand } from './command.ts';
 import { AfterMergeHook, type HookObserver } from './hook.ts';

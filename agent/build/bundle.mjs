@@ -37,13 +37,13 @@ async function main() {
     build({
       ...common,
       define,
-      entryPoints: ['agent/lmdb/worker.ts'],
+      entryPoints: ['agent/lmdb/thread/worker.ts'],
       outfile: 'dist/lmdb-worker.cjs',
     }),
     build({
       ...common,
       define,
-      entryPoints: ['agent/lmdb/reader-check.ts'],
+      entryPoints: ['agent/guard/reader-check.ts'],
       outfile: 'dist/lmdb-reader-check.cjs',
     }),
   ]);

@@ -1,4 +1,4 @@
-import type { Config } from '../config.ts';
+import type { Config } from './config.ts';
 import { SyncError } from '../../protocol/errors.ts';
 import type { AnyField, Fields, Leaf } from './fields.ts';
 import { AZURE_FIELDS, FS_FIELDS, S3_FIELDS } from './storage-table.ts';

@@ -3,7 +3,7 @@ import { SyncError } from '../../protocol/errors.ts';
 import type { Manifest } from '../../protocol/manifest.ts';
 import { parseObjectName } from '../../protocol/object-name.ts';
 import { readSnapshotHead } from '../../protocol/snapshot-reader.ts';
-import type { ObjectStore } from '../../protocol/storage/object-store.ts';
+import type { ObjectStore } from '../../storage/object-store.ts';
 import { isCoveredBy, type VersionVector } from '../../protocol/version-vector.ts';
 
 /** Bytes of a base that are read for its vector: room for some thousand streams. */

@@ -1,10 +1,10 @@
 import * as z from 'zod';
 import { errorText, SyncError } from '../../protocol/errors.ts';
 import { bucketIdName } from '../../protocol/object-name.ts';
-import { bytesBody } from '../../protocol/storage/bodies.ts';
-import type { ObjectStore } from '../../protocol/storage/object-store.ts';
-import type { Logger } from '../log.ts';
-import { readBounded } from './read-bounded.ts';
+import { bytesBody } from '../../storage/bodies.ts';
+import type { ObjectStore } from '../../storage/object-store.ts';
+import type { Logger } from '../log/log.ts';
+import { readBounded } from '../../storage/read-bounded.ts';
 
 const schema = z.object({ version: z.literal(1), id: z.string().min(8).max(128) });
 const MAX_BYTES = 4096;

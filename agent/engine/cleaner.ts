@@ -6,7 +6,7 @@ import type { VersionVector } from '../../protocol/version-vector.ts';
 import type { CleanerObserver, CleanerReport, CleanerSettings } from './cleaner-types.ts';
 import { superfluousObjects, type Superfluous } from './cleaning-rule.ts';
 import { listDatabase, type Listing } from './listing.ts';
-import { readBounded } from './read-bounded.ts';
+import { readBounded } from '../../storage/read-bounded.ts';
 import type { EngineDeps } from './types.ts';
 
 /** Where the cleaner learns which full snapshots this run has stored. */

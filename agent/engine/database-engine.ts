@@ -1,17 +1,17 @@
 import { errorText } from '../../protocol/errors.ts';
 import type { ObjectName } from '../../protocol/object-name.ts';
 import type { Detection } from '../lmdb/local-database.ts';
-import { retryDelay } from '../backoff.ts';
+import { retryDelay } from '../pacing/backoff.ts';
 import { checkBucket } from './bucket-check.ts';
 import { runHousekeeping } from './housekeeping.ts';
 import { ObjectMerger } from './object-merger.ts';
 import { Publisher } from './publisher.ts';
 import { finishedStreams, Receiver, type PassResult } from './receiver.ts';
 import { Rejoin } from './rejoin.ts';
-import type { EngineLimits } from './semaphore.ts';
+import type { EngineLimits } from '../pacing/semaphore.ts';
 import type { EngineDeps } from './types.ts';
 import { VectorTracker } from './vector-tracker.ts';
-import { Wakeup } from './wakeup.ts';
+import { Wakeup } from '../pacing/wakeup.ts';
 
 /** More names than this waiting to be fetched one by one are better found by one listing. */
 const MAX_QUEUED_NAMES = 1000;

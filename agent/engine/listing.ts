@@ -1,6 +1,6 @@
 import { COMPACTED_INSTANCE, manifestName, parseObjectName } from '../../protocol/object-name.ts';
 import type { ObjectName } from '../../protocol/object-name.ts';
-import type { ObjectStore } from '../../protocol/storage/object-store.ts';
+import type { ObjectStore } from '../../storage/object-store.ts';
 import type { ListedEvent } from './observer.ts';
 
 /** One LIST of a database's objects, parsed. */

@@ -4,7 +4,7 @@ import type { ObjectName } from '../../protocol/object-name.ts';
 import { readSnapshotHead } from '../../protocol/snapshot-reader.ts';
 import type { Detection } from '../lmdb/local-database.ts';
 import { discardSpool, readSpool, writeSpool, type Spool } from '../spool.ts';
-import { Semaphore, type EngineLimits, type Limit } from './semaphore.ts';
+import { Semaphore, type EngineLimits, type Limit } from '../pacing/semaphore.ts';
 import type { EngineDeps } from './types.ts';
 import type { Absorbed, VectorTracker } from './vector-tracker.ts';
 

@@ -11,11 +11,11 @@ import {
 import { covers, type VersionVector } from '../../protocol/version-vector.ts';
 import type { Detection, EncodedObject } from '../lmdb/local-database.ts';
 import { discardSpool, spoolBody } from '../spool.ts';
-import { backoff } from '../backoff.ts';
+import { backoff } from '../pacing/backoff.ts';
 import { FullSnapshotPolicy, type FullSnapshotReason } from './full-snapshot-policy.ts';
 import type { ListedObject } from './listing.ts';
 import type { PassResult } from './receiver.ts';
-import { TokenBucket } from './token-bucket.ts';
+import { TokenBucket } from '../pacing/token-bucket.ts';
 import type { EngineDeps } from './types.ts';
 import type { VectorTracker } from './vector-tracker.ts';
 

@@ -10,7 +10,7 @@ import { isCoveredBy, type VersionVector } from '../../protocol/version-vector.t
 import { BaseParts } from './base-parts.ts';
 import { describeListing, listDatabase, passOrder, type Listing } from './listing.ts';
 import type { FetchResult, ObjectMerger } from './object-merger.ts';
-import { readBounded } from './read-bounded.ts';
+import { readBounded } from '../../storage/read-bounded.ts';
 import type { EngineDeps } from './types.ts';
 import type { VectorTracker } from './vector-tracker.ts';
 

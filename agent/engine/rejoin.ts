@@ -6,7 +6,7 @@ import { covers, joinVectors, type VersionVector } from '../../protocol/version-
 import type { Detection } from '../lmdb/local-database.ts';
 import { listDatabase, type Listing } from './listing.ts';
 import type { ObjectMerger } from './object-merger.ts';
-import { readBounded } from './read-bounded.ts';
+import { readBounded } from '../../storage/read-bounded.ts';
 import type { RejoinObserver } from './sweeper-types.ts';
 import type { EngineDeps } from './types.ts';
 import type { VectorTracker } from './vector-tracker.ts';

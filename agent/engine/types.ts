@@ -1,7 +1,7 @@
 import type { Clock } from '../../protocol/time.ts';
-import type { ObjectStore } from '../../protocol/storage/object-store.ts';
+import type { ObjectStore } from '../../storage/object-store.ts';
 import type { LocalDatabase } from '../lmdb/local-database.ts';
-import type { Logger } from '../log.ts';
+import type { Logger } from '../log/log.ts';
 import type { CleanerObserver, CleanerSettings } from './cleaner-types.ts';
 import type { SyncObserver } from './observer.ts';
 import type { RejoinObserver, SweeperObserver, SweeperSettings } from './sweeper-types.ts';

@@ -1,7 +1,7 @@
 import fs from 'node:fs';
 
 import { SyncError, errorText } from '../../protocol/errors.ts';
-import { DataFile } from './page.ts';
+import { DataFile } from './pages/data-file.ts';
 import { sharedInterval } from './shared-interval.ts';
 
 /** The part of `fs.watch` that is needed; `onEvent` for anything that happens to the file. */

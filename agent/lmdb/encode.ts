@@ -1,5 +1,5 @@
-import { HighestTime } from './highest-time.ts';
-import type { TxnRanges } from './txn-ranges.ts';
+import { HighestTime } from './changes/highest-time.ts';
+import type { TxnRanges } from './changes/txn-ranges.ts';
 import { gzipSync } from 'node:zlib';
 import { GzipWriter } from '../../protocol/gzip.ts';
 import { SYNC_FLAGS_MASK, headerLengthAt } from '../../protocol/value-header.ts';
@@ -12,12 +12,12 @@ import {
   noteInvalid,
   readBigEndian32,
   txnIdAt,
-} from './change-classifier.ts';
+} from './changes/change-classifier.ts';
 import { keyOrderOf } from '../../protocol/key-order.ts';
-import type { KeySet } from './key-set.ts';
-import type { DataFile, DbRecord } from './page.ts';
-import { PageCursor } from './page-cursor.ts';
-import type { SyncedDbis } from './scan.ts';
+import type { KeySet } from './changes/key-set.ts';
+import type { DataFile, DbRecord } from './pages/data-file.ts';
+import { PageCursor } from './pages/cursor.ts';
+import type { SyncedDbis } from './changes/scan.ts';
 
 export type Encoded = {
   readonly spool: Spool;

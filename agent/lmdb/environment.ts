@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path';
 import * as lmdb from 'lmdb';
 import type { RootDatabase } from 'lmdb';
 import { errorText, SyncError } from '../../protocol/errors.ts';
-import { DataFile, type Meta } from './page.ts';
+import { DataFile, type Meta } from './pages/data-file.ts';
 import {
   BindingWriteTxn,
   type BindingStore,

@@ -9,10 +9,10 @@ import {
   writeValueHeader,
 } from '../../protocol/value-header.ts';
 import type { WriteTxn } from './environment.ts';
-import { listDbis, type DataFile, type DbRecord, type Meta } from './page.ts';
-import { EMPTY_ROOT } from './page-layout.ts';
-import { PageCursor } from './page-cursor.ts';
-import { TxnRanges, type TxnRange } from './txn-ranges.ts';
+import { listDbis, type DataFile, type DbRecord, type Meta } from './pages/data-file.ts';
+import { EMPTY_ROOT } from './pages/layout.ts';
+import { PageCursor } from './pages/cursor.ts';
+import { TxnRanges, type TxnRange } from './changes/txn-ranges.ts';
 
 /** Our own DBI beside the application's. Names that begin with `_sync` are never synced, by upstream neither. */
 export const SYNC_STATE_DBI = '_sync_state';

@@ -1,6 +1,6 @@
 import assert from 'node:assert';
 import { SyncError } from '../../protocol/errors.ts';
-import { listDbis, type DataFile, type DbRecord, type Meta } from './page.ts';
+import { listDbis, type DataFile, type DbRecord, type Meta } from './pages/data-file.ts';
 import {
   EMPTY_ROOT,
   MDB_DUPFIXED,
@@ -9,7 +9,7 @@ import {
   MDB_INTEGERKEY,
   MDB_REVERSEDUP,
   MDB_REVERSEKEY,
-} from './page-layout.ts';
+} from './pages/layout.ts';
 
 /** Inside `Environment.write`. Nobody else can commit meanwhile: `committed` stays the newest state. */
 export interface WriteTxn {

@@ -1,8 +1,8 @@
 import { copyFile, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { AgentProcess, folderStorage, type AgentOptions } from '../../agent/demo/agent-process.ts';
-import { Application, type Write } from '../../agent/demo/application.ts';
+import { AgentProcess, folderStorage, type AgentOptions } from '../../demo/agent-process.ts';
+import { Application, type Write } from '../../demo/application.ts';
 
 const BYTES_PER_RECORD = 400;
 const SMALLEST_MAP_BYTES = 256 * 1024 * 1024;

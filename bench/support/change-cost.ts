@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { AgentProcess } from '../../agent/demo/agent-process.ts';
-import { waitUntil } from '../../agent/demo/wait.ts';
+import type { AgentProcess } from '../../demo/agent-process.ts';
+import { waitUntil } from '../../demo/wait.ts';
 import { recordKey, recordValue, type BenchHosts, type StartOptions } from './bench-host.ts';
 import { lockTime, meanHeldMs } from './lock-time.ts';
 import { cpuTimeMs } from './process-meter.ts';

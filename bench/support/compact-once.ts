@@ -1,10 +1,10 @@
 // One compaction in a process of its own, so that its memory is its own. Prints what it took to the parent.
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { compact } from '../../protocol/compaction/compact.ts';
-import { DEFAULT_POLICY, type CompactionPolicy } from '../../protocol/compaction/policy.ts';
-import { openFilesystemStore } from '../../protocol/storage/filesystem.ts';
-import { ScratchFolder } from '../../protocol/storage/scratch-folder.ts';
+import { compact } from '../../compaction/compact.ts';
+import { DEFAULT_POLICY, type CompactionPolicy } from '../../compaction/policy.ts';
+import { openFilesystemStore } from '../../storage/folder/store.ts';
+import { ScratchFolder } from '../../compaction/scratch-folder.ts';
 
 /** What the parent asks for: folders, and how the policy differs from the default. */
 export type CompactOnceRequest = {

@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import type { AgentProcess } from '../../agent/demo/agent-process.ts';
+import type { AgentProcess } from '../../demo/agent-process.ts';
 import { parseGoDuration } from '../../protocol/time.ts';
 
 /** How often an agent merged, and how long its merges held the write lock (each one's longest hold, added up). */

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
-import type { AgentProcess } from '../../agent/demo/agent-process.ts';
-import type { Write } from '../../agent/demo/application.ts';
+import type { AgentProcess } from '../../demo/agent-process.ts';
+import type { Write } from '../../demo/application.ts';
 import type { BenchHosts } from './bench-host.ts';
 
 /** Verb of an agent that stores what its LMDB holds, and ends. */

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Application } from '../../agent/demo/application.ts';
-import { waitUntil } from '../../agent/demo/wait.ts';
+import type { Application } from '../../demo/application.ts';
+import { waitUntil } from '../../demo/wait.ts';
 import type { BenchHosts } from './bench-host.ts';
 import { lockTime } from './lock-time.ts';
 import { ProcessMeter } from './process-meter.ts';

@@ -1,8 +1,8 @@
-import { compact } from '../../protocol/compaction/compact.ts';
-import { DEFAULT_POLICY, type CompactionPolicy } from '../../protocol/compaction/policy.ts';
-import type { CompactionReport } from '../../protocol/compaction/report.ts';
-import type { CompactOptions } from '../../protocol/compaction/run-context.ts';
-import type { Scratch } from '../../protocol/compaction/scratch.ts';
+import { compact } from '../../compaction/compact.ts';
+import { DEFAULT_POLICY, type CompactionPolicy } from '../../compaction/policy.ts';
+import type { CompactionReport } from '../../compaction/report.ts';
+import type { CompactOptions } from '../../compaction/run-context.ts';
+import type { Scratch } from '../../compaction/scratch.ts';
 import { COMPACTION_ENV, type CompactionEnv } from './env.ts';
 import type { Job } from './job.ts';
 

@@ -2,7 +2,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { cpSync, mkdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
-import { runCli } from '../../agent/cli.ts';
+import { runCli } from '../../agent/cli/cli.ts';
 import { SyncError } from '../../protocol/errors.ts';
 
 const FIXTURE = join(__dirname, '../fixtures/a-native-small');

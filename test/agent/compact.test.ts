@@ -1,10 +1,10 @@
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { runCli } from '../../agent/cli.ts';
+import { runCli } from '../../agent/cli/cli.ts';
 import { SyncError } from '../../protocol/errors.ts';
-import { openFilesystemStore } from '../../protocol/storage/filesystem.ts';
-import type { ObjectStore } from '../../protocol/storage/object-store.ts';
+import { openFilesystemStore } from '../../storage/folder/store.ts';
+import type { ObjectStore } from '../../storage/object-store.ts';
 import { TestWriter, entry, freshState, names, plain } from '../support/compaction.ts';
 
 let folder: string;

@@ -1,12 +1,12 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import { buildProgram } from '../../agent/cli.ts';
+import { buildProgram } from '../../agent/cli/cli.ts';
 import { CONFIG_FIELDS } from '../../agent/config/table.ts';
 import type { AnyField } from '../../agent/config/fields.ts';
 import { AZURE_FIELDS, FS_FIELDS, S3_FIELDS } from '../../agent/config/storage-table.ts';
-import { conditionChecks } from '../../agent/health.ts';
-import { Metrics } from '../../agent/metrics.ts';
+import { conditionChecks } from '../../agent/monitor/health.ts';
+import { Metrics } from '../../agent/monitor/metrics.ts';
 import { databaseStatus, NOW_MS, statusSource } from '../support/status.ts';
 
 const DOCS = join(__dirname, '../../docs');

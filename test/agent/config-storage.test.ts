@@ -1,4 +1,4 @@
-import { parseConfig, requireStorageOptions, type Config } from '../../agent/config.ts';
+import { parseConfig, requireStorageOptions, type Config } from '../../agent/config/config.ts';
 import { formatEffectiveConfig } from '../../agent/config/effective.ts';
 
 const MINIMAL = 'lmdbs: {main: {path: /db}}\n';

@@ -1,4 +1,4 @@
-import { parseSmaps } from '../../agent/smaps.ts';
+import { parseSmaps } from '../../agent/monitor/smaps.ts';
 import {
   formatAge,
   formatByteString,

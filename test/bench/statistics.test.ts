@@ -1,4 +1,4 @@
-import { formatTable } from '../../agent/demo/table.ts';
+import { formatTable } from '../../demo/table.ts';
 import { median, medianOf, quantile } from '../../bench/support/statistics.ts';
 
 test('a quantile is one of the samples, whatever their order', () => {

@@ -39,8 +39,8 @@ describe('the bundle', () => {
   beforeEach(async () => {
     await symlink(join(root, 'node_modules'), join(folder, 'node_modules'));
     await place('package.json', '{"version": "7.8.9"}');
-    await place('agent/lmdb/worker.ts', 'export {};\n');
-    await place('agent/lmdb/reader-check.ts', 'export {};\n');
+    await place('agent/lmdb/thread/worker.ts', 'export {};\n');
+    await place('agent/guard/reader-check.ts', 'export {};\n');
   });
 
   test('is one executable file that knows its version and loads the SDKs of clouds only when asked to', async () => {

@@ -23,7 +23,7 @@ import { parse } from 'yaml';
 import { parseManifest } from '../../protocol/manifest.ts';
 import { type Notice, encodeNotice, parseNotice } from '../../protocol/notice.ts';
 import { manifestName } from '../../protocol/object-name.ts';
-import type { S3ObjectStore } from '../../protocol/storage/s3.ts';
+import type { S3ObjectStore } from '../../storage/s3/store.ts';
 import { AwsStack } from '../support/aws-stack.ts';
 import { TestWriter, entry, freshState, names, plain, readObject } from '../support/compaction.ts';
 import { reportFigure } from '../support/figures.ts';

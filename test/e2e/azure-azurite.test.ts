@@ -1,12 +1,12 @@
 import { randomUUID } from 'node:crypto';
 
-import type { AzureStoreOptions } from '../../protocol/storage/azure-options.ts';
-import { openAzureStore } from '../../protocol/storage/azure.ts';
-import type { ObjectStore } from '../../protocol/storage/object-store.ts';
+import type { AzureStoreOptions } from '../../storage/azure/options.ts';
+import { openAzureStore } from '../../storage/azure/store.ts';
+import type { ObjectStore } from '../../storage/object-store.ts';
 import { contents, eventually, Fleet } from '../integration/hosts.ts';
 import { type Azurite, findAzurite, startAzurite } from '../support/azurite.ts';
 import makeBundle from '../support/bundle-setup.cjs';
-import { freePort } from '../../agent/demo/free-port.ts';
+import { freePort } from '../../demo/free-port.ts';
 import { type ManagedIdentity, startManagedIdentity } from '../support/managed-identity.ts';
 import {
   bodyOf,

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 
-import type { S3StoreOptions } from '../../protocol/storage/s3-options.ts';
-import { openS3Store } from '../../protocol/storage/s3.ts';
+import type { S3StoreOptions } from '../../storage/s3/options.ts';
+import { openS3Store } from '../../storage/s3/store.ts';
 import { contents, eventually, Fleet } from '../integration/hosts.ts';
 import makeBundle from '../support/bundle-setup.cjs';
 import { startTestProxy, type TestProxy } from '../support/http-proxy.ts';

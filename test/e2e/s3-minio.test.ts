@@ -6,9 +6,9 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { homedir, tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { S3StoreOptions } from '../../protocol/storage/s3-options.ts';
-import { openS3Store } from '../../protocol/storage/s3.ts';
-import { freePort } from '../../agent/demo/free-port.ts';
+import type { S3StoreOptions } from '../../storage/s3/options.ts';
+import { openS3Store } from '../../storage/s3/store.ts';
+import { freePort } from '../../demo/free-port.ts';
 import { objectStoreConformance } from '../support/object-store-conformance.ts';
 
 jest.setTimeout(120_000);

@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 
-import type { ObjectStore } from '../../protocol/storage/object-store.ts';
-import type { S3StoreOptions } from '../../protocol/storage/s3-options.ts';
-import { openS3Store } from '../../protocol/storage/s3.ts';
+import type { ObjectStore } from '../../storage/object-store.ts';
+import type { S3StoreOptions } from '../../storage/s3/options.ts';
+import { openS3Store } from '../../storage/s3/store.ts';
 import type { MiniStack } from '../support/ministack.ts';
 import { findMiniStack, startMiniStack } from '../support/ministack.ts';
 import {

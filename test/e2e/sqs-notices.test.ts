@@ -6,7 +6,7 @@ import {
   SendMessageCommand,
 } from '@aws-sdk/client-sqs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { AgentProcess } from '../../agent/demo/agent-process.ts';
+import type { AgentProcess } from '../../demo/agent-process.ts';
 import { contents, eventually, Fleet } from '../integration/hosts.ts';
 import makeBundle from '../support/bundle-setup.cjs';
 import { reportFigure } from '../support/figures.ts';

@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
-import type { AgentProcess } from '../../agent/demo/agent-process.ts';
+import type { AgentProcess } from '../../demo/agent-process.ts';
 import { formatObjectName, newRun } from '../../protocol/object-name.ts';
 import { eventually, Fleet } from '../integration/hosts.ts';
 import { findChromium, launchChromium } from '../support/browser.ts';

@@ -1,10 +1,10 @@
 import { once } from 'node:events';
 import type { ChildProcess } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { AgentProcess } from '../../agent/demo/agent-process.ts';
-import type { Application } from '../../agent/demo/application.ts';
-import { collectPages } from '../../agent/lmdb/page-diff.ts';
-import { DataFile } from '../../agent/lmdb/page.ts';
+import type { AgentProcess } from '../../demo/agent-process.ts';
+import type { Application } from '../../demo/application.ts';
+import { collectPages } from '../../agent/lmdb/pages/diff.ts';
+import { DataFile } from '../../agent/lmdb/pages/data-file.ts';
 import { eventually, Fleet } from '../integration/hosts.ts';
 import { reportFigure } from '../support/figures.ts';
 import { SeededRandom } from '../support/random.ts';

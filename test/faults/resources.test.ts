@@ -2,8 +2,8 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { chmodSync, chownSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { folderStorage, type AgentProcess } from '../../agent/demo/agent-process.ts';
-import { Application } from '../../agent/demo/application.ts';
+import { folderStorage, type AgentProcess } from '../../demo/agent-process.ts';
+import { Application } from '../../demo/application.ts';
 import { contents, eventually, Fleet } from '../integration/hosts.ts';
 
 jest.setTimeout(90_000);

@@ -1,5 +1,5 @@
 import { agentYaml } from '../../infra/agent-yaml.ts';
-import { parseConfig } from '../../agent/config.ts';
+import { parseConfig } from '../../agent/config/config.ts';
 
 test('an agent reads the configuration that the stack gives it, without a warning', () => {
   const text = agentYaml({

@@ -3,7 +3,7 @@ import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { freePort } from '../../agent/demo/free-port.ts';
+import { freePort } from '../../demo/free-port.ts';
 
 jest.setTimeout(60_000);
 const bundle = join(__dirname, '../../dist/lightningstream.cjs');

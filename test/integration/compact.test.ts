@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { folderStorage, type AgentProcess } from '../../agent/demo/agent-process.ts';
+import { folderStorage, type AgentProcess } from '../../demo/agent-process.ts';
 import { contents, eventually, Fleet } from './hosts.ts';
 
 jest.setTimeout(60_000);

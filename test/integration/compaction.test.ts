@@ -1,12 +1,12 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { AgentProcess } from '../../agent/demo/agent-process.ts';
-import { compact } from '../../protocol/compaction/compact.ts';
-import { DEFAULT_POLICY } from '../../protocol/compaction/policy.ts';
-import type { CompactionReport } from '../../protocol/compaction/report.ts';
+import type { AgentProcess } from '../../demo/agent-process.ts';
+import { compact } from '../../compaction/compact.ts';
+import { DEFAULT_POLICY } from '../../compaction/policy.ts';
+import type { CompactionReport } from '../../compaction/report.ts';
 import { parseObjectName } from '../../protocol/object-name.ts';
-import { openFilesystemStore } from '../../protocol/storage/filesystem.ts';
-import { ScratchFolder } from '../../protocol/storage/scratch-folder.ts';
+import { openFilesystemStore } from '../../storage/folder/store.ts';
+import { ScratchFolder } from '../../compaction/scratch-folder.ts';
 import makeBundle from '../support/bundle-setup.cjs';
 import { contents, eventually, Fleet } from './hosts.ts';
 

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { AgentProcess } from '../../agent/demo/agent-process.ts';
+import type { AgentProcess } from '../../demo/agent-process.ts';
 import { contents, eventually, finish, Fleet } from './hosts.ts';
 
 jest.setTimeout(180_000);

@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { AgentProcess } from '../../agent/demo/agent-process.ts';
-import { Application, wallClockNs } from '../../agent/demo/application.ts';
+import type { AgentProcess } from '../../demo/agent-process.ts';
+import { Application, wallClockNs } from '../../demo/application.ts';
 import { formatObjectName, newRun } from '../../protocol/object-name.ts';
 import { eventually, Fleet } from './hosts.ts';
 

@@ -4,8 +4,8 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { AgentProcess, folderStorage, type AgentOptions } from '../../agent/demo/agent-process.ts';
-import { Application } from '../../agent/demo/application.ts';
+import { AgentProcess, folderStorage, type AgentOptions } from '../../demo/agent-process.ts';
+import { Application } from '../../demo/application.ts';
 
 /** A folder with a bucket, LMDBs, applications and agents; `close` ends and removes all of it. */
 export class Fleet {

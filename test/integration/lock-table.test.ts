@@ -5,8 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { open } from 'lmdb';
-import { readReaderPids } from '../../agent/lmdb/lock-table.ts';
-import { freePort } from '../../agent/demo/free-port.ts';
+import { readReaderPids } from '../../agent/guard/lock-table.ts';
+import { freePort } from '../../demo/free-port.ts';
 
 const BUNDLE = join(__dirname, '../../dist/lightningstream.cjs');
 const LMDB = require.resolve('lmdb');

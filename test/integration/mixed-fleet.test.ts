@@ -3,12 +3,8 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import {
-  folderStorage,
-  type AgentOptions,
-  type AgentProcess,
-} from '../../agent/demo/agent-process.ts';
-import { wallClockNs } from '../../agent/demo/application.ts';
+import { folderStorage, type AgentOptions, type AgentProcess } from '../../demo/agent-process.ts';
+import { wallClockNs } from '../../demo/application.ts';
 import { parseObjectName } from '../../protocol/object-name.ts';
 import { dumpLmdb, PlainApplication } from '../support/shadow.ts';
 import { contents, eventually, Fleet } from './hosts.ts';

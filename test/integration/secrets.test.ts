@@ -4,9 +4,9 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { AgentProcess } from '../../agent/demo/agent-process.ts';
-import { freePort } from '../../agent/demo/free-port.ts';
-import { Application } from '../../agent/demo/application.ts';
+import { AgentProcess } from '../../demo/agent-process.ts';
+import { freePort } from '../../demo/free-port.ts';
+import { Application } from '../../demo/application.ts';
 
 jest.setTimeout(120_000);
 const bundle = join(__dirname, '../../dist/lightningstream.cjs');

@@ -1,8 +1,8 @@
 import fs from 'node:fs';
 import { setImmediate as nextTurn, setTimeout as pause } from 'node:timers/promises';
 import type { EngineSettings } from '../../agent/engine/types.ts';
-import { compact } from '../../protocol/compaction/compact.ts';
-import { DEFAULT_POLICY, type CompactionPolicy } from '../../protocol/compaction/policy.ts';
+import { compact } from '../../compaction/compact.ts';
+import { DEFAULT_POLICY, type CompactionPolicy } from '../../compaction/policy.ts';
 import { MemoryScratch } from '../support/compaction.ts';
 import { engineSettings } from '../support/engine.ts';
 import { FaultyStore, type Fault, type StoreCall } from '../support/faulty-store.ts';

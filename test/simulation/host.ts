@@ -1,6 +1,6 @@
 import fs from 'node:fs';
 import path from 'node:path';
-import { DataFile, listDbis } from '../../agent/lmdb/page.ts';
+import { DataFile, listDbis } from '../../agent/lmdb/pages/data-file.ts';
 import { readSyncState, SYNC_STATE_DBI } from '../../agent/lmdb/sync-state.ts';
 import type { Register } from '../../protocol/register.ts';
 import type { VersionVector } from '../../protocol/version-vector.ts';

@@ -1,7 +1,7 @@
 import { COMPACTED_INSTANCE, parseObjectName } from '../../protocol/object-name.ts';
-import { MemoryObjectStore } from '../../protocol/storage/memory.ts';
-import { bytesBody, collectBody } from '../../protocol/storage/bodies.ts';
-import type { GetOptions, ObjectBody, ObjectStore } from '../../protocol/storage/object-store.ts';
+import { MemoryObjectStore } from '../../storage/memory.ts';
+import { bytesBody, collectBody } from '../../storage/bodies.ts';
+import type { GetOptions, ObjectBody, ObjectStore } from '../../storage/object-store.ts';
 import { readEncodedSink } from '../support/lmdb.ts';
 import type { Content, Ledger } from './ledger.ts';
 

@@ -1,11 +1,11 @@
 import fs from 'node:fs';
 import path from 'node:path';
-import { backoff } from '../../agent/backoff.ts';
-import { QueueNotices } from '../../agent/queue-notices.ts';
+import { backoff } from '../../agent/pacing/backoff.ts';
+import { QueueNotices } from '../../agent/notices/queue.ts';
 import type { EngineSettings } from '../../agent/engine/types.ts';
-import type { Logger } from '../../agent/log.ts';
-import { compact } from '../../protocol/compaction/compact.ts';
-import { DEFAULT_POLICY } from '../../protocol/compaction/policy.ts';
+import type { Logger } from '../../agent/log/log.ts';
+import { compact } from '../../compaction/compact.ts';
+import { DEFAULT_POLICY } from '../../compaction/policy.ts';
 import type { Register } from '../../protocol/register.ts';
 import { MemoryScratch } from '../support/compaction.ts';
 import { engineSettings } from '../support/engine.ts';

@@ -1,4 +1,4 @@
-import { MONTH_SECONDS, monthlyDemand } from '../../protocol/cost.ts';
+import { MONTH_SECONDS, monthlyDemand } from '../../agent/status/cost.ts';
 import { realClock } from './real-clock.ts';
 import { SeededRandom } from '../support/random.ts';
 import { ScaleFleet, type ScaleHost, type ScaleTimes } from './scale-fleet.ts';
@@ -78,7 +78,7 @@ export type ScaleReport = {
   };
   /** Counted, by kind. */
   readonly requests: Readonly<Record<string, number>>;
-  /** Of the same kinds, what protocol/cost.ts reckons with for the same time. */
+  /** Of the same kinds, what agent/status/cost.ts reckons with for the same time. */
   readonly reckoned: Readonly<Record<string, number>>;
   readonly requestsPerCommit: Readonly<Record<string, number>>;
   readonly uploadedBytes: number;
@@ -228,7 +228,7 @@ function counts({ agentTraffic, compactorTraffic, queues }: ScaleFleet): Record<
   };
 }
 
-/** What `protocol/cost.ts` says of the same fleet in the same time; its sums, not its single kinds, are public. */
+/** What `agent/status/cost.ts` says of the same fleet in the same time; its sums, not its single kinds, are public. */
 function reckon(parts: {
   agents: number;
   objects: number;

@@ -46,7 +46,7 @@ test('agents wait for notices with one request in twenty seconds, and one per no
   expect(count('sqsReceive')).toBeLessThanOrEqual(idle + count('sqsFanOutSends'));
 });
 
-test('protocol/cost.ts reckons with what is asked for, within a twentieth', () => {
+test('agent/status/cost.ts reckons with what is asked for, within a twentieth', () => {
   const sums = {
     s3PutsAll: count('s3Put') + count('compactorPut'),
     s3GetsAll: count('s3Get') + count('compactorGet'),

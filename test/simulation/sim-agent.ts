@@ -1,13 +1,13 @@
 import { DatabaseEngine } from '../../agent/engine/database-engine.ts';
 import type { SyncObserver } from '../../agent/engine/observer.ts';
-import { Semaphore } from '../../agent/engine/semaphore.ts';
+import { Semaphore } from '../../agent/pacing/semaphore.ts';
 import type { SweeperObserver } from '../../agent/engine/sweeper-types.ts';
 import type { EngineDeps, EngineSettings } from '../../agent/engine/types.ts';
-import { DirectLocalDatabase } from '../../agent/lmdb/direct-database.ts';
+import { DirectLocalDatabase } from '../../agent/lmdb/thread/direct-database.ts';
 import type { DatabaseOptions, LocalDatabase } from '../../agent/lmdb/local-database.ts';
-import type { LogFields, Logger } from '../../agent/log.ts';
+import type { LogFields, Logger } from '../../agent/log/log.ts';
 import { SyncError } from '../../protocol/errors.ts';
-import type { ObjectStore } from '../../protocol/storage/object-store.ts';
+import type { ObjectStore } from '../../storage/object-store.ts';
 import type { Clock } from '../../protocol/time.ts';
 import { clearCrashPoint, crashAfterCommits } from './crash-point.ts';
 import type { SeededRandom } from '../support/random.ts';

@@ -1,6 +1,6 @@
 import fs from 'node:fs';
-import { DataFile, listDbis } from '../../agent/lmdb/page.ts';
-import { PageCursor } from '../../agent/lmdb/page-cursor.ts';
+import { DataFile, listDbis } from '../../agent/lmdb/pages/data-file.ts';
+import { PageCursor } from '../../agent/lmdb/pages/cursor.ts';
 import { readSyncState, SYNC_STATE_DBI, type SyncState } from '../../agent/lmdb/sync-state.ts';
 import type { Register } from '../../protocol/register.ts';
 import { parseValueHeader } from '../../protocol/value-header.ts';

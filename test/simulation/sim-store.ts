@@ -1,6 +1,6 @@
 import { setMaxListeners } from 'node:events';
 import { SyncError } from '../../protocol/errors.ts';
-import { bytesBody, collectBody } from '../../protocol/storage/bodies.ts';
+import { bytesBody, collectBody } from '../../storage/bodies.ts';
 import type {
   FetchedObject,
   GetOptions,
@@ -9,7 +9,7 @@ import type {
   ObjectInfo,
   ObjectStore,
   PutIfOptions,
-} from '../../protocol/storage/object-store.ts';
+} from '../../storage/object-store.ts';
 import type { StoreCall } from '../support/faulty-store.ts';
 import type { SeededRandom } from '../support/random.ts';
 import type { Owner, Scheduler } from './scheduler.ts';

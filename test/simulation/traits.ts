@@ -1,4 +1,4 @@
-import type { CompactionPolicy } from '../../protocol/compaction/policy.ts';
+import type { CompactionPolicy } from '../../compaction/policy.ts';
 import type { SeededRandom } from '../support/random.ts';
 import type { Schema } from './sim-database.ts';
 import type { Network } from './sim-store.ts';

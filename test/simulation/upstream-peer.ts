@@ -1,7 +1,7 @@
 import { formatNameTime } from '../../protocol/time.ts';
 import { parseObjectName } from '../../protocol/object-name.ts';
-import { bytesBody } from '../../protocol/storage/bodies.ts';
-import type { ObjectStore } from '../../protocol/storage/object-store.ts';
+import { bytesBody } from '../../storage/bodies.ts';
+import type { ObjectStore } from '../../storage/object-store.ts';
 import type { Register } from '../../protocol/register.ts';
 import { encodeSnapshot, mergeBytes, readObject, type State } from '../support/compaction.ts';
 import { mergeInto, type Content } from './ledger.ts';

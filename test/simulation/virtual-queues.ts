@@ -1,4 +1,7 @@
-import type { NoticeQueues as AgentQueues, QueueMessage } from '../../agent/notice-queue.ts';
+import type {
+  NoticeQueues as AgentQueues,
+  QueueMessage,
+} from '../../agent/notices/queue-service.ts';
 import { FanOut, type NoticeQueues as FanOutQueues } from '../../lambdas/fan-out/fan-out.ts';
 import type { SeededRandom } from '../support/random.ts';
 import type { Owner, Scheduler } from './scheduler.ts';

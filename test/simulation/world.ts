@@ -1,8 +1,8 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import type { EngineSettings } from '../../agent/engine/types.ts';
-import { compact } from '../../protocol/compaction/compact.ts';
-import { DEFAULT_POLICY } from '../../protocol/compaction/policy.ts';
+import { compact } from '../../compaction/compact.ts';
+import { DEFAULT_POLICY } from '../../compaction/policy.ts';
 import { parseObjectName } from '../../protocol/object-name.ts';
 import { MemoryScratch } from '../support/compaction.ts';
 import { engineSettings } from '../support/engine.ts';

@@ -14,8 +14,8 @@ import {
   REGION,
   requireOutput,
   type StackOutputs,
-} from '../../agent/demo/cdk.ts';
-import { openS3Store, type S3ObjectStore } from '../../protocol/storage/s3.ts';
+} from '../../demo/cdk.ts';
+import { openS3Store, type S3ObjectStore } from '../../storage/s3/store.ts';
 import type { MiniStack } from './ministack.ts';
 
 export type Keys = {

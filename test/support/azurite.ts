@@ -7,8 +7,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import { makeCertificate } from '../../agent/demo/certificate.ts';
-import { freePort } from '../../agent/demo/free-port.ts';
+import { makeCertificate } from '../../demo/certificate.ts';
+import { freePort } from '../../demo/free-port.ts';
 
 const SET_UP = join(process.cwd(), '.ci/setup-azurite.sh');
 const START_TIMEOUT_MS = 30_000;

@@ -1,9 +1,9 @@
 import { gunzipSync, gzipSync } from 'node:zlib';
-import { compact } from '../../protocol/compaction/compact.ts';
-import type { ScratchFile, Scratch } from '../../protocol/compaction/scratch.ts';
-import { DEFAULT_POLICY, type CompactionPolicy } from '../../protocol/compaction/policy.ts';
-import type { CompactionReport } from '../../protocol/compaction/report.ts';
-import type { CompactOptions } from '../../protocol/compaction/run-context.ts';
+import { compact } from '../../compaction/compact.ts';
+import type { ScratchFile, Scratch } from '../../compaction/scratch.ts';
+import { DEFAULT_POLICY, type CompactionPolicy } from '../../compaction/policy.ts';
+import type { CompactionReport } from '../../compaction/report.ts';
+import type { CompactOptions } from '../../compaction/run-context.ts';
 import { parseManifest } from '../../protocol/manifest.ts';
 import {
   COMPACTED_INSTANCE,
@@ -23,9 +23,9 @@ import {
   type SnapshotMeta,
 } from '../../protocol/snapshot.ts';
 import { SnapshotWriter } from '../../protocol/snapshot-writer.ts';
-import { bytesBody } from '../../protocol/storage/bodies.ts';
-import type { MemoryObjectStore } from '../../protocol/storage/memory.ts';
-import type { ObjectStore } from '../../protocol/storage/object-store.ts';
+import { bytesBody } from '../../storage/bodies.ts';
+import type { MemoryObjectStore } from '../../storage/memory.ts';
+import type { ObjectStore } from '../../storage/object-store.ts';
 import { covers, joinVectors, type VersionVector } from '../../protocol/version-vector.ts';
 
 export const SIGNAL = new AbortController().signal;

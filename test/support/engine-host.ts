@@ -1,11 +1,11 @@
 import path from 'node:path';
 import { DatabaseEngine } from '../../agent/engine/database-engine.ts';
 import type { SyncObserver } from '../../agent/engine/observer.ts';
-import { Semaphore } from '../../agent/engine/semaphore.ts';
+import { Semaphore } from '../../agent/pacing/semaphore.ts';
 import type { EngineDeps, EngineSettings } from '../../agent/engine/types.ts';
-import { DirectLocalDatabase } from '../../agent/lmdb/direct-database.ts';
-import type { Logger } from '../../agent/log.ts';
-import type { ObjectStore } from '../../protocol/storage/object-store.ts';
+import { DirectLocalDatabase } from '../../agent/lmdb/thread/direct-database.ts';
+import type { Logger } from '../../agent/log/log.ts';
+import type { ObjectStore } from '../../storage/object-store.ts';
 import { engineSettings } from './engine.ts';
 import type { FakeClock } from './fake-clock.ts';
 import { Application, databaseOptions, dumpEntries, type DumpedEntry } from './lmdb.ts';

@@ -7,7 +7,7 @@ import type {
   ObjectInfo,
   ObjectStore,
   PutIfOptions,
-} from '../../protocol/storage/object-store.ts';
+} from '../../storage/object-store.ts';
 
 export type StoreCall = 'list' | 'get' | 'create' | 'put' | 'putIfUnchanged' | 'delete';
 

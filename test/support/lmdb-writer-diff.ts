@@ -1,8 +1,8 @@
-import { PageCursor } from '../../agent/lmdb/page-cursor.ts';
-import { diffPages } from '../../agent/lmdb/page-diff.ts';
-import type { PageSet } from '../../agent/lmdb/page-set.ts';
-import { listDbis } from '../../agent/lmdb/page.ts';
-import type { DataFile, Meta } from '../../agent/lmdb/page.ts';
+import { PageCursor } from '../../agent/lmdb/pages/cursor.ts';
+import { diffPages } from '../../agent/lmdb/pages/diff.ts';
+import type { PageSet } from '../../agent/lmdb/pages/set.ts';
+import { listDbis } from '../../agent/lmdb/pages/data-file.ts';
+import type { DataFile, Meta } from '../../agent/lmdb/pages/data-file.ts';
 import { changeLine } from './lmdb-writer-model.ts';
 
 /** The changes that a diff finds, as {@link changeLine} has them, in the order in which they come. */

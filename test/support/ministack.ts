@@ -3,4 +3,4 @@ export {
   startMiniStack,
   type MiniStack,
   type MiniStackOptions,
-} from '../../agent/demo/ministack.ts';
+} from '../../demo/ministack.ts';

@@ -1,13 +1,13 @@
 import { randomBytes } from 'node:crypto';
 
-import { bytesBody } from '../../protocol/storage/bodies.ts';
+import { bytesBody } from '../../storage/bodies.ts';
 import type {
   FetchedObject,
   ObjectBody,
   ObjectInfo,
   ObjectStore,
-} from '../../protocol/storage/object-store.ts';
-import type { RequestReport, StoreHooks } from '../../protocol/storage/requests.ts';
+} from '../../storage/object-store.ts';
+import type { RequestReport, StoreHooks } from '../../storage/requests.ts';
 
 export type ConformanceSubject = {
   /** A store on nothing yet stored; called once per test. */

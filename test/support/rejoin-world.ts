@@ -1,5 +1,5 @@
 import type { SweeperObserver } from '../../agent/engine/sweeper-types.ts';
-import { MemoryObjectStore } from '../../protocol/storage/memory.ts';
+import { MemoryObjectStore } from '../../storage/memory.ts';
 import { names, TestCompactor } from './compaction.ts';
 import { EngineHost } from './engine-host.ts';
 import { FakeClock } from './fake-clock.ts';

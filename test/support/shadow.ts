@@ -1,15 +1,15 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { open, type Database, type RootDatabase } from 'lmdb';
-import { DirectLocalDatabase } from '../../agent/lmdb/direct-database.ts';
+import { DirectLocalDatabase } from '../../agent/lmdb/thread/direct-database.ts';
 import type {
   DatabaseOptions,
   LocalDatabase,
   MergeResult,
   OpenResult,
 } from '../../agent/lmdb/local-database.ts';
-import { DataFile, listDbis } from '../../agent/lmdb/page.ts';
-import { PageCursor } from '../../agent/lmdb/page-cursor.ts';
+import { DataFile, listDbis } from '../../agent/lmdb/pages/data-file.ts';
+import { PageCursor } from '../../agent/lmdb/pages/cursor.ts';
 import type { Spool } from '../../agent/spool.ts';
 import type { Clock } from '../../protocol/time.ts';
 import { parseValueHeader } from '../../protocol/value-header.ts';

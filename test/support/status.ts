@@ -1,4 +1,4 @@
-import type { DatabaseStatus, StatusSource } from '../../agent/status.ts';
+import type { DatabaseStatus, StatusSource } from '../../agent/monitor/status.ts';
 
 /** Half past three on some day. */
 export const NOW_MS = Date.UTC(2026, 0, 2, 3, 30, 0);

@@ -1,6 +1,6 @@
 import { AfterMergeHook, TOUCHED_KEYS_MAX } from '../../../agent/after-merge/hook.ts';
 import type { Changes } from '../../../agent/after-merge/changes.ts';
-import { createLogger } from '../../../agent/log.ts';
+import { createLogger } from '../../../agent/log/log.ts';
 
 const log = createLogger({ level: 'fatal', format: 'json', timestamp: 'disable' });
 const keys = (...names: string[]) => new Map([['records', new Set(names)]]);

@@ -10,8 +10,8 @@ import {
   streamOf,
   type ObjectName,
 } from '../../../protocol/object-name.ts';
-import { bytesBody } from '../../../protocol/storage/bodies.ts';
-import { MemoryObjectStore } from '../../../protocol/storage/memory.ts';
+import { bytesBody } from '../../../storage/bodies.ts';
+import { MemoryObjectStore } from '../../../storage/memory.ts';
 import type { VersionVector } from '../../../protocol/version-vector.ts';
 import {
   SIGNAL,

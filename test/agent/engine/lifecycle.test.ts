@@ -1,6 +1,6 @@
 import fs from 'node:fs';
 import { bucketIdName } from '../../../protocol/object-name.ts';
-import { bytesBody } from '../../../protocol/storage/bodies.ts';
+import { bytesBody } from '../../../storage/bodies.ts';
 import { QuietFleet, shortName } from '../../simulation/quiet-fleet.ts';
 
 const NEVER = new AbortController().signal;

@@ -1,7 +1,7 @@
 import { FullSnapshotPolicy } from '../../../agent/engine/full-snapshot-policy.ts';
-import { Semaphore } from '../../../agent/engine/semaphore.ts';
-import { TokenBucket } from '../../../agent/engine/token-bucket.ts';
-import { Wakeup } from '../../../agent/engine/wakeup.ts';
+import { Semaphore } from '../../../agent/pacing/semaphore.ts';
+import { TokenBucket } from '../../../agent/pacing/token-bucket.ts';
+import { Wakeup } from '../../../agent/pacing/wakeup.ts';
 import { engineSettings } from '../../support/engine.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 

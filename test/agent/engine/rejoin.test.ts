@@ -1,6 +1,6 @@
 import fs from 'node:fs';
 import { formatObjectName, parseObjectName } from '../../../protocol/object-name.ts';
-import { bytesBody } from '../../../protocol/storage/bodies.ts';
+import { bytesBody } from '../../../storage/bodies.ts';
 import { SIGNAL, TestCompactor } from '../../support/compaction.ts';
 import { hostSleep } from '../../support/engine-host.ts';
 import { scratchFolder } from '../../support/lmdb.ts';

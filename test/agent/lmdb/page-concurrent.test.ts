@@ -3,8 +3,8 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { promisify } from 'node:util';
 
-import { collectPages } from '../../../agent/lmdb/page-diff.ts';
-import { DataFile } from '../../../agent/lmdb/page.ts';
+import { collectPages } from '../../../agent/lmdb/pages/diff.ts';
+import { DataFile } from '../../../agent/lmdb/pages/data-file.ts';
 import { diffLines, scanLines } from '../../support/lmdb-writer-diff.ts';
 import { openTestLmdb } from '../../support/lmdb-writer-env.ts';
 

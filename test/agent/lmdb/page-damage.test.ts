@@ -1,9 +1,9 @@
 import fs from 'node:fs';
 
-import { PageCursor } from '../../../agent/lmdb/page-cursor.ts';
-import { collectPages } from '../../../agent/lmdb/page-diff.ts';
-import { DataFile, listDbis } from '../../../agent/lmdb/page.ts';
-import type { Meta } from '../../../agent/lmdb/page.ts';
+import { PageCursor } from '../../../agent/lmdb/pages/cursor.ts';
+import { collectPages } from '../../../agent/lmdb/pages/diff.ts';
+import { DataFile, listDbis } from '../../../agent/lmdb/pages/data-file.ts';
+import type { Meta } from '../../../agent/lmdb/pages/data-file.ts';
 import { SyncError } from '../../../protocol/errors.ts';
 import { diffLines, scanLines } from '../../support/lmdb-writer-diff.ts';
 import { openTestLmdb } from '../../support/lmdb-writer-env.ts';

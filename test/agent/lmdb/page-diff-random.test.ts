@@ -1,5 +1,5 @@
-import { collectPages } from '../../../agent/lmdb/page-diff.ts';
-import { DataFile } from '../../../agent/lmdb/page.ts';
+import { collectPages } from '../../../agent/lmdb/pages/diff.ts';
+import { DataFile } from '../../../agent/lmdb/pages/data-file.ts';
 import { diffLines, scanLines } from '../../support/lmdb-writer-diff.ts';
 import { openTestLmdb } from '../../support/lmdb-writer-env.ts';
 import { ModelWriter, changeLine } from '../../support/lmdb-writer-model.ts';

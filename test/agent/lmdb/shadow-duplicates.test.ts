@@ -1,4 +1,4 @@
-import { encodePair } from '../../../agent/lmdb/dupsort-hack.ts';
+import { encodePair } from '../../../protocol/dupsort-hack.ts';
 import { dbiFlags } from '../../support/lmdb.ts';
 import { ShadowHost } from '../../support/shadow.ts';
 

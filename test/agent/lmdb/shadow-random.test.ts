@@ -1,6 +1,6 @@
 import type { LocalDatabase } from '../../../agent/lmdb/local-database.ts';
-import { DataFile } from '../../../agent/lmdb/page.ts';
-import { findBehind } from '../../../agent/lmdb/shadow-compare.ts';
+import { DataFile } from '../../../agent/lmdb/pages/data-file.ts';
+import { findBehind } from '../../../agent/lmdb/schema/shadow-compare.ts';
 import { dumpRaw } from '../../support/lmdb.ts';
 import { dumpLmdb, ShadowHost } from '../../support/shadow.ts';
 import type { Spool } from '../../../agent/spool.ts';

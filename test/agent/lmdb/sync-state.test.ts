@@ -2,7 +2,7 @@ import path from 'node:path';
 import fs from 'node:fs';
 import fc from 'fast-check';
 import { Environment } from '../../../agent/lmdb/environment.ts';
-import { listDbis } from '../../../agent/lmdb/page.ts';
+import { listDbis } from '../../../agent/lmdb/pages/data-file.ts';
 import {
   SYNC_STATE_DBI,
   isPrivateDbi,
@@ -13,7 +13,7 @@ import {
   type SyncState,
   type SyncStateUpdate,
 } from '../../../agent/lmdb/sync-state.ts';
-import { TxnRanges } from '../../../agent/lmdb/txn-ranges.ts';
+import { TxnRanges } from '../../../agent/lmdb/changes/txn-ranges.ts';
 import { streamOf } from '../../../protocol/object-name.ts';
 import { databaseOptions, scratchFolder } from '../../support/lmdb.ts';
 

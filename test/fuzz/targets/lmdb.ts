@@ -2,11 +2,16 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { decodePair, encodePair } from '../../../agent/lmdb/dupsort-hack.ts';
-import { PageCursor } from '../../../agent/lmdb/page-cursor.ts';
-import { collectPages } from '../../../agent/lmdb/page-diff.ts';
-import { DataFile, listDbis, type DbRecord, type Meta } from '../../../agent/lmdb/page.ts';
-import { parseMeta } from '../../../agent/lmdb/page-meta.ts';
+import { decodePair, encodePair } from '../../../protocol/dupsort-hack.ts';
+import { PageCursor } from '../../../agent/lmdb/pages/cursor.ts';
+import { collectPages } from '../../../agent/lmdb/pages/diff.ts';
+import {
+  DataFile,
+  listDbis,
+  type DbRecord,
+  type Meta,
+} from '../../../agent/lmdb/pages/data-file.ts';
+import { parseMeta } from '../../../agent/lmdb/pages/meta.ts';
 import { readSyncState } from '../../../agent/lmdb/sync-state.ts';
 import { headerLengthAt, parseValueHeader } from '../../../protocol/value-header.ts';
 import { diffLines } from '../../support/lmdb-writer-diff.ts';

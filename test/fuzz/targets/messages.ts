@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
-import { parseConfig } from '../../../agent/config.ts';
+import { parseConfig } from '../../../agent/config/config.ts';
 import { formatEffectiveConfig } from '../../../agent/config/effective.ts';
 import { parseJob } from '../../../lambdas/compaction/job.ts';
 import { parseRecords } from '../../../lambdas/fan-out/parse-records.ts';
 import { encodeManifest, parseManifest } from '../../../protocol/manifest.ts';
 import { encodeNotice, parseNotice } from '../../../protocol/notice.ts';
 import { parseObjectName } from '../../../protocol/object-name.ts';
-import { isUpdateMarkerText } from '../../../protocol/storage/update-marker.ts';
+import { isUpdateMarkerText } from '../../../storage/update-marker.ts';
 import { decodeVectorJson, encodeVectorJson } from '../../../protocol/version-vector.ts';
 import { refusedOr, words, type FuzzTarget } from '../target.ts';
 

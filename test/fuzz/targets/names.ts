@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { dirname, join, resolve } from 'node:path';
 import { parseObjectName, formatObjectName } from '../../../protocol/object-name.ts';
-import { isStorableName } from '../../../protocol/storage/filesystem.ts';
+import { isStorableName } from '../../../storage/folder/store.ts';
 import { refusedOr, words, type FuzzTarget } from '../target.ts';
 
 const NAMES = [

@@ -3,7 +3,7 @@
 // SCHEMA is native or shadow. Its keys begin with NAME; write number N, from FROM on, is told by "i N KEY TIME VALUE"
 // before and "a N" behind the commit; VALUE is missing for a delete.
 import { writeSync } from 'node:fs';
-import { Application, wallClockNs } from '../../../agent/demo/application.ts';
+import { Application, wallClockNs } from '../../../demo/application.ts';
 import { PlainApplication } from '../../support/shadow.ts';
 
 const DBI = 'records';

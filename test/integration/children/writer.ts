@@ -2,7 +2,7 @@
 //   tsx writer.ts FILE NAME PAUSE_MS
 // Its own keys begin with NAME; every fifth write goes to a key that all writers share. On SIGTERM it
 // prints the last write of each key as JSON and ends.
-import { Application, wallClockNs } from '../../../agent/demo/application.ts';
+import { Application, wallClockNs } from '../../../demo/application.ts';
 
 const [file = '', name = '', pauseMs = '5'] = process.argv.slice(2);
 const application = Application.open(file);

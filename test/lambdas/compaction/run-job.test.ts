@@ -2,7 +2,7 @@ import { compactionEnvSchema } from '../../../lambdas/compaction/env.ts';
 import { parseJob } from '../../../lambdas/compaction/job.ts';
 import { policyOf, runJob } from '../../../lambdas/compaction/run-job.ts';
 import { parseEnvironment } from '../../../lambdas/shared/environment.ts';
-import { MemoryObjectStore } from '../../../protocol/storage/memory.ts';
+import { MemoryObjectStore } from '../../../storage/memory.ts';
 import { MemoryScratch, TestWriter, entry, names, testRandom } from '../../support/compaction.ts';
 
 const VARIABLES = {

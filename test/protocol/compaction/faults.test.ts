@@ -1,8 +1,8 @@
-import { compact } from '../../../protocol/compaction/compact.ts';
+import { compact } from '../../../compaction/compact.ts';
 import { SyncError } from '../../../protocol/errors.ts';
 import { manifestName, parseObjectName } from '../../../protocol/object-name.ts';
-import { MemoryObjectStore } from '../../../protocol/storage/memory.ts';
-import type { ObjectStore } from '../../../protocol/storage/object-store.ts';
+import { MemoryObjectStore } from '../../../storage/memory.ts';
+import type { ObjectStore } from '../../../storage/object-store.ts';
 import {
   TestCompactor,
   TestWriter,

@@ -1,8 +1,8 @@
 import { readFileSync, readdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parseObjectName } from '../../../protocol/object-name.ts';
-import { bytesBody } from '../../../protocol/storage/bodies.ts';
-import { MemoryObjectStore } from '../../../protocol/storage/memory.ts';
+import { bytesBody } from '../../../storage/bodies.ts';
+import { MemoryObjectStore } from '../../../storage/memory.ts';
 import { SIGNAL, TestCompactor, freshState, names, plain } from '../../support/compaction.ts';
 
 const FIXTURES = resolve(__dirname, '../../fixtures');

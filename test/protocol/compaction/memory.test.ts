@@ -4,7 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { CompactOnceAnswer, CompactOnceRequest } from '../../../bench/support/compact-once.ts';
-import { openFilesystemStore } from '../../../protocol/storage/filesystem.ts';
+import { openFilesystemStore } from '../../../storage/folder/store.ts';
 import { TestWriter, type TestDbi } from '../../support/compaction.ts';
 
 const CHILD = resolve(__dirname, '../../../bench/support/compact-once.ts');

@@ -4,15 +4,15 @@ import { createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-import { makeCertificate } from '../../../agent/demo/certificate.ts';
-import { openSqs } from '../../../agent/notices-sqs.ts';
-import { openAzureStore } from '../../../protocol/storage/azure.ts';
-import type { ObjectStore } from '../../../protocol/storage/object-store.ts';
-import type { ProxyEnvironment } from '../../../protocol/storage/proxy-rules.ts';
-import type { S3StoreOptions } from '../../../protocol/storage/s3-options.ts';
-import { openS3Store } from '../../../protocol/storage/s3.ts';
+import { makeCertificate } from '../../../demo/certificate.ts';
+import { openSqs } from '../../../agent/notices/sqs.ts';
+import { openAzureStore } from '../../../storage/azure/store.ts';
+import type { ObjectStore } from '../../../storage/object-store.ts';
+import type { ProxyEnvironment } from '../../../storage/http/proxy-rules.ts';
+import type { S3StoreOptions } from '../../../storage/s3/options.ts';
+import { openS3Store } from '../../../storage/s3/store.ts';
 import { type AnsweringServer, startAnsweringServer } from '../../support/answering-server.ts';
-import { freePort } from '../../../agent/demo/free-port.ts';
+import { freePort } from '../../../demo/free-port.ts';
 import { startTestProxy, type TestProxy } from '../../support/http-proxy.ts';
 import { bodyOf, readAll } from '../../support/object-store-conformance.ts';
 

@@ -3,13 +3,13 @@ import type { RequestListener } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-import type { ObjectStore } from '../../../protocol/storage/object-store.ts';
-import type { RequestReport } from '../../../protocol/storage/requests.ts';
-import { configuredCredentials } from '../../../protocol/storage/s3-credentials.ts';
-import type { S3StoreOptions } from '../../../protocol/storage/s3-options.ts';
-import { openS3Store } from '../../../protocol/storage/s3.ts';
+import type { ObjectStore } from '../../../storage/object-store.ts';
+import type { RequestReport } from '../../../storage/requests.ts';
+import { configuredCredentials } from '../../../storage/s3/credentials.ts';
+import type { S3StoreOptions } from '../../../storage/s3/options.ts';
+import { openS3Store } from '../../../storage/s3/store.ts';
 import { type AnsweringServer, startAnsweringServer } from '../../support/answering-server.ts';
-import { freePort } from '../../../agent/demo/free-port.ts';
+import { freePort } from '../../../demo/free-port.ts';
 import { bodyOf, readAll } from '../../support/object-store-conformance.ts';
 
 const signal = new AbortController().signal;

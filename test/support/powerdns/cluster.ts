@@ -1,6 +1,6 @@
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { AgentProcess } from '../../../agent/demo/agent-process.ts';
+import { AgentProcess } from '../../../demo/agent-process.ts';
 import { eventually } from '../../integration/hosts.ts';
 import { reportFigure } from '../figures.ts';
 import type { MiniStack } from '../ministack.ts';

@@ -5,7 +5,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { freePort } from '../../../agent/demo/free-port.ts';
+import { freePort } from '../../../demo/free-port.ts';
 import { queryDns, type DnsQuestion } from './dns-query.ts';
 import type { DnsMessage } from './dns-message.ts';
 

@@ -1,0 +1,84 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { errorText, SyncError } from '../../../protocol/errors.ts';
+import type { DatabaseConfig } from '../../config/config.ts';
+import type { DbRecord, DataFile, Meta } from '../../lmdb/pages/data-file.ts';
+import type { CommandContext } from './context.ts';
+
+/** An LMDB environment at one moment: its pages stay as they are until the work is done. */
+export type PinnedEnvironment = {
+  readonly file: DataFile;
+  readonly meta: Meta;
+  /** DBIs by name, in the order of the root database. Names have one character per byte. */
+  readonly dbis: ReadonlyMap<string, DbRecord>;
+  readonly readers: { readonly used: number; readonly max: number };
+};
+
+/**
+ * Reads one database under a read transaction. Nothing is created, and only a slot in the lock table is written.
+ * Errors: ENVIRONMENT_UNREADABLE.
+ */
+export async function readEnvironment<T>(
+  database: DatabaseConfig,
+  work: (pinned: PinnedEnvironment) => T | Promise<T>,
+): Promise<T> {
+  const { path, options } = database;
+  requireDataFile(database);
+  // Loaded here, so that commands without databases do not need the addon.
+  const [{ Environment }, { listDbis }] = await Promise.all([
+    import('../../lmdb/environment.ts'),
+    import('../../lmdb/pages/data-file.ts'),
+  ]);
+  const environment = Environment.open({ path, ...options, create: false });
+  try {
+    const txn = environment.beginRead();
+    try {
+      const { file } = environment;
+      const dbis = listDbis(file, txn.meta);
+      return await work({ file, meta: txn.meta, dbis, readers: environment.readers() });
+    } finally {
+      txn.close();
+    }
+  } finally {
+    await environment.close();
+  }
+}
+
+/** The data file of a database. Errors: ENVIRONMENT_UNREADABLE if it is missing. */
+export function requireDataFile({ path, options }: DatabaseConfig): string {
+  const dataPath = options.noSubdir ? path : join(path, 'data.mdb');
+  if (!existsSync(dataPath)) {
+    throw new SyncError('ENVIRONMENT_UNREADABLE', `there is no LMDB at ${dataPath}`, {
+      hint: 'Check `path`, and whether it needs `options.no_subdir`.',
+    });
+  }
+  return dataPath;
+}
+
+/**
+ * Works on the databases one after the other, by name. One that cannot be read is logged and left out: as in
+ * upstream the others are shown and the command succeeds.
+ */
+export async function eachDatabase(
+  context: CommandContext,
+  only: string,
+  work: (name: string, pinned: PinnedEnvironment) => void | Promise<void>,
+): Promise<void> {
+  const names = [...context.config.lmdbs.keys()].filter((name) => only === '' || only === name);
+  for (const name of names.toSorted()) {
+    const database = context.config.lmdbs.get(name);
+    if (database === undefined) {
+      continue;
+    }
+    context.signal.throwIfAborted();
+    try {
+      await readEnvironment(database, (pinned) => work(name, pinned));
+    } catch (error) {
+      if (!(error instanceof SyncError)) {
+        throw error;
+      }
+      const hint = error.hint === undefined ? {} : { hint: error.hint };
+      context.log.error({ db: name, error: errorText(error), ...hint }, 'cannot read the LMDB');
+    }
+  }
+}

@@ -1,0 +1,213 @@
+import { HighestTime, isAbove } from './highest-time.ts';
+import { SyncError } from '../../../protocol/errors.ts';
+import type { TxnRanges } from './txn-ranges.ts';
+import { headerLengthAt, SYNC_FLAGS_MASK } from '../../../protocol/value-header.ts';
+import { incomingWins } from '../../../protocol/register.ts';
+import type { EntryView } from '../../../protocol/snapshot.ts';
+import { KeySet } from './key-set.ts';
+import type { DbRecord } from '../pages/data-file.ts';
+import type { DiffChange, DiffSink } from '../pages/diff.ts';
+import { MDB_DUPSORT } from '../pages/layout.ts';
+import { isPrivateDbi } from '../sync-state.ts';
+
+/** Whole native values (header and application value) by DBI and key; keys as latin1 text. */
+export class ValueMap {
+  readonly #dbis = new Map<string, Map<string, Buffer>>();
+  #size = 0;
+  #bytes = 0;
+
+  get size(): number {
+    return this.#size;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  get(dbiName: string, key: string): Buffer | undefined {
+    return this.#dbis.get(dbiName)?.get(key);
+  }
+
+  set(dbiName: string, key: string, value: Buffer): void {
+    let dbi = this.#dbis.get(dbiName);
+    if (dbi === undefined) this.#dbis.set(dbiName, (dbi = new Map()));
+    if (!dbi.has(key)) this.#size += 1;
+    this.#bytes += key.length + value.length;
+    dbi.set(key, value);
+  }
+
+  *entries(): IterableIterator<{ dbiName: string; key: string; value: Buffer }> {
+    for (const [dbiName, dbi] of this.#dbis) {
+      for (const [key, value] of dbi) yield { dbiName, key, value };
+    }
+  }
+}
+
+/** Thrown out of a diff that finds more regressions than fit; those found so far are in the classifier. */
+export class TooManyRegressions extends Error {
+  asSyncError(): SyncError {
+    const what = 'the application has just replaced very many entries by older ones';
+    return new SyncError('TRANSACTION_FAILED', what, { retryable: true, cause: this });
+  }
+}
+
+export type ClassifierOptions = {
+  /** Transactions of ours that hold only merged entries: what they wrote are echoes. */
+  readonly merged: TxnRanges;
+  /** What our own last transaction wrote: the old side of this diff for those keys. */
+  readonly overlay: ValueMap | undefined;
+  /** Keys (DBI, NUL, key) of local values without a valid header; kept up to date. */
+  readonly invalid: Set<string>;
+  /** Times above this are in the future. */
+  readonly futureFromNs: bigint;
+  readonly pendingBytesMax: number;
+  readonly regressionBytesMax: number;
+};
+
+/** More malformed values than this are not counted one by one. */
+const MAX_INVALID = 10_000;
+
+/** Remembers a local value without a valid header. */
+export function noteInvalid(invalid: Set<string>, dbiName: string, key: string): void {
+  if (invalid.size < MAX_INVALID) invalid.add(`${dbiName}\0${key}`);
+}
+
+/**
+ * Sorts the changed entries of a diff: local changes to be sent, echoes of our merges, and regressions: local writes
+ * that lose against what they replaced (a clock behind, or a key removed without a tombstone).
+ */
+export class ChangeClassifier implements DiffSink {
+  readonly pending: KeySet;
+  /** The old value of each regressed key: it is to be put back. */
+  readonly regressed = new ValueMap();
+  newChanges = 0;
+  futureEntries = 0;
+  /** A DBI that is not private has changed. */
+  dataChanged = false;
+  /** Flags of DBIs that the application dropped: whoever puts their entries back creates them again. */
+  readonly droppedDbis = new Map<string, number>();
+  readonly #options: ClassifierOptions;
+  readonly #futureHi: number;
+  readonly #futureLo: number;
+  readonly #old = newView();
+  #dbiName = '';
+  #skip = false;
+  readonly #highest = new HighestTime();
+
+  constructor(options: ClassifierOptions) {
+    this.#options = options;
+    this.pending = new KeySet(options.pendingBytesMax);
+    this.#futureHi = Number(options.futureFromNs >> 32n);
+    this.#futureLo = Number(options.futureFromNs & 0xffff_ffffn);
+  }
+
+  /** The highest time of a local change. */
+  get maxTsNs(): bigint {
+    return this.#highest.ns;
+  }
+
+  onDbi(name: string, oldDb: DbRecord | undefined, newDb: DbRecord | undefined): void {
+    this.#dbiName = name;
+    const flags = (oldDb?.flags ?? 0) | (newDb?.flags ?? 0);
+    this.#skip = isPrivateDbi(name) || (flags & MDB_DUPSORT) !== 0;
+    if (!isPrivateDbi(name)) this.dataChanged = true;
+    if (oldDb !== undefined && newDb === undefined) this.droppedDbis.set(name, oldDb.flags);
+  }
+
+  onChange(change: DiffChange): void {
+    if (this.#skip) return;
+    const { overlay, invalid, merged } = this.#options;
+    const key = change.keyBuffer.toString('latin1', change.keyStart, change.keyEnd);
+    const ours = overlay?.get(this.#dbiName, key);
+    const hasOld =
+      ours !== undefined
+        ? showValue(this.#old, ours, 0, ours.length)
+        : change.hasOld && showValue(this.#old, change.oldBuffer, change.oldStart, change.oldEnd);
+    if (!change.hasNew) {
+      invalid.delete(`${this.#dbiName}\0${key}`);
+      if (hasOld)
+        this.#regress(key, ours ?? copyRange(change.oldBuffer, change.oldStart, change.oldEnd));
+      return;
+    }
+    const { newBuffer, newStart, newEnd } = change;
+    if (ours !== undefined && ours.equals(newBuffer.subarray(newStart, newEnd))) return;
+    if (!isValidValue(newBuffer, newStart, newEnd)) {
+      noteInvalid(invalid, this.#dbiName, key);
+      return;
+    }
+    if (invalid.size > 0) invalid.delete(`${this.#dbiName}\0${key}`);
+    if (hasOld && incomingWins(newBuffer, newStart, newEnd, this.#old)) {
+      this.#regress(key, ours ?? copyRange(change.oldBuffer, change.oldStart, change.oldEnd));
+      return;
+    }
+    if (merged.has(txnIdAt(newBuffer, newStart))) return;
+    this.#addLocal(
+      key,
+      readBigEndian32(newBuffer, newStart),
+      readBigEndian32(newBuffer, newStart + 4),
+    );
+  }
+
+  #addLocal(key: string, timeHi: number, timeLo: number): void {
+    this.pending.add(this.#dbiName, key);
+    this.newChanges += 1;
+    this.#highest.note(timeHi, timeLo);
+    if (isAbove(timeHi, timeLo, this.#futureHi, this.#futureLo)) this.futureEntries += 1;
+  }
+
+  #regress(key: string, winner: Buffer): void {
+    this.regressed.set(this.#dbiName, key, winner);
+    this.pending.add(this.#dbiName, key);
+    if (this.regressed.bytes > this.#options.regressionBytesMax) throw new TooManyRegressions();
+  }
+}
+
+/** Shows a stored native value as an entry (without its key); false: it has no valid header. */
+export function showValue(view: EntryView, buffer: Buffer, start: number, end: number): boolean {
+  if (!isValidValue(buffer, start, end)) return false;
+  view.buffer = buffer;
+  view.valueStart = start + headerLengthAt(buffer, start, end);
+  view.valueEnd = end;
+  view.timeHi = readBigEndian32(buffer, start);
+  view.timeLo = readBigEndian32(buffer, start + 4);
+  view.flags = (buffer[start + 17] ?? 0) & SYNC_FLAGS_MASK;
+  return true;
+}
+
+/** True if the bytes are a value with a header that can be read; without the cost of an exception. */
+export function isValidValue(buffer: Uint8Array, start: number, end: number): boolean {
+  if (end - start < 24 || buffer[start + 16] !== 0) return false;
+  return end - start >= 24 + 8 * (((buffer[start + 22] ?? 0) << 8) | (buffer[start + 23] ?? 0));
+}
+
+/** The transaction id in a value's header; exact up to 2^53. */
+export function txnIdAt(buffer: Uint8Array, start: number): number {
+  return readBigEndian32(buffer, start + 8) * 0x1_0000_0000 + readBigEndian32(buffer, start + 12);
+}
+
+export function readBigEndian32(buffer: Uint8Array, at: number): number {
+  return (
+    (((buffer[at] ?? 0) << 24) |
+      ((buffer[at + 1] ?? 0) << 16) |
+      ((buffer[at + 2] ?? 0) << 8) |
+      (buffer[at + 3] ?? 0)) >>>
+    0
+  );
+}
+
+export function newView(): EntryView {
+  return {
+    buffer: Buffer.alloc(0),
+    keyStart: 0,
+    keyEnd: 0,
+    valueStart: 0,
+    valueEnd: 0,
+    timeHi: 0,
+    timeLo: 0,
+    flags: 0,
+  };
+}
+
+function copyRange(buffer: Buffer, start: number, end: number): Buffer {
+  return Buffer.from(buffer.subarray(start, end));
+}

@@ -1,0 +1,83 @@
+import { ValueMap } from './change-classifier.ts';
+import type { WriteTxn } from '../environment.ts';
+import type { DataFile, Meta } from '../pages/data-file.ts';
+import { findOverwritten } from './put-back.ts';
+
+/** In place of a value: the key was removed. No stored value is empty. */
+export const REMOVED = Buffer.alloc(0);
+
+/**
+ * What one transaction of ours wrote, in the order of writing. Rarely is anything looked up in it: only when another
+ * process committed before we looked again. So the map is made then (it cost half of the time of a large merge).
+ */
+export class WrittenValues {
+  readonly #writes: { dbiName: string; key: Buffer; value: Buffer }[] = [];
+  #map: ValueMap | undefined;
+  /** A DBI that is not private was created or written to. */
+  dataChanged = false;
+
+  add(dbiName: string, key: Buffer, value: Buffer): void {
+    this.#writes.push({ dbiName, key, value });
+    this.dataChanged = true;
+  }
+
+  get map(): ValueMap {
+    if (this.#map === undefined) {
+      this.#map = new ValueMap();
+      for (const { dbiName, key, value } of this.#writes) {
+        this.#map.set(dbiName, key.toString('latin1'), value);
+      }
+    }
+    return this.#map;
+  }
+}
+
+/** One of our transactions, once it is committed. */
+export type OwnWrite = {
+  readonly txnId: number;
+  /** What it wrote. */
+  readonly written: WrittenValues;
+  /** Nothing local was put back in it. */
+  readonly onlyMerged: boolean;
+  readonly quietSince: number;
+};
+
+/** What is remembered of our own last transactions. */
+export class OwnWrites {
+  /** The last one, until a diff has passed it: what it wrote is the old side of that diff. */
+  #last: OwnWrite | undefined;
+  /** Our last transactions in a row: nobody else wrote in between, and none of them holds a local entry. */
+  #quiet: { readonly first: number; readonly last: number } | undefined;
+
+  get overlay(): ValueMap | undefined {
+    return this.#last?.written.map;
+  }
+
+  /** The first of our transactions in a row up to `txn`. */
+  quietSince({ txnId, committed }: WriteTxn, onlyMerged: boolean): number {
+    const before = this.#quiet;
+    return onlyMerged && before?.last === committed.txnId ? before.first : txnId;
+  }
+
+  add(write: OwnWrite): void {
+    this.#last = write;
+    this.#quiet = write.onlyMerged ? { first: write.quietSince, last: write.txnId } : undefined;
+  }
+
+  /** Our last transaction, if `to` is the state that it left: then nothing differs from before but what it wrote. */
+  leftExactly(to: Meta): OwnWrite | undefined {
+    return this.#last?.txnId === to.txnId ? this.#last : undefined;
+  }
+
+  /** What the last one wrote and another process has removed or replaced by a loser since, as of `to`. */
+  findOverwritten(file: DataFile, to: Meta): ValueMap | undefined {
+    const last = this.#last;
+    if (last === undefined || last.txnId === to.txnId) return undefined;
+    return findOverwritten(file, to, last.written.map);
+  }
+
+  /** The page diff has passed it, or can no longer be made. */
+  forgetOverlay(): void {
+    this.#last = undefined;
+  }
+}

@@ -1,0 +1,67 @@
+import { writeValueHeader } from '../../../protocol/value-header.ts';
+import { newView, showValue, ValueMap } from './change-classifier.ts';
+import type { WriteTxn } from '../environment.ts';
+import { listDbis, type DataFile, type Meta } from '../pages/data-file.ts';
+import { StoredRegisters } from './stored-registers.ts';
+
+export type PutBackOptions = {
+  readonly file: DataFile;
+  /** The winner of each key that a local write replaced by something that loses against it. */
+  readonly regressed: ValueMap;
+  /** Flags of DBIs that were dropped: an entry of one brings it back. */
+  readonly droppedDbis: ReadonlyMap<string, number>;
+  readonly onPut: (dbiName: string, key: string, value: Buffer) => void;
+};
+
+/** Writes each winner back, unless something newer is there by now; returns how many were written. */
+export function putBack(txn: WriteTxn, options: PutBackOptions): number {
+  const { file, regressed, droppedDbis, onPut } = options;
+  if (regressed.size === 0) return 0;
+  const dbis = listDbis(file, txn.committed);
+  const stored = new StoredRegisters(file, dbis);
+  let count = 0;
+  for (const { dbiName, key: keyText, value } of regressed.entries()) {
+    const key = Buffer.from(keyText, 'latin1');
+    if (stored.compare({ dbiName, key, value }) !== 'wins') continue;
+    const restored = plainValue(value, txn.txnId);
+    if (!dbis.has(dbiName)) txn.createDbi(dbiName, droppedDbis.get(dbiName) ?? 0);
+    txn.put(dbiName, key, restored);
+    onPut(dbiName, keyText, restored);
+    count += 1;
+  }
+  return count;
+}
+
+/**
+ * What our last transaction wrote and somebody has removed or replaced by a loser since. The diff alone misses a key
+ * that was new with us and is gone again: neither of its sides has it.
+ */
+export function findOverwritten(file: DataFile, to: Meta, written: ValueMap): ValueMap {
+  const overwritten = new ValueMap();
+  const stored = new StoredRegisters(file, listDbis(file, to));
+  for (const { dbiName, key, value } of written.entries()) {
+    // Removed by us: nothing that another process did to it since has overwritten anything.
+    if (value.length === 0) continue;
+    if (stored.compare({ dbiName, key: Buffer.from(key, 'latin1'), value }) === 'wins') {
+      overwritten.set(dbiName, key, value);
+    }
+  }
+  return overwritten;
+}
+
+/** Fills in the transaction of a native value. */
+export function setTxnId(value: Buffer, txnId: number): void {
+  value.writeUInt32BE(Math.floor(txnId / 0x1_0000_0000), 8);
+  value.writeUInt32BE(txnId % 0x1_0000_0000, 12);
+}
+
+/** The same register with a plain header of this transaction. */
+function plainValue(value: Buffer, txnId: number): Buffer {
+  const view = newView();
+  showValue(view, value, 0, value.length);
+  const { timeHi, timeLo, flags, valueStart, valueEnd } = view;
+  const plain = Buffer.alloc(32 + valueEnd - valueStart);
+  const at = writeValueHeader(plain, 0, { timeHi, timeLo, txnId, flags });
+  value.copy(plain, at, valueStart, valueEnd);
+  return plain.subarray(0, at + valueEnd - valueStart);
+}

@@ -1,0 +1,237 @@
+import { HighestTime, isAbove } from '../changes/highest-time.ts';
+import { incomingWins } from '../../../protocol/register.ts';
+import type { SnapshotSink } from '../../../protocol/snapshot-reader.ts';
+import type {
+  DbiHeader,
+  EntryView,
+  SnapshotMeta,
+  SnapshotVersions,
+} from '../../../protocol/snapshot.ts';
+import {
+  FLAG_DELETED,
+  VALUE_HEADER_BYTES,
+  writeValueHeader,
+} from '../../../protocol/value-header.ts';
+import { isValidValue, noteInvalid } from '../changes/change-classifier.ts';
+import type { KeyHashes } from '../key-hashes.ts';
+import type { DataFile, DbRecord } from '../pages/data-file.ts';
+import { PageCursor } from '../pages/cursor.ts';
+import { MDB_INTEGERKEY } from '../pages/layout.ts';
+import { rejected, type FindTarget, type MergeTarget } from '../schema/merge-target.ts';
+
+/** One value to be put; its header's transaction id is filled in when the transaction is known. */
+export type Write = {
+  readonly dbiName: string;
+  readonly key: Buffer;
+  readonly value: Buffer;
+};
+
+export type CollectorOptions = {
+  readonly file: DataFile;
+  /** The local DBIs at the root compared against, which stays pinned. Asked anew after every `flush`. */
+  readonly dbis: () => ReadonlyMap<string, DbRecord>;
+  readonly target: FindTarget;
+  readonly headerPadding: boolean;
+  readonly futureFromNs: bigint;
+  readonly invalid: Set<string>;
+  /** Takes the keys of all entries, those too that lose. */
+  readonly seenKeys?: KeyHashes | undefined;
+  /** When the collected writes exceed this many bytes, `flush` is called. */
+  readonly maxBytes: number;
+  /** Takes over what was collected (in slices), or makes the collector go on only checking. */
+  readonly flush: (writes: Write[]) => 'continue' | 'check only';
+};
+
+/** What a write costs beyond its bytes. */
+const WRITE_OVERHEAD_BYTES = 400;
+const INTEGER_KEY_LENGTHS = new Set([2, 4, 8]);
+
+/**
+ * Takes the entries of one object and compares each with the local one; what wins is collected as a write. Nothing is
+ * applied here. Entries of a DBI come in its key order from every known writer, so that the comparison is one walk
+ * over both; any other order is only slower.
+ */
+export class MergeCollector implements SnapshotSink {
+  entries = 0;
+  futureEntries = 0;
+  writes: Write[] = [];
+  /** DBIs to be created, with their flags, whether they have entries or not. */
+  readonly missingDbis = new Map<string, number>();
+  readonly skippedDbis = new Set<string>();
+  readonly #highest = new HighestTime();
+  readonly #options: CollectorOptions;
+  readonly #futureHi: number;
+  readonly #futureLo: number;
+  #dbi:
+    | {
+        name: string;
+        integerKeys: boolean;
+        check: MergeTarget['check'];
+        cursor: PageCursor | undefined;
+      }
+    | undefined;
+  #bytes = 0;
+  #checkOnly = false;
+  /** The DBI's last key; entries at or below it need a look at what was collected already. */
+  #lastKey: Buffer | undefined;
+  /** Index in `writes` by key, once the order of the current DBI turned out to be another than ascending. */
+  #collected: Map<string, number> | undefined;
+  readonly #seen = new Set<string>();
+  #formatVersion = 0;
+
+  constructor(options: CollectorOptions) {
+    this.#options = options;
+    this.#futureHi = Number(options.futureFromNs >> 32n);
+    this.#futureLo = Number(options.futureFromNs & 0xffff_ffffn);
+  }
+
+  /** The highest time of any entry of the object. */
+  get maxTsNs(): bigint {
+    return this.#highest.ns;
+  }
+
+  onMeta(_meta: SnapshotMeta, { formatVersion }: SnapshotVersions): void {
+    this.#formatVersion = formatVersion;
+  }
+
+  onDbi(header: DbiHeader): void {
+    const dbis = this.#options.dbis();
+    const target = this.#options.target(header, { formatVersion: this.#formatVersion, dbis });
+    this.#beginOrder(target?.name ?? header.name);
+    if (target === undefined) {
+      this.skippedDbis.add(header.name);
+      this.#dbi = undefined;
+      return;
+    }
+    for (const [missing, flags] of target.missing) this.missingDbis.set(missing, flags);
+    const local = dbis.get(target.name);
+    this.#dbi = {
+      name: target.name,
+      integerKeys: (target.flags & MDB_INTEGERKEY) !== 0,
+      check: target.check,
+      cursor: local === undefined ? undefined : new PageCursor(this.#options.file, local),
+    };
+  }
+
+  onEntry(entry: EntryView): void {
+    const dbi = this.#dbi;
+    if (dbi === undefined) return;
+    this.entries += 1;
+    const { timeHi, timeLo } = entry;
+    this.#highest.note(timeHi, timeLo);
+    if (isAbove(timeHi, timeLo, this.#futureHi, this.#futureLo)) this.futureEntries += 1;
+    if (dbi.integerKeys && !INTEGER_KEY_LENGTHS.has(entry.keyEnd - entry.keyStart)) {
+      throw rejected(
+        `DBI ${dbi.name} has integer keys, one here has ${entry.keyEnd - entry.keyStart} bytes`,
+      );
+    }
+    dbi.check?.(entry, dbi.name);
+    this.#options.seenKeys?.add(dbi.name, entry.buffer, entry.keyStart, entry.keyEnd);
+    if (this.#checkOnly || !this.#winsLocally(dbi, entry)) return;
+    this.#collect(dbi.name, entry);
+  }
+
+  onDbiEnd(): void {}
+
+  #winsLocally(dbi: { name: string; cursor: PageCursor | undefined }, entry: EntryView): boolean {
+    const { cursor } = dbi;
+    const { buffer, keyStart, keyEnd } = entry;
+    if (cursor === undefined || !cursor.seek(buffer, keyStart, keyEnd)) return true;
+    const length = keyEnd - keyStart;
+    if (cursor.keyEnd - cursor.keyStart !== length) return true;
+    const localKey = cursor.keyBuffer;
+    for (let i = 0, at = cursor.keyStart; i < length; i += 1, at += 1) {
+      if (localKey[at] !== buffer[keyStart + i]) return true;
+    }
+    const { valueBuffer, valueStart, valueEnd } = cursor;
+    if (valueStart !== valueEnd && !isValidValue(valueBuffer, valueStart, valueEnd)) {
+      // The application's own broken value is reported and left alone.
+      noteInvalid(
+        this.#options.invalid,
+        dbi.name,
+        localKey.toString('latin1', cursor.keyStart, cursor.keyEnd),
+      );
+      return false;
+    }
+    return incomingWins(valueBuffer, valueStart, valueEnd, entry);
+  }
+
+  #collect(dbiName: string, entry: EntryView): void {
+    const key = Buffer.from(entry.buffer.subarray(entry.keyStart, entry.keyEnd));
+    const earlier = this.#earlierWrite(dbiName, key);
+    const write = { dbiName, key, value: this.#nativeValue(entry) };
+    if (earlier !== undefined) {
+      const stored = this.writes[earlier];
+      if (stored !== undefined && incomingWins(stored.value, 0, stored.value.length, entry)) {
+        this.writes[earlier] = write;
+      }
+      return;
+    }
+    this.#collected?.set(key.toString('latin1'), this.writes.length);
+    this.writes.push(write);
+    this.#bytes += key.length + write.value.length + WRITE_OVERHEAD_BYTES;
+    if (this.#bytes <= this.#options.maxBytes) return;
+    const writes = this.writes;
+    this.writes = [];
+    this.#bytes = 0;
+    // What was taken over is in the LMDB by the time the next entry is compared.
+    this.#collected = undefined;
+    this.#seen.clear();
+    if (this.#options.flush(writes) === 'check only') {
+      this.#checkOnly = true;
+      return;
+    }
+    this.#reopenCursor();
+  }
+
+  /** A large DBI comes as several messages whose keys go on ascending; the same DBI once more, later, may not. */
+  #beginOrder(name: string): void {
+    if (this.#dbi?.name === name) return;
+    this.#lastKey = undefined;
+    this.#collected = this.#seen.has(name) ? this.#indexWrites(name) : undefined;
+    this.#seen.add(name);
+  }
+
+  #indexWrites(dbiName: string): Map<string, number> {
+    const index = new Map<string, number>();
+    for (const [at, write] of this.writes.entries()) {
+      if (write.dbiName === dbiName) index.set(write.key.toString('latin1'), at);
+    }
+    return index;
+  }
+
+  /** The index of a write of the same key in this object. Costs nothing while keys ascend. */
+  #earlierWrite(dbiName: string, key: Buffer): number | undefined {
+    const last = this.#lastKey;
+    this.#lastKey = key;
+    if (this.#collected === undefined) {
+      if (last === undefined || last.compare(key) < 0) return undefined;
+      this.#collected = this.#indexWrites(dbiName);
+    }
+    return this.#collected.get(key.toString('latin1'));
+  }
+
+  /** After a slice was applied, the local side is that of the new root. */
+  #reopenCursor(): void {
+    const dbi = this.#dbi;
+    if (dbi === undefined) return;
+    const local = this.#options.dbis().get(dbi.name);
+    dbi.cursor = local === undefined ? undefined : new PageCursor(this.#options.file, local);
+  }
+
+  #nativeValue(entry: EntryView): Buffer {
+    const { headerPadding } = this.#options;
+    const deleted = (entry.flags & FLAG_DELETED) !== 0;
+    const valueLength = deleted ? 0 : entry.valueEnd - entry.valueStart;
+    const value = Buffer.allocUnsafe(VALUE_HEADER_BYTES + (headerPadding ? 8 : 0) + valueLength);
+    const at = writeValueHeader(value, 0, {
+      timeHi: entry.timeHi,
+      timeLo: entry.timeLo,
+      txnId: 0,
+      flags: entry.flags,
+      paddingBlock: headerPadding,
+    });
+    if (!deleted) value.set(entry.buffer.subarray(entry.valueStart, entry.valueEnd), at);
+    return value;
+  }
+}

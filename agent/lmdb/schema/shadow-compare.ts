@@ -1,0 +1,110 @@
+import { noteInvalid } from '../changes/change-classifier.ts';
+import { encodePair } from '../../../protocol/dupsort-hack.ts';
+import { listDbis, type DataFile, type Meta } from '../pages/data-file.ts';
+import { PageCursor } from '../pages/cursor.ts';
+import { MDB_DUPSORT } from '../pages/layout.ts';
+import {
+  applicationDbiName,
+  duplicatesRefused,
+  ShadowSides,
+  shadowDbiName,
+  type DbiSides,
+} from './shadow-sides.ts';
+import { isPrivateDbi } from '../sync-state.ts';
+
+export type CompareOptions = {
+  readonly dupsortHack: boolean;
+  /** Keys (DBI, NUL, key) that cannot be synced are added. */
+  readonly invalid: Set<string>;
+};
+
+/** A key of a shadow DBI whose register is behind the application. */
+export type BehindKey = { readonly dbiName: string; readonly key: string };
+
+/** The application's DBIs of a state, by name; a DBI that is gone but has a shadow is one without entries. */
+export function applicationDbis(file: DataFile, meta: Meta): Set<string> {
+  const names = new Set<string>();
+  for (const name of listDbis(file, meta).keys()) {
+    const application = applicationDbiName(name) ?? (isPrivateDbi(name) ? undefined : name);
+    if (application !== undefined) names.add(application);
+  }
+  return names;
+}
+
+/**
+ * Compares all of the application's DBIs with their shadow DBIs at one root: what a diff does for the keys that changed.
+ * Reads each entry of both once or twice; takes no lock. Errors: CONFIG_INVALID for an MDB_DUPSORT DBI without
+ * dupsort_hack.
+ */
+export function* findBehind(
+  file: DataFile,
+  meta: Meta,
+  options: CompareOptions,
+): Generator<BehindKey> {
+  for (const dbiName of applicationDbis(file, meta)) {
+    const record = listDbis(file, meta).get(dbiName);
+    if (((record?.flags ?? 0) & MDB_DUPSORT) !== 0 && !options.dupsortHack) {
+      throw duplicatesRefused(dbiName);
+    }
+    const sides = new ShadowSides(file, meta).of(dbiName);
+    const liveMet = yield* walkMain(file, { dbiName, sides, invalid: options.invalid });
+    // Where the application's entries account for all live registers, none of them is left over.
+    if (countLive(file, sides) !== liveMet) yield* walkShadow(file, { dbiName, sides });
+  }
+}
+
+/** Yields what the application has and the registers do not; returns how many live registers it met. */
+function* walkMain(
+  file: DataFile,
+  { dbiName, sides, invalid }: { dbiName: string; sides: DbiSides; invalid: Set<string> },
+): Generator<BehindKey, number> {
+  let liveMet = 0;
+  if (sides.main === undefined) return liveMet;
+  const cursor = new PageCursor(file, sides.main);
+  while (cursor.next()) {
+    const own = cursor.keyBuffer.subarray(cursor.keyStart, cursor.keyEnd);
+    const key = sides.hasPairs
+      ? encodePair(own, cursor.valueBuffer.subarray(cursor.valueStart, cursor.valueEnd))
+      : own;
+    if (key === undefined) {
+      noteInvalid(invalid, dbiName, own.toString('latin1'));
+      continue;
+    }
+    sides.look(key);
+    if (sides.isLive) liveMet += 1;
+    if (sides.isAmbiguous) noteInvalid(invalid, dbiName, key.toString('latin1'));
+    if (!sides.isInStep) yield { dbiName, key: key.toString('latin1') };
+  }
+  return liveMet;
+}
+
+/** Yields the live registers of keys that the application does not have. */
+function* walkShadow(
+  file: DataFile,
+  { dbiName, sides }: { dbiName: string; sides: DbiSides },
+): Generator<BehindKey> {
+  if (sides.shadow === undefined) return;
+  const cursor = new PageCursor(file, sides.shadow);
+  while (cursor.next()) {
+    const key = cursor.keyBuffer.subarray(cursor.keyStart, cursor.keyEnd);
+    sides.look(key);
+    if (!sides.hasMain && !sides.isInStep) yield { dbiName, key: key.toString('latin1') };
+  }
+}
+
+function countLive(file: DataFile, { shadow }: DbiSides): number {
+  if (shadow === undefined) return 0;
+  let live = 0;
+  const cursor = new PageCursor(file, shadow);
+  while (cursor.next()) {
+    const { valueBuffer, valueStart } = cursor;
+    if (((valueBuffer[valueStart + 17] ?? 0) & 1) === 0) live += 1;
+  }
+  return live;
+}
+
+/** True if one of the application's DBIs has no shadow DBI yet. */
+export function lacksShadow(file: DataFile, meta: Meta): boolean {
+  const dbis = listDbis(file, meta);
+  return [...dbis.keys()].some((name) => !isPrivateDbi(name) && !dbis.has(shadowDbiName(name)));
+}

@@ -1,0 +1,70 @@
+import type { Meta, DataFile } from '../pages/data-file.ts';
+import type { KeySet } from '../changes/key-set.ts';
+import { type Shadow, TooManyLocalChanges } from './shadow.ts';
+import { COMPARE_BYTES, MAX_CATCH_UP_ROUNDS } from '../limits.ts';
+
+/** What catching up needs of a session. */
+export interface CatchUpHost {
+  readonly file: DataFile;
+  /** The state up to which changes are known. */
+  readonly basis: Meta;
+  readonly changes: { readonly invalid: Set<string> };
+  retainPin(): { meta: Meta; release(): void };
+  /** One transaction that stamps as many registers as its share of the lock's time allows. */
+  stampSome(): void;
+}
+
+/** Stamps until nothing is behind: in several transactions where one would hold the lock too long. */
+export function catchUp(shadow: Shadow, host: CatchUpHost): void {
+  if (shadow.behind.overflowed) {
+    shadow.behind.clear();
+    compareAll(shadow, host, shadow.behind);
+  }
+  settle(shadow, host);
+}
+
+/**
+ * Compares everything once and stamps what is behind, as `found`: at the start, and where no diff can tell.
+ * Only the keys of a slice are held at a time.
+ */
+export function compareAll(shadow: Shadow, host: CatchUpHost, found: KeySet): void {
+  const pinned = host.retainPin();
+  let isComplete = false;
+  try {
+    for (const { dbiName, key } of shadow.findBehind(
+      host.file,
+      pinned.meta,
+      host.changes.invalid,
+    )) {
+      found.add(dbiName, key);
+      if (found.bytes > COMPARE_BYTES) settle(shadow, host);
+    }
+    settle(shadow, host);
+    isComplete = true;
+  } finally {
+    pinned.release();
+    // What was not compared is to be found by another one.
+    if (!isComplete) shadow.behind.overflow();
+  }
+}
+
+function settle(shadow: Shadow, host: CatchUpHost): void {
+  for (let round = 0; shadow.isBehind(host.file, host.basis); round += 1) {
+    // The application goes on changing things, or there is more to compare: with the next look.
+    if (round >= MAX_CATCH_UP_ROUNDS || shadow.behind.overflowed) return;
+    host.stampSome();
+  }
+}
+
+/** Runs a transaction; when very many local changes turn up in it, these go first, in transactions of their own. */
+export function transactCaughtUp<T>(shadow: Shadow, host: CatchUpHost, transact: () => T): T {
+  for (let round = 0; ; round += 1) {
+    try {
+      return transact();
+    } catch (error) {
+      if (!(error instanceof TooManyLocalChanges)) throw error;
+      if (round >= MAX_CATCH_UP_ROUNDS) throw error.asSyncError();
+      catchUp(shadow, host);
+    }
+  }
+}

@@ -1,0 +1,290 @@
+import { SyncError } from '../../../protocol/errors.ts';
+import {
+  FLAG_DELETED,
+  VALUE_HEADER_BYTES,
+  headerLengthAt,
+  writeValueHeader,
+} from '../../../protocol/value-header.ts';
+import { ValueMap } from '../changes/change-classifier.ts';
+import { decodePair } from '../../../protocol/dupsort-hack.ts';
+import type { WriteTxn } from '../environment.ts';
+import { KeySet } from '../changes/key-set.ts';
+import type { ChangeFindings, LocalChanges } from '../changes/local-changes.ts';
+import type { DatabaseOptions } from '../local-database.ts';
+import type { FindTarget } from './merge-target.ts';
+import type { WrittenValues } from '../changes/own-writes.ts';
+import { listDbis, type DataFile, type Meta } from '../pages/data-file.ts';
+import { MDB_DUPSORT } from '../pages/layout.ts';
+import { setTxnId } from '../changes/put-back.ts';
+import type { SyncedDbis } from '../changes/scan.ts';
+import { ShadowClassifier, type ShadowClassifierOptions } from './shadow-classifier.ts';
+import { findBehind, lacksShadow, type BehindKey } from './shadow-compare.ts';
+import { shadowedDbis, shadowTargets, type ShadowSchemaOptions } from './shadow-schema.ts';
+import {
+  applicationDbiName,
+  shadowDbiFlags,
+  shadowDbiName,
+  ShadowSides,
+  type DbiSides,
+} from './shadow-sides.ts';
+import { isPrivateDbi, type SyncState } from '../sync-state.ts';
+import { BEHIND_BYTES, STAMPS_WITH_MERGE, WRITES_PER_CLOCK_LOOK } from '../limits.ts';
+
+/** Time of what was there before anything was ever synced; as upstream does it. */
+const FIRST_TIME_NS = 1n;
+/** The last time that a header can hold. */
+const MAX_TIME_NS = 0xffff_ffff_ffff_ffffn;
+
+/** The registers of an LMDB whose application keeps none; undefined: it does. */
+export function openShadow(
+  options: DatabaseOptions,
+  { lastSyncNs }: SyncState,
+): Shadow | undefined {
+  const { schemaTracksChanges = true, dupsortHack = false, createFlags = {} } = options;
+  if (schemaTracksChanges) return undefined;
+  return new Shadow({ dupsortHack, createFlags, lastSyncNs });
+}
+
+/** Thrown out of a transaction that has other work than the many changes that the application made just before. */
+export class TooManyLocalChanges extends Error {
+  asSyncError(): SyncError {
+    const what = 'the application changes entries faster than they can be taken over';
+    return new SyncError('TRANSACTION_FAILED', what, { retryable: true, cause: this });
+  }
+}
+
+/** What a transaction has to know to bring registers up to date. */
+export type StampOptions = {
+  readonly file: DataFile;
+  /** Takes what is stamped. */
+  readonly written: WrittenValues;
+  readonly nowNs: bigint;
+  /** Times above this are in the future. */
+  readonly futureFromNs: bigint;
+  /** Stop at this moment of `performance.now()`, and leave the rest; undefined: all of it must be done. */
+  readonly untilMs: number | undefined;
+};
+
+/** What a transaction has stamped. */
+export type Stamped = {
+  /** The new registers, by shadow DBI. */
+  readonly local: ValueMap;
+  /** To be called when it is committed: they are local changes, and no longer behind. */
+  readonly committed: (changes: LocalChanges) => void;
+};
+
+/** A key that was dealt with. */
+type Done = { readonly set: KeySet; readonly dbiName: string; readonly key: string };
+
+/**
+ * The registers that we keep for an application without headers: which of them are behind the application, and how
+ * they are brought up to date. Every transaction of ours leaves both sides equal: a local change is stamped into
+ * the shadow DBI, a merged register is written to both.
+ */
+export class Shadow {
+  /** Keys whose registers are behind since a moment ago; overflowed: which they are is to be found by comparing all. */
+  readonly behind = new KeySet(BEHIND_BYTES);
+  /** Keys whose registers were behind when the agent started. */
+  readonly behindAtStart = new KeySet(Number.POSITIVE_INFINITY);
+  readonly targets: FindTarget;
+  readonly #schema: ShadowSchemaOptions;
+  /** The earliest moment at which what is behind at start can have happened. */
+  readonly #downNs: bigint;
+
+  constructor(options: ShadowSchemaOptions & { readonly lastSyncNs: bigint | undefined }) {
+    this.#schema = options;
+    this.#downNs = options.lastSyncNs ?? FIRST_TIME_NS;
+    this.targets = shadowTargets(options);
+  }
+
+  /** The shadow DBIs of a state; `dropped`: flags of DBIs that the application has dropped. */
+  synced(file: DataFile, meta: Meta, dropped: ReadonlyMap<string, number>): SyncedDbis {
+    return shadowedDbis(file, meta, { ...this.#schema, dropped });
+  }
+
+  /** Takes what a diff up to `to` finds. */
+  classifier(
+    file: DataFile,
+    to: Meta,
+    options: Omit<ShadowClassifierOptions, 'sides' | 'behind' | 'dupsortHack'>,
+  ): ShadowClassifier {
+    return new ShadowClassifier({
+      ...options,
+      sides: new ShadowSides(file, to),
+      behind: this.behind,
+      dupsortHack: this.#schema.dupsortHack,
+    });
+  }
+
+  /** Compares both sides of everything at one root. */
+  findBehind(file: DataFile, meta: Meta, invalid: Set<string>): Generator<BehindKey> {
+    return findBehind(file, meta, { dupsortHack: this.#schema.dupsortHack, invalid });
+  }
+
+  /** True if the registers are not what the application has, as of this state. */
+  isBehind(file: DataFile, meta: Meta): boolean {
+    return !this.behind.isEmpty || !this.behindAtStart.isEmpty || lacksShadow(file, meta);
+  }
+
+  /** Brings registers up to date with the state that the transaction starts from. */
+  stamp(txn: WriteTxn, options: StampOptions): Stamped {
+    const { file, untilMs, written, futureFromNs } = options;
+    if (untilMs === undefined && (this.behind.overflowed || this.behind.size > STAMPS_WITH_MERGE)) {
+      throw new TooManyLocalChanges();
+    }
+    createShadows(txn, file, written);
+    const local = new ValueMap();
+    const sides = new ShadowSides(file, txn.committed);
+    const done: Done[] = [];
+    for (const { set, dbiName, key } of this.#allBehind()) {
+      const timeNs = set === this.behind ? options.nowNs : this.#downNs;
+      stampOne(txn, { dbiName, key, timeNs, sides: sides.of(dbiName), local, written });
+      done.push({ set, dbiName, key });
+      const isLookDue = done.length % WRITES_PER_CLOCK_LOOK === 0;
+      if (untilMs !== undefined && isLookDue && performance.now() > untilMs) break;
+    }
+    const committed = (changes: LocalChanges) => {
+      for (const { set, dbiName, key } of done) set.delete(dbiName, key);
+      changes.addChanges(findingsOf(local, futureFromNs));
+    };
+    return { local, committed };
+  }
+
+  *#allBehind(): Generator<Done> {
+    for (const set of [this.behind, this.behindAtStart]) {
+      for (const [dbiName, keys] of set.dbis()) for (const key of keys) yield { set, dbiName, key };
+    }
+  }
+
+  /**
+   * Writes a register of another instance to the application's DBI, too, in the transaction that puts it into the shadow
+   * DBI; `local`: what this transaction has stamped. Both sides are in step until then,
+   * and no key is written twice.
+   */
+  mainWriter(
+    txn: WriteTxn,
+    { file, local }: { file: DataFile; local: ValueMap },
+  ): (shadowName: string, key: Buffer, value: Buffer) => void {
+    const sides = new ShadowSides(file, txn.committed);
+    return (shadowName, key, value) => {
+      const dbiName = applicationDbiName(shadowName);
+      if (dbiName === undefined) return;
+      const own = local.get(shadowName, key.toString('latin1'));
+      const before = own === undefined ? committedLive(sides.of(dbiName), key) : liveValue(own);
+      writeMain(txn, { dbiName, key, before, after: liveValue(value) });
+    };
+  }
+}
+
+/** Makes the shadow DBIs that are missing, also those of empty DBIs: they travel, too. */
+function createShadows(txn: WriteTxn, file: DataFile, written: WrittenValues): void {
+  const dbis = listDbis(file, txn.committed);
+  for (const [name, record] of dbis) {
+    if (isPrivateDbi(name) || dbis.has(shadowDbiName(name))) continue;
+    txn.createDbi(shadowDbiName(name), shadowDbiFlags(record.flags));
+    written.dataChanged = true;
+  }
+}
+
+/** What is stamped is local changes like any other. */
+function findingsOf(local: ValueMap, futureFromNs: bigint): ChangeFindings {
+  const pending = new KeySet(Number.POSITIVE_INFINITY);
+  let maxTsNs = 0n;
+  let futureEntries = 0;
+  for (const { dbiName, key, value } of local.entries()) {
+    pending.add(dbiName, key);
+    const timeNs = value.readBigUInt64BE(0);
+    if (timeNs > maxTsNs) maxTsNs = timeNs;
+    if (timeNs > futureFromNs) futureEntries += 1;
+  }
+  return { pending, newChanges: local.size, futureEntries, maxTsNs };
+}
+
+/** Makes one register what the application has, unless it is already. */
+function stampOne(
+  txn: WriteTxn,
+  options: {
+    dbiName: string;
+    key: string;
+    timeNs: bigint;
+    sides: DbiSides;
+    local: ValueMap;
+    written: WrittenValues;
+  },
+): void {
+  const { dbiName, key: keyText, timeNs, sides, local, written } = options;
+  const shadowName = shadowDbiName(dbiName);
+  // Stamped in this transaction already, as a change of now.
+  if (local.get(shadowName, keyText) !== undefined) return;
+  const key = Buffer.from(keyText, 'latin1');
+  sides.look(key);
+  if (sides.isInStep) return;
+  const storedNs = sides.hasShadow ? sides.shadowBuffer.readBigUInt64BE(sides.shadowStart) : -1n;
+  const stampNs = timeNs > storedNs ? timeNs : storedNs + 1n;
+  if (stampNs > MAX_TIME_NS) {
+    // Nothing can come after the end of time: the application's change loses, as it would on every other host.
+    const before = sides.hasMain ? mainValue(sides) : undefined;
+    writeMain(txn, { dbiName, key, before, after: committedLive(sides, key) });
+    written.dataChanged = true;
+    return;
+  }
+  const value = registerOf(sides, stampNs);
+  setTxnId(value, txn.txnId);
+  txn.put(shadowName, key, value);
+  local.set(shadowName, keyText, value);
+  written.add(shadowName, key, value);
+}
+
+/** Header and the application's value, or a tombstone where it has none. */
+function registerOf(sides: DbiSides, timeNs: bigint): Buffer {
+  const { hasMain, mainBuffer, mainStart, mainEnd } = sides;
+  const length = hasMain ? mainEnd - mainStart : 0;
+  const value = Buffer.allocUnsafe(VALUE_HEADER_BYTES + length);
+  writeValueHeader(value, 0, {
+    timeHi: Number(timeNs >> 32n),
+    timeLo: Number(timeNs & 0xffff_ffffn),
+    txnId: 0,
+    flags: hasMain ? 0 : FLAG_DELETED,
+  });
+  if (hasMain) mainBuffer.copy(value, VALUE_HEADER_BYTES, mainStart, mainEnd);
+  return value;
+}
+
+/** Makes the application's entry what its register says. `before`: the value that it has now; undefined: none. */
+function writeMain(
+  txn: WriteTxn,
+  write: {
+    dbiName: string;
+    key: Buffer;
+    before: Buffer | undefined;
+    after: Buffer | undefined;
+  },
+): void {
+  const { dbiName, key, before, after } = write;
+  if (before !== undefined && after !== undefined && before.equals(after)) return;
+  if (((txn.dbiFlags(dbiName) ?? 0) & MDB_DUPSORT) === 0) {
+    if (after !== undefined) txn.put(dbiName, key, after);
+    else if (before !== undefined) txn.remove(dbiName, key);
+    return;
+  }
+  const pair = decodePair(key);
+  if (pair === undefined) return;
+  if (before !== undefined) txn.removeValue(dbiName, pair.key, before);
+  if (after !== undefined) txn.put(dbiName, pair.key, after);
+}
+
+/** The application value of a register with a valid header; undefined: it is deleted. */
+function liveValue(value: Buffer): Buffer | undefined {
+  if (((value[17] ?? 0) & FLAG_DELETED) !== 0) return undefined;
+  return value.subarray(headerLengthAt(value, 0, value.length));
+}
+
+function committedLive(sides: DbiSides, key: Buffer): Buffer | undefined {
+  sides.look(key);
+  const { isLive, shadowBuffer, liveStart, shadowEnd } = sides;
+  return isLive ? shadowBuffer.subarray(liveStart, shadowEnd) : undefined;
+}
+
+function mainValue({ mainBuffer, mainStart, mainEnd }: DbiSides): Buffer {
+  return mainBuffer.subarray(mainStart, mainEnd);
+}

@@ -1,0 +1,84 @@
+import {
+  FLAG_DELETED,
+  VALUE_HEADER_BYTES,
+  writeValueHeader,
+} from '../../../protocol/value-header.ts';
+import type { WriteTxn } from '../environment.ts';
+import type { ValueMap } from '../changes/change-classifier.ts';
+import { REMOVED, type WrittenValues } from '../changes/own-writes.ts';
+import type { Meta } from '../pages/data-file.ts';
+import { setTxnId } from '../changes/put-back.ts';
+import { writeSyncState, type SyncState, type SyncStateUpdate } from '../sync-state.ts';
+
+/** A register that says "deleted", whatever its time. */
+const DELETION = deletion();
+
+/** What `Session.transact` gives to its work. */
+export interface SessionTxn {
+  readonly txnId: number;
+  readonly committed: Meta;
+  /** Puts a native value whose header's transaction id is filled in here. */
+  put(dbiName: string, key: Buffer, value: Buffer): void;
+  /** As {@link put}, of an entry that counts as a local change. */
+  putLocal(dbiName: string, key: Buffer, value: Buffer): void;
+  /** Removes a register, and the application's entry with it: neither sent as a change nor put back. */
+  remove(dbiName: string, key: Buffer): void;
+  createDbi(dbiName: string, flags: number): void;
+  /** Local entries that this transaction has written already: what loses against one of them must not replace it. */
+  readonly local: ValueMap;
+  /** True if nothing local was put back in this transaction, so that all of it counts as merged. */
+  readonly onlyMerged: boolean;
+  /** See `MergedTxn`. */
+  readonly quietSince: number;
+  writeState(update: SyncStateUpdate): void;
+}
+
+/** `state` is `_sync_state` as of the state that the transaction starts from; what is put is added to `written`. */
+export function sessionTxn(
+  txn: WriteTxn,
+  parts: {
+    state: SyncState;
+    written: WrittenValues;
+    local: ValueMap;
+    onlyMerged: boolean;
+    quietSince: number;
+    /** Called with each value before it is put. */
+    alsoPut: ((dbiName: string, key: Buffer, value: Buffer) => void) | undefined;
+  },
+): SessionTxn {
+  const { state, written, local, onlyMerged, quietSince, alsoPut } = parts;
+  const put = (dbiName: string, key: Buffer, value: Buffer) => {
+    alsoPut?.(dbiName, key, value);
+    setTxnId(value, txn.txnId);
+    txn.put(dbiName, key, value);
+    written.add(dbiName, key, value);
+  };
+  return {
+    txnId: txn.txnId,
+    committed: txn.committed,
+    local,
+    onlyMerged,
+    quietSince,
+    put,
+    putLocal: (dbiName, key, value) => {
+      put(dbiName, key, value);
+      local.set(dbiName, key.toString('latin1'), value);
+    },
+    remove: (dbiName, key) => {
+      alsoPut?.(dbiName, key, DELETION);
+      txn.remove(dbiName, key);
+      written.add(dbiName, key, REMOVED);
+    },
+    createDbi: (dbiName, flags) => {
+      txn.createDbi(dbiName, flags);
+      written.dataChanged = true;
+    },
+    writeState: (update) => writeSyncState(txn, state, update),
+  };
+}
+
+function deletion(): Buffer {
+  const value = Buffer.alloc(VALUE_HEADER_BYTES);
+  writeValueHeader(value, 0, { timeHi: 0, timeLo: 0, txnId: 0, flags: FLAG_DELETED });
+  return value;
+}

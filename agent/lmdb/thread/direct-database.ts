@@ -1,0 +1,394 @@
+import assert from 'node:assert';
+import { SyncError } from '../../../protocol/errors.ts';
+import type { SnapshotMeta } from '../../../protocol/snapshot.ts';
+import { readSnapshot } from '../../../protocol/snapshot-reader.ts';
+import type { Clock } from '../../../protocol/time.ts';
+import { joinVectors } from '../../../protocol/version-vector.ts';
+import { streamOf } from '../../../protocol/object-name.ts';
+import { readSpool } from '../../spool.ts';
+import { encodeKeys, encodeState, type Encoded } from '../encode.ts';
+import type {
+  DatabaseOptions,
+  DatabaseStats,
+  Detection,
+  EncodedObject,
+  EncodeOptions,
+  EncodeResult,
+  EntryKey,
+  FinishRejoinOptions,
+  LocalDatabase,
+  MergeRequest,
+  MergeResult,
+  OpenResult,
+  PersistOptions,
+  RejoinResult,
+  SweepOptions,
+  SweepSlice,
+} from '../local-database.ts';
+import { finishRejoin, sweepSlice, type RejoinStart } from '../session/housekeeping.ts';
+import { KeyHashes } from '../key-hashes.ts';
+import { MergeCollector, type Write } from '../merge/collector.ts';
+import { mergeResult, nothingMerged } from '../merge/result.ts';
+import { listDbis } from '../pages/data-file.ts';
+import { readValues } from '../read-values.ts';
+import { Session } from '../session/session.ts';
+import { WRITE_SET_BYTES } from '../limits.ts';
+import { WriteSetApplier } from '../merge/write-set-applier.ts';
+
+/**
+ * One local LMDB, worked on in this very thread: every call may block it for the write lock. The agent runs it in a
+ * worker thread; tests and the simulation use it as it is.
+ */
+export class DirectLocalDatabase implements LocalDatabase {
+  readonly #options: DatabaseOptions;
+  readonly #clock: Clock;
+  #session: Session | undefined;
+  #turn: Promise<unknown> = Promise.resolve();
+  #lastToken = 0;
+  /** The stored-or-not object: its keys come back into consideration only if this run ends. */
+  #inFlight: { token: number; txnId: number } | undefined;
+  #rejoin: RejoinStart | undefined;
+
+  constructor(options: DatabaseOptions, clock: Clock) {
+    this.#options = options;
+    this.#clock = clock;
+  }
+
+  open(): Promise<OpenResult> {
+    return this.#exclusive(async () => {
+      assert(this.#session === undefined, 'a database is opened once');
+      const session = await Session.open(this.#options, this.#clock);
+      this.#session = session;
+      const { state } = session;
+      return {
+        ...session.takeDetection(),
+        vector: state.vector,
+        uploadedTxn: state.uploadedTxn,
+        lastSyncNs: state.lastSyncNs,
+        bucketId: state.bucketId,
+        entries: session.entries,
+        rejoinBeforeNs: state.rejoinBeforeNs,
+      };
+    });
+  }
+
+  detect(): Promise<Detection> {
+    return this.#exclusive(async () => {
+      const session = this.#require();
+      await session.refresh();
+      return session.takeDetection();
+    });
+  }
+
+  encodeDelta(options: EncodeOptions): Promise<EncodeResult> {
+    return this.#exclusive(async () => {
+      const session = this.#require();
+      this.#requireNothingInFlight();
+      const startedMs = performance.now();
+      await session.refresh();
+      // A regressed entry that could not be put back must not go out as our state, nor the marker pass it.
+      session.requireRepaired();
+      if (session.changes.pending.isEmpty) {
+        return { detection: session.takeDetection(), object: undefined };
+      }
+      const encoded = await this.#encodePending(session, this.#snapshotMeta(session, options));
+      session.changes.pending.clear();
+      // Whatever was pending has been replaced by merges meanwhile: nothing is left to say.
+      if (encoded.entries === 0) {
+        return { detection: session.takeDetection(), object: undefined };
+      }
+      const { txnId } = session.basis;
+      const detection = session.takeDetection();
+      const object: EncodedObject = {
+        ...encoded,
+        token: this.#takeToken(txnId),
+        kind: 'delta',
+        txnId,
+        dataTxnId: detection.dataTxnId,
+        vector: undefined,
+        encodeMs: performance.now() - startedMs,
+      };
+      return { detection, object };
+    });
+  }
+
+  async encodeSnapshot(options: EncodeOptions): Promise<EncodeResult> {
+    const startedMs = performance.now();
+    // Encoding takes long; it keeps the pin that it began with, and other work goes on meanwhile.
+    const begun = await this.#exclusive(async () => {
+      const session = this.#require();
+      this.#requireNothingInFlight();
+      await session.refresh();
+      session.requireRepaired();
+      if (!session.hasData) return { pinned: undefined, detection: session.takeDetection() };
+      const pinned = session.retainPin();
+      const own = streamOf(this.#options.instance, this.#options.run);
+      const vector = joinVectors(session.state.vector, new Map([[own, options.seq]]));
+      const { rejoinBeforeNs } = session.state;
+      const meta = { ...this.#snapshotMeta(session, options), vector, rejoinBeforeNs };
+      session.changes.pending.clear();
+      const token = this.#takeToken(pinned.meta.txnId);
+      return { session, pinned, vector, meta, token, detection: session.takeDetection() };
+    });
+    if (begun.pinned === undefined) return { detection: begun.detection, object: undefined };
+    const { session, pinned, vector, meta, token, detection } = begun;
+    try {
+      const { invalid } = session.changes;
+      const { maxTsNs, ...encoded } = await encodeState(session.file, {
+        dbis: session.synced(pinned.meta),
+        snapshotMeta: meta,
+        spool: this.#spoolOptions(),
+        invalid,
+      });
+      // At a first start nobody has looked at the entries before.
+      session.changes.raiseMaxTs(maxTsNs);
+      const object: EncodedObject = {
+        ...encoded,
+        token,
+        kind: 'snapshot',
+        txnId: pinned.meta.txnId,
+        dataTxnId: detection.dataTxnId,
+        vector,
+        encodeMs: performance.now() - startedMs,
+      };
+      return { detection, object };
+    } catch (error) {
+      // What was pending is in no object after all: the next one finds it by a scan.
+      this.#inFlight = undefined;
+      session.changes.pending.overflow();
+      throw error;
+    } finally {
+      pinned.release();
+    }
+  }
+
+  acknowledge(token: number): Promise<void> {
+    return this.#exclusive(async () => {
+      if (this.#inFlight?.token !== token) return;
+      this.#require().markUploaded(this.#inFlight.txnId);
+      this.#inFlight = undefined;
+    });
+  }
+
+  merge(request: MergeRequest): Promise<MergeResult> {
+    return this.#exclusive(async () => {
+      const session = this.#require();
+      await session.refresh();
+      if (session.vectorForgotten) return nothingMerged(session.takeDetection());
+      const applier = new WriteSetApplier(session);
+      const first = await this.#check(session, request);
+      if (first.complete) {
+        applier.apply({
+          writes: first.collector.writes,
+          missingDbis: first.collector.missingDbis,
+          last: { ...request, maxTsNs: first.collector.maxTsNs },
+        });
+      } else {
+        // The whole object has been checked; now it is read again and applied slice by slice.
+        await this.#applyInSlices(session, { request, applier });
+      }
+      session.changes.raiseMaxTs(first.collector.maxTsNs);
+      return mergeResult(first.collector, applier, session.takeDetection());
+    });
+  }
+
+  persist(options: PersistOptions): Promise<Detection> {
+    return this.#exclusive(async () => {
+      const session = this.#require();
+      await session.refresh();
+      if (options.resetMarker === true) {
+        session.resetMarker();
+        this.#inFlight = undefined;
+      }
+      session.persist({
+        // Emptied in this very look, it must not come back from whoever asked before.
+        vector: session.vectorForgotten ? new Map() : options.vector,
+        rejoinBeforeNs: options.rejoinBeforeNs,
+        lastSyncNs: options.lastSyncNs,
+        bucketId: options.bucketId,
+        entriesAtStop: options.entriesAtStop === true ? session.entries : null,
+      });
+      return session.takeDetection();
+    });
+  }
+
+  sweep(options: SweepOptions): Promise<SweepSlice> {
+    return this.#exclusive(async () => {
+      const session = this.#require();
+      await session.refresh();
+      session.requireRepaired();
+      const slice = sweepSlice(session, options);
+      return { ...slice, detection: session.takeDetection() };
+    });
+  }
+
+  beginRejoin(): Promise<void> {
+    return this.#exclusive(async () => {
+      const { uploadedTxn, state } = this.#require();
+      this.#rejoin = { seen: new KeyHashes(), sent: { uploadedTxn, merged: state.merged } };
+    });
+  }
+
+  abandonRejoin(): Promise<void> {
+    return this.#exclusive(async () => {
+      this.#rejoin = undefined;
+    });
+  }
+
+  finishRejoin(options: FinishRejoinOptions): Promise<RejoinResult> {
+    return this.#exclusive(async () => {
+      const session = this.#require();
+      const begun = this.#rejoin;
+      assert(begun !== undefined, 'a rejoin was begun');
+      const result = await finishRejoin(session, { ...options, ...begun });
+      this.#rejoin = undefined;
+      return { ...result, detection: session.takeDetection() };
+    });
+  }
+
+  values(entries: readonly EntryKey[]): Promise<(Uint8Array | undefined)[]> {
+    return this.#exclusive(async () => readValues(this.#require(), entries));
+  }
+
+  stats(): Promise<DatabaseStats> {
+    return this.#exclusive(async () => {
+      const { environment, file } = this.#require();
+      const read = environment.beginRead();
+      try {
+        const dbis = [...listDbis(file, read.meta)].map(([name, record]) => ({ name, ...record }));
+        const readers = environment.readers();
+        return {
+          pageSize: file.pageSize,
+          mapSizeBytes: read.meta.mapSizeBytes,
+          fileSizeBytes: file.sizeBytes(),
+          lastPage: read.meta.lastPage,
+          lastTxnId: read.meta.txnId,
+          readers: readers.used,
+          maxReaders: readers.max,
+          dbis,
+        };
+      } finally {
+        read.close();
+      }
+    });
+  }
+
+  close(): Promise<void> {
+    return this.#exclusive(async () => {
+      await this.#session?.close();
+      this.#session = undefined;
+    });
+  }
+
+  /** First pass: everything is checked, nothing applied; complete when the writes fitted into memory. */
+  async #check(
+    session: Session,
+    request: MergeRequest,
+  ): Promise<{ collector: MergeCollector; complete: boolean }> {
+    let complete = true;
+    const collector = this.#collector(session, () => {
+      complete = false;
+      return 'check only';
+    });
+    await readSnapshot(readSpool(request.spool), collector);
+    return { collector, complete };
+  }
+
+  async #applyInSlices(
+    session: Session,
+    { request, applier }: { request: MergeRequest; applier: WriteSetApplier },
+  ): Promise<void> {
+    const collector: MergeCollector = this.#collector(session, (writes) => {
+      applier.apply({ writes, missingDbis: collector.missingDbis });
+      return 'continue';
+    });
+    await readSnapshot(readSpool(request.spool), collector);
+    applier.apply({
+      writes: collector.writes,
+      missingDbis: collector.missingDbis,
+      last: { ...request, maxTsNs: collector.maxTsNs },
+    });
+  }
+
+  #collector(
+    session: Session,
+    flush: (writes: Write[]) => 'continue' | 'check only',
+  ): MergeCollector {
+    return new MergeCollector({
+      file: session.file,
+      dbis: () => listDbis(session.file, session.basis),
+      target: session.targets,
+      headerPadding: this.#options.headerPadding,
+      futureFromNs: session.futureFromNs(),
+      invalid: session.changes.invalid,
+      seenKeys: this.#rejoin?.seen,
+      maxBytes: WRITE_SET_BYTES,
+      flush,
+    });
+  }
+
+  /** What is pending, with its current values. Values that a merge has written meanwhile are left out. */
+  async #encodePending(session: Session, snapshotMeta: SnapshotMeta): Promise<Encoded> {
+    const { file, basis, uploadedTxn = 0 } = session;
+    const { pending } = session.changes;
+    const { merged } = session.state;
+    const dbis = session.synced(basis);
+    const spool = this.#spoolOptions();
+    if (!pending.overflowed) {
+      return encodeKeys(file, { dbis, keys: pending, merged, snapshotMeta, spool });
+    }
+    // Too many to remember: as at start, the headers tell which they are.
+    const includes = (txnId: number) => (txnId > uploadedTxn || txnId === 0) && !merged.has(txnId);
+    const { invalid } = session.changes;
+    const { maxTsNs, ...encoded } = await encodeState(file, {
+      dbis,
+      snapshotMeta,
+      spool,
+      includes,
+      invalid,
+    });
+    session.changes.raiseMaxTs(maxTsNs);
+    return encoded;
+  }
+
+  #takeToken(txnId: number): number {
+    this.#lastToken += 1;
+    this.#inFlight = { token: this.#lastToken, txnId };
+    return this.#lastToken;
+  }
+
+  #snapshotMeta(session: Session, { seq, timeNs }: EncodeOptions): SnapshotMeta {
+    const { instance, hostname, name, run } = this.#options;
+    return {
+      generationId: `G${run}`,
+      instance,
+      hostname,
+      lmdbTxnId: BigInt(session.basis.txnId),
+      timestampNs: timeNs,
+      databaseName: name,
+      fromLmdbTxnId: 0n,
+      run,
+      seq,
+    };
+  }
+
+  #spoolOptions(): { memoryBytes: number; folder: string } {
+    return { memoryBytes: this.#options.spoolMemoryBytes, folder: this.#options.spoolFolder };
+  }
+
+  #requireNothingInFlight(): void {
+    assert(this.#inFlight === undefined, 'the object before is not acknowledged yet');
+  }
+
+  #require(): Session {
+    if (this.#session !== undefined) return this.#session;
+    throw new SyncError('ENVIRONMENT_UNREADABLE', `the database ${this.#options.name} is closed`);
+  }
+
+  /** One call after the other: all but the encoding of full snapshots works on the same pin and page set. */
+  #exclusive<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#turn.then(work);
+    this.#turn = turn.catch(() => undefined);
+    return turn;
+  }
+}

@@ -1,0 +1,35 @@
+import { parentPort, workerData } from 'node:worker_threads';
+import assert from 'node:assert';
+import { systemClock } from '../../pacing/system-clock.ts';
+import { DirectLocalDatabase } from './direct-database.ts';
+import type { DatabaseOptions, EncodeResult, LocalDatabase } from '../local-database.ts';
+import { carryError, packSpool, type Request, type Response } from './worker-protocol.ts';
+
+// The thread that does one database's LMDB work. It may block for the write lock as long as it takes; nothing but
+// this database waits for it.
+
+const port = parentPort;
+assert(port !== null, 'this file runs as a worker thread');
+const database: LocalDatabase = new DirectLocalDatabase(workerData as DatabaseOptions, systemClock);
+
+function answer(id: number, result: unknown): void {
+  const { object } = (result ?? {}) as Partial<EncodeResult>;
+  if (object === undefined) {
+    port?.postMessage({ id, result } satisfies Response);
+    return;
+  }
+  const { spool, transfer } = packSpool(object.spool, { mayTake: true });
+  const packed = { ...(result as EncodeResult), object: { ...object, spool } };
+  port?.postMessage({ id, result: packed } satisfies Response, transfer);
+}
+
+port.on('message', ({ id, method, args, acknowledged }: Request) => {
+  // Calls are carried out in their order, and this one cannot fail.
+  if (acknowledged !== undefined) void database.acknowledge(acknowledged);
+  // The client's types are those of LocalDatabase.
+  const call = database[method] as (...values: readonly unknown[]) => Promise<unknown>;
+  call.apply(database, [...args]).then(
+    (result) => answer(id, result),
+    (error: unknown) => port.postMessage({ id, error: carryError(error) } satisfies Response),
+  );
+});

@@ -1,0 +1,393 @@
+import { errorText, SyncError } from '../../protocol/errors.ts';
+import { parseObjectName, type ObjectName } from '../../protocol/object-name.ts';
+import { formatGoDuration } from '../../protocol/time.ts';
+import type { HealthConfig } from '../config/config.ts';
+import type { ListedEvent, MergedEvent, StoredEvent, SyncObserver } from '../engine/observer.ts';
+import { DatabaseHealth } from './health.ts';
+import type { Detection, EncodedObject } from '../lmdb/local-database.ts';
+import type { Logger } from '../log/log.ts';
+import type { SyncerMetrics } from './metrics.ts';
+import {
+  shownName,
+  type ActivityStatus,
+  type DatabaseStatus,
+  type EnvironmentStatus,
+  type InstanceStatus,
+  type MergeStatus,
+  type Occurrences,
+  type RejoinStatus,
+  type UploadStatus,
+} from './status.ts';
+
+/** What the LMDB covers, asked when a status is made. */
+export interface Progress {
+  has(object: ObjectName): boolean;
+  readonly vectorSize: number;
+}
+
+export type MonitorDeps = {
+  readonly name: string;
+  readonly path: string;
+  readonly health: HealthConfig;
+  readonly metrics: SyncerMetrics;
+  readonly log: Logger;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+};
+
+/** A fleet has thousands of instances at most; beyond this the oldest seen are forgotten. */
+const MAX_INSTANCES = 10_000;
+/** Damaged objects that are kept by name for the status; more only count in the metric of the engine. */
+const MAX_QUARANTINED = 1000;
+
+/** Uploads and merges that the status page shows. */
+const MAX_RECENT = 20;
+
+/** What goes on and on is logged anew only after it has stopped for this long; the metric counts all of it. */
+const QUIET_MS = 60_000;
+
+type Seen = {
+  readonly newest: ObjectName;
+  readonly sinceMs: number;
+  readonly merged: ObjectName | undefined;
+};
+
+/** Follows one database's engine: keeps its status, its health and its metrics, and logs what an operator reads. */
+export class DatabaseMonitor implements SyncObserver {
+  readonly health: DatabaseHealth;
+  readonly #deps: MonitorDeps;
+  readonly #instances = new Map<string, Seen>();
+  readonly #quarantined = new Map<string, string>();
+  readonly #twins = new Set<string>();
+  #recent: readonly ActivityStatus[] = [];
+  #rejoin: RejoinStatus | undefined;
+  #progress: Progress = { has: () => false, vectorSize: 0 };
+  #environment: EnvironmentStatus | undefined;
+  #detection: Detection | undefined;
+  #error: string | undefined;
+  #mapFull = false;
+  #lastMerge: MergeStatus | undefined;
+  #lastUpload: UploadStatus | undefined;
+  #regressions: Occurrences = { total: 0, lastMs: undefined };
+  #futureEntries: Occurrences = { total: 0, lastMs: undefined };
+
+  constructor(deps: MonitorDeps) {
+    this.#deps = deps;
+    this.health = new DatabaseHealth(deps.name, deps.health, deps.now);
+  }
+
+  /** From now on the lag and the size of the vector are asked here. */
+  follow(progress: Progress): void {
+    this.#progress = progress;
+  }
+
+  /** A fresh look at the LMDB environment. */
+  looked(environment: EnvironmentStatus): void {
+    this.#environment = environment;
+  }
+
+  /** A rejoin is due (and why it could not be finished), or no longer. */
+  rejoining(rejoin: RejoinStatus | undefined): void {
+    this.#rejoin = rejoin;
+  }
+
+  status(): DatabaseStatus {
+    const detection = this.#detection;
+    return {
+      name: this.#deps.name,
+      path: this.#deps.path,
+      environment: this.#environment,
+      error: this.#error,
+      mapFull: this.#mapFull,
+      started: this.health.isStarted,
+      pendingKeys: detection?.pendingKeys ?? 0,
+      pendingBytes: detection?.pendingBytes ?? 0,
+      pendingScan: detection?.pendingScan ?? false,
+      vectorSize: this.#progress.vectorSize,
+      instances: [...this.#instances].map(([instance, seen]) =>
+        this.#instanceStatus(instance, seen),
+      ),
+      lastMerge: this.#lastMerge,
+      lastUpload: this.#lastUpload,
+      recent: this.#recent,
+      rejoin: this.#rejoin,
+      quarantined: [...this.#quarantined].map(([name, error]) => ({ name, error })),
+      regressions: this.#regressions,
+      futureEntries: this.#futureEntries,
+      invalidValues: detection?.invalidValues ?? 0,
+      twins: [...this.#twins],
+    };
+  }
+
+  #instanceStatus(instance: string, seen: Seen): InstanceStatus {
+    const waiting = !this.#progress.has(seen.newest);
+    return {
+      instance,
+      newestMs: Number(seen.newest.timeNs / 1_000_000n),
+      mergedMs: seen.merged && Number(seen.merged.timeNs / 1_000_000n),
+      lagMs: waiting ? Math.max(0, this.#deps.now() - seen.sinceMs) : 0,
+    };
+  }
+
+  detected(detection: Detection): void {
+    const { metrics, log, name } = this.#deps;
+    this.#detection = detection;
+    if (detection.regressions > 0) {
+      metrics.regressions.inc({ lmdb: name }, detection.regressions);
+      if (this.#isNews(this.#regressions)) {
+        log.warn(
+          { entries: detection.regressions },
+          'local changes were older than what they replaced and were put back: the clock of this host is behind',
+        );
+      }
+      this.#regressions = this.#more(this.#regressions, detection.regressions);
+    }
+    this.#countFuture(detection.futureEntries);
+  }
+
+  generated(_name: string, encoded: EncodedObject): void {
+    const { metrics, name, now } = this.#deps;
+    const { spool } = encoded;
+    metrics.generated.inc({ lmdb: name });
+    metrics.generatedLast.set({ lmdb: name }, now() / 1000);
+    metrics.generatedSize.set(
+      { lmdb: name },
+      spool.kind === 'memory' ? spool.bytes.length : spool.sizeBytes,
+    );
+  }
+
+  stored(event: StoredEvent): void {
+    const { metrics, log, name, now } = this.#deps;
+    const { encoded, sizeBytes } = event;
+    this.health.store.succeeded();
+    this.#lastUpload = {
+      atMs: now(),
+      object: event.name,
+      kind: encoded.kind,
+      entries: encoded.entries,
+      sizeBytes,
+      totalMs: event.totalMs,
+    };
+    this.#note({
+      direction: 'upload',
+      instance: parseObjectName(event.name)?.instance ?? '',
+      changed: encoded.entries,
+      ...this.#lastUpload,
+    });
+    metrics.storeCalls.inc();
+    metrics.storeBytes.inc(sizeBytes);
+    metrics.storedObjects.inc({ lmdb: name, kind: encoded.kind });
+    metrics.storedEntries.inc({ lmdb: name }, encoded.entries);
+    metrics.storeDuration.observe({ lmdb: name }, event.totalMs / 1000);
+    const ratio = sizeBytes === 0 ? 0 : encoded.uncompressedBytes / sizeBytes;
+    log.info(
+      {
+        snapshot_name: event.name,
+        snapshot_kind: encoded.kind,
+        snapshot_size: sizeBytes,
+        uncompressed_size: encoded.uncompressedBytes,
+        compression_ratio: `1:${ratio.toFixed(2)}`,
+        entries: encoded.entries,
+        txnID: encoded.txnId,
+        attempts: event.attempts,
+        time_store: roundedDuration(event.storeMs),
+        time_total: roundedDuration(event.totalMs),
+      },
+      'Stored snapshot',
+    );
+  }
+
+  storeFailed(name: string, error: unknown): void {
+    const { metrics, log } = this.#deps;
+    this.health.store.failed(error);
+    metrics.storeCalls.inc();
+    metrics.storeFailed.inc({ lmdb: this.#deps.name });
+    log.warn({ snapshot_name: name, error: errorText(error) }, 'Store failed, trying again');
+  }
+
+  listed(event: ListedEvent): void {
+    const { metrics, name, now } = this.#deps;
+    this.health.list.succeeded();
+    metrics.listCalls.inc();
+    metrics.inStorage.set({ lmdb: name }, event.objects);
+    metrics.inStorageBytes.set({ lmdb: name }, event.bytes);
+    for (const [instance, newest] of event.newest) {
+      this.#see(instance, newest, now());
+    }
+  }
+
+  #see(instance: string, newest: ObjectName, nowMs: number): void {
+    const { metrics, name } = this.#deps;
+    const known = this.#instances.get(instance);
+    if (known !== undefined && known.newest.timeNs >= newest.timeNs) {
+      return;
+    }
+    // While something older still waits, the wait goes on: the lag does not start anew with every object.
+    const waiting = known !== undefined && !this.#progress.has(known.newest);
+    this.#instances.delete(instance);
+    this.#instances.set(instance, {
+      newest,
+      sinceMs: waiting ? known.sinceMs : nowMs,
+      merged: known?.merged,
+    });
+    for (const oldest of this.#instances.keys()) {
+      if (this.#instances.size <= MAX_INSTANCES) {
+        break;
+      }
+      this.#instances.delete(oldest);
+    }
+    const labels = { lmdb: name, syncer_instance: instance };
+    const seconds = Number(newest.timeNs) / 1e9;
+    metrics.receivedLast.set(labels, seconds);
+    metrics.receivedAge.observe(labels, nowMs / 1000 - seconds);
+  }
+
+  listFailed(error: unknown): void {
+    const { metrics, name } = this.#deps;
+    this.health.list.failed(error);
+    metrics.listCalls.inc();
+    metrics.listFailed.inc({ lmdb: name });
+  }
+
+  loaded(name: string, sizeBytes: number): void {
+    const { metrics, log } = this.#deps;
+    this.health.load.succeeded();
+    metrics.loadCalls.inc();
+    metrics.loadBytes.inc(sizeBytes);
+    log.debug({ snapshot_name: name, compressed_size_bytes: sizeBytes }, 'Downloaded snapshot');
+  }
+
+  loadFailed(object: ObjectName, error: unknown): void {
+    const { metrics, name, now } = this.#deps;
+    // Told of by a notice and not fetched: its instance is behind from now on, not from the next listing on.
+    this.#see(object.instance, object, now());
+    this.health.load.failed(error);
+    metrics.loadCalls.inc();
+    metrics.loadFailed.inc({ lmdb: name, syncer_instance: object.instance });
+  }
+
+  merged(event: MergedEvent): void {
+    const { metrics, log, name, now } = this.#deps;
+    const { object, result } = event;
+    this.#see(object.instance, object, now());
+    const seen = this.#instances.get(object.instance);
+    if (seen !== undefined && (seen.merged === undefined || seen.merged.timeNs < object.timeNs)) {
+      this.#instances.set(object.instance, { ...seen, merged: object });
+    }
+    this.#lastMerge = {
+      atMs: now(),
+      object: object.name,
+      entries: result.entries,
+      changed: result.changed,
+      transactions: result.transactions,
+      lockHeldMs: result.lockHeldMaxMs,
+      totalMs: event.totalMs,
+    };
+    const { instance, kind } = object;
+    const { sizeBytes } = event;
+    this.#note({ direction: 'merge', instance, kind, sizeBytes, ...this.#lastMerge });
+    const lmdb = { lmdb: name };
+    metrics.mergedObjects.inc({ ...lmdb, syncer_instance: object.instance });
+    metrics.mergedEntries.inc(lmdb, result.entries);
+    metrics.mergedChanges.inc(lmdb, result.changed);
+    metrics.mergeTransactions.inc(lmdb, result.transactions);
+    if (result.transactions > 0) {
+      metrics.lockHeld.observe(lmdb, result.lockHeldMaxMs / 1000);
+      metrics.lockWait.observe(lmdb, result.lockWaitMs / 1000);
+    }
+    this.#countFuture(result.futureEntries);
+    for (const dbi of result.createdDbis) {
+      log.warn({ dbi: shownName(dbi), snapshot_name: object.name }, 'DBI created from a snapshot');
+    }
+    for (const dbi of result.skippedDbis) {
+      log.warn(
+        { dbi: shownName(dbi), snapshot_name: object.name },
+        'private DBI in a snapshot skipped',
+      );
+    }
+    log.info(
+      {
+        snapshot_instance: object.instance,
+        snapshot_name: object.name,
+        kind: object.kind,
+        entries: result.entries,
+        changed: result.changed,
+        compressed_size_bytes: event.sizeBytes,
+        txnID: result.detection.txnId,
+        time_write_lock: roundedDuration(result.lockHeldMaxMs),
+        time_total: roundedDuration(event.totalMs),
+      },
+      'Loaded remote snapshot',
+    );
+  }
+
+  databaseFailed(error: unknown): void {
+    const { metrics, name } = this.#deps;
+    this.#error = errorText(error);
+    this.#mapFull = error instanceof SyncError && error.code === 'MAP_FULL';
+    metrics.lmdbFailed.inc({ lmdb: name });
+  }
+
+  databaseWorked(): void {
+    this.#error = undefined;
+    this.#mapFull = false;
+  }
+
+  quarantined(object: ObjectName, error: SyncError): void {
+    this.#see(object.instance, object, this.#deps.now());
+    if (this.#quarantined.size < MAX_QUARANTINED) {
+      this.#quarantined.set(object.name, errorText(error));
+    }
+    this.#deps.log.warn(
+      { filename: object.name, snapshot_instance: object.instance, error: errorText(error) },
+      'Object cannot be used and is left out; others go on. Remove it once its instance has stored a newer full snapshot',
+    );
+  }
+
+  released(name: string): void {
+    this.#quarantined.delete(name);
+  }
+
+  started(): void {
+    this.health.started();
+    this.#deps.log.info({}, 'Initial sync done');
+  }
+
+  twinSeen(stream: string): void {
+    if (!this.#twins.has(stream) && this.#twins.size < MAX_INSTANCES) {
+      this.#twins.add(stream);
+      this.#deps.log.warn(
+        { stream },
+        'another agent stores objects under this instance name: give each agent a name of its own',
+      );
+    }
+  }
+
+  #note(activity: ActivityStatus): void {
+    this.#recent = [activity, ...this.#recent.slice(0, MAX_RECENT - 1)];
+  }
+
+  #countFuture(entries: number): void {
+    if (entries > 0) {
+      const { metrics, log, name } = this.#deps;
+      metrics.futureEntries.inc({ lmdb: name }, entries);
+      if (this.#isNews(this.#futureEntries)) {
+        log.warn({ entries }, 'entries have a time in the future: check the clocks of all hosts');
+      }
+      this.#futureEntries = this.#more(this.#futureEntries, entries);
+    }
+  }
+
+  #isNews({ lastMs }: Occurrences): boolean {
+    return lastMs === undefined || this.#deps.now() - lastMs >= QUIET_MS;
+  }
+
+  #more(occurrences: Occurrences, count: number): Occurrences {
+    return { total: occurrences.total + count, lastMs: this.#deps.now() };
+  }
+}
+
+/** Durations in logs: to the microsecond, as Go prints them. */
+function roundedDuration(ms: number): string {
+  return formatGoDuration(Math.round(ms * 1000) / 1000);
+}

@@ -1,0 +1,196 @@
+import { errorText } from '../../protocol/errors.ts';
+import { formatGoDuration } from '../../protocol/time.ts';
+import type { HealthConfig, TrackerConfig } from '../config/config.ts';
+import type { DatabaseStatus, Occurrences } from './status.ts';
+
+/** The outcome of one check; checks that are fine are not reported. */
+export type Check = {
+  readonly name: string;
+  readonly level: 'warning' | 'error';
+  readonly message: string;
+};
+
+/** A regression or a time in the future is reported for this long after it was last seen. */
+export const RECENT_MS = 3_600_000;
+
+/**
+ * Watches one activity for failing continuously: from the first failure to the next success.
+ *
+ * Source: PowerDNS/lightningstream `status/healthtracker`.
+ */
+export class ActivityTracker {
+  readonly #name: string;
+  readonly #activity: string;
+  readonly #limits: TrackerConfig;
+  readonly #now: () => number;
+  #failingSinceMs: number | undefined;
+  #lastError = '';
+
+  constructor(
+    what: { readonly name: string; readonly activity: string },
+    limits: TrackerConfig,
+    now: () => number,
+  ) {
+    this.#name = what.name;
+    this.#activity = what.activity;
+    this.#limits = limits;
+    this.#now = now;
+  }
+
+  succeeded(): void {
+    this.#failingSinceMs = undefined;
+  }
+
+  failed(error: unknown): void {
+    this.#failingSinceMs ??= this.#now();
+    this.#lastError = errorText(error);
+  }
+
+  /** What to report now; undefined while fine. */
+  check(): Check | undefined {
+    if (this.#failingSinceMs === undefined) {
+      return undefined;
+    }
+    const forMs = this.#now() - this.#failingSinceMs;
+    return overdue(forMs, this.#limits, (rounded) => ({
+      name: this.#name,
+      message: `failed to ${this.#activity} for ${rounded} - last error: '${this.#lastError}'`,
+    }));
+  }
+}
+
+function overdue(
+  forMs: number,
+  limits: Pick<TrackerConfig, 'warnDurationMs' | 'errorDurationMs'>,
+  describe: (rounded: string) => { readonly name: string; readonly message: string },
+): Check | undefined {
+  const level =
+    forMs >= limits.errorDurationMs
+      ? 'error'
+      : forMs >= limits.warnDurationMs
+        ? 'warning'
+        : undefined;
+  const rounded = formatGoDuration(Math.round(forMs / 1000) * 1000);
+  return level === undefined ? undefined : { level, ...describe(rounded) };
+}
+
+/** The checks of one database. Evaluated when asked, so that an answer is never older than the question. */
+export class DatabaseHealth {
+  readonly database: string;
+  readonly list: ActivityTracker;
+  readonly load: ActivityTracker;
+  readonly store: ActivityTracker;
+  readonly #config: HealthConfig;
+  readonly #now: () => number;
+  readonly #startedMs: number;
+  #started = false;
+
+  constructor(database: string, config: HealthConfig, now: () => number) {
+    this.database = database;
+    this.#config = config;
+    this.#now = now;
+    this.#startedMs = now();
+    const tracker = (activity: string, text: string, limits: TrackerConfig) =>
+      new ActivityTracker(
+        { name: `${database}_storage_${activity}_failed_duration`, activity: text },
+        limits,
+        now,
+      );
+    this.list = tracker('list', 'list storage backend', config.storageList);
+    this.load = tracker('load', 'read from storage backend', config.storageLoad);
+    this.store = tracker('store', 'write to storage backend', config.storageStore);
+  }
+
+  /** The start is finished: everything listed at start is merged or set aside, and what was due is stored. */
+  started(): void {
+    this.#started = true;
+  }
+
+  get isStarted(): boolean {
+    return this.#started;
+  }
+
+  /** All that is not fine with the storage and the start. */
+  checks(): Check[] {
+    const { start } = this.#config;
+    const starting =
+      this.#started || !start.reportHealthz
+        ? undefined
+        : overdue(this.#now() - this.#startedMs, start, (rounded) => ({
+            name: `${this.database}_startup_in_progress`,
+            message: `successful startup pending after ${rounded}`,
+          }));
+    return [this.list.check(), this.load.check(), this.store.check(), starting].filter(
+      (check) => check !== undefined,
+    );
+  }
+}
+
+/** What an operator has to know about a database that goes on working: one warning each, with what to do. */
+export function conditionChecks(status: DatabaseStatus, nowMs: number): Check[] {
+  const messages: [string, string | undefined][] = [
+    ['map_full', mapFullText(status)],
+    ['lmdb_failed', status.mapFull ? undefined : lmdbText(status)],
+    ['quarantined_objects', quarantineText(status)],
+    [
+      'clock_behind',
+      recent(status.regressions, nowMs)
+        ? `${status.regressions.total} local changes were older than what they replaced and were put back: set the clock of this host, or of the application's container`
+        : undefined,
+    ],
+    [
+      'clock_skew',
+      recent(status.futureEntries, nowMs)
+        ? `${status.futureEntries.total} entries have a time in the future: check the clocks of all hosts; such entries win until that time has come`
+        : undefined,
+    ],
+    [
+      'invalid_values',
+      status.invalidValues > 0
+        ? `${status.invalidValues} local values have no valid header and are not sent: the application does not use the native schema, see schema_tracks_changes`
+        : undefined,
+    ],
+    ['rejoin_pending', rejoinText(status)],
+    [
+      'instance_name_shared',
+      status.twins.length > 0
+        ? `another agent uses this instance name (${status.twins.join(', ')}): give each agent a name of its own`
+        : undefined,
+    ],
+  ];
+  return messages.flatMap(([condition, message]) =>
+    message === undefined
+      ? []
+      : [{ name: `${status.name}_${condition}`, level: 'warning' as const, message }],
+  );
+}
+
+function mapFullText(status: DatabaseStatus): string | undefined {
+  return status.mapFull
+    ? 'the LMDB map is full, nothing can be merged: enlarge the map size in the application (PowerDNS: lmdb-map-size) and restart it'
+    : undefined;
+}
+
+function lmdbText(status: DatabaseStatus): string | undefined {
+  return status.error === undefined
+    ? undefined
+    : `the LMDB cannot be used now: ${status.error}; it is tried again`;
+}
+
+function quarantineText(status: DatabaseStatus): string | undefined {
+  const [first] = status.quarantined;
+  return first === undefined
+    ? undefined
+    : `${status.quarantined.length} damaged objects are left out, the first is ${first.name} (${first.error}): remove them with "snapshots remove" once their instance has stored a newer full snapshot`;
+}
+
+/** One that is under way is no reason to wake anybody; one that cannot be finished is. */
+function rejoinText({ rejoin }: DatabaseStatus): string | undefined {
+  if (rejoin?.postponed === undefined) return undefined;
+  const last = new Date(rejoin.lastSyncMs).toISOString();
+  return `this host was last in sync at ${last} and cannot rejoin: ${rejoin.postponed}; until it has, nothing is swept or cleaned here; it is tried again every ten minutes`;
+}
+
+function recent(occurrences: Occurrences, nowMs: number): boolean {
+  return occurrences.lastMs !== undefined && nowMs - occurrences.lastMs < RECENT_MS;
+}

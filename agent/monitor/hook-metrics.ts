@@ -1,0 +1,34 @@
+import { Counter, Histogram, type Registry } from 'prom-client';
+import type { HookObserver } from '../after-merge/hook.ts';
+
+const DURATION_BUCKETS = [
+  0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30,
+];
+
+/** Metrics of what runs after merges; empty where nothing does. */
+export class HookMetrics implements HookObserver {
+  readonly #runs: Counter<'hook' | 'result'>;
+  readonly #duration: Histogram<'hook'>;
+
+  constructor(registry: Registry) {
+    const registers = [registry];
+    this.#runs = new Counter({
+      name: 'lightningstream_after_merge_runs_total',
+      help: 'Runs of hooks after merges by result: ok, failed',
+      labelNames: ['hook', 'result'],
+      registers,
+    });
+    this.#duration = new Histogram({
+      name: 'lightningstream_after_merge_duration_seconds',
+      help: 'Duration of these runs',
+      labelNames: ['hook'],
+      buckets: DURATION_BUCKETS,
+      registers,
+    });
+  }
+
+  ran(hook: string, outcome: { readonly failed: boolean; readonly durationMs: number }): void {
+    this.#runs.inc({ hook, result: outcome.failed ? 'failed' : 'ok' });
+    this.#duration.observe({ hook }, outcome.durationMs / 1000);
+  }
+}

@@ -1,0 +1,74 @@
+import { errorText } from '../../protocol/errors.ts';
+import type { TrackerConfig } from '../config/config.ts';
+import { ActivityTracker, type Check } from './health.ts';
+import type { NoticeSource } from '../notices/watch.ts';
+import type { NoticeStatus } from './status.ts';
+
+/**
+ * Whether this agent hears of new objects the way it was configured to: by the queue, or by watching the folder.
+ *
+ * Trouble with that is a warning, never a failure: the storage is listed meanwhile, and whether that works has a check of
+ * its own.
+ */
+export class NoticeHealth {
+  readonly #tracker: ActivityTracker;
+  readonly #marker: ActivityTracker;
+  readonly #now: () => number;
+  #source: NoticeSource['kind'] = 'poll';
+  #trouble: NoticeStatus['trouble'];
+
+  constructor(limits: TrackerConfig, now: () => number) {
+    this.#now = now;
+    this.#tracker = new ActivityTracker(
+      { name: 'notices_failed_duration', activity: 'receive notices' },
+      { ...limits, errorDurationMs: Number.POSITIVE_INFINITY },
+      now,
+    );
+    this.#marker = new ActivityTracker(
+      { name: 'update_marker_failed_duration', activity: 'write the update marker' },
+      { ...limits, errorDurationMs: Number.POSITIVE_INFINITY },
+      now,
+    );
+  }
+
+  /** The source that is used from now on. */
+  uses(source: NoticeSource['kind']): void {
+    this.#source = source;
+  }
+
+  worked(): void {
+    this.#tracker.succeeded();
+    this.#trouble = undefined;
+  }
+
+  failed(error: unknown): void {
+    this.#tracker.failed(error);
+    this.#trouble = { sinceMs: this.#trouble?.sinceMs ?? this.#now(), error: errorText(error) };
+  }
+
+  /** The update marker was written, so that others look at what we stored. */
+  markerWritten(): void {
+    this.#marker.succeeded();
+  }
+
+  markerFailed(error: unknown): void {
+    this.#marker.failed(error);
+  }
+
+  status(): NoticeStatus {
+    return { source: this.#source, trouble: this.#trouble };
+  }
+
+  /** What `/healthz` reports: a warning once it has failed for as long as a listing may. */
+  checks(): Check[] {
+    return [
+      ...withConsequence(this.#tracker, 'the storage is listed instead'),
+      ...withConsequence(this.#marker, 'others find what is stored here at their forced listing'),
+    ];
+  }
+}
+
+function withConsequence(tracker: ActivityTracker, consequence: string): Check[] {
+  const check = tracker.check();
+  return check === undefined ? [] : [{ ...check, message: `${check.message}; ${consequence}` }];
+}

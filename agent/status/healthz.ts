@@ -1,0 +1,116 @@
+import { conditionChecks, DatabaseHealth, type Check } from '../monitor/health.ts';
+import type { DatabaseStatus, StatusSource } from '../monitor/status.ts';
+
+/** Upstream refreshes its runtime figures this often; reading them takes a moment. */
+const RUNTIME_REFRESH_MS = 15_000;
+
+export type HealthzDeps = {
+  readonly status: StatusSource;
+  /** Whatever else is checked: the storage and the start of each database, the notices. */
+  readonly health: readonly HealthChecks[];
+  readonly hostname: string;
+  /** Whether `startup_<db>` is reported. */
+  readonly reportStartup: boolean;
+  readonly now: () => number;
+};
+
+/** Something that can be unwell. */
+export interface HealthChecks {
+  checks(): Check[];
+}
+
+export type HealthzAnswer = { readonly statusCode: 200 | 503; readonly body: string };
+
+/**
+ * The answers of `/healthz`: 503 while any check fails, 200 with warnings or without.
+ *
+ * Source: wojas/go-healthz; reference section 7.2.
+ */
+export class Healthz {
+  readonly #deps: HealthzDeps;
+  #runtime: Runtime | undefined;
+  #runtimeMs = 0;
+
+  constructor(deps: HealthzDeps) {
+    this.#deps = deps;
+  }
+
+  /** All that is not fine now. */
+  checks(databases: readonly DatabaseStatus[]): Check[] {
+    const { health, now } = this.#deps;
+    const nowMs = now();
+    return [
+      ...health.flatMap((part) => part.checks()),
+      ...databases.flatMap((database) => conditionChecks(database, nowMs)),
+    ];
+  }
+
+  answer(): HealthzAnswer {
+    const { status, now } = this.#deps;
+    const nowMs = now();
+    const checks = this.checks(status.databases());
+    const failures = messages(checks, 'error');
+    const warnings = messages(checks, 'warning');
+    const ok = Object.keys(failures).length === 0;
+    const hasWarnings = Object.keys(warnings).length > 0;
+    const body = {
+      ok,
+      has_warnings: hasWarnings,
+      status: ok ? (hasWarnings ? 'Warning' : 'OK') : 'Unavailable',
+      time: new Date(nowMs).toISOString(),
+      since: new Date(status.startedMs).toISOString(),
+      runtime: this.#readRuntime(nowMs),
+      failures,
+      warnings,
+      metadata: this.#metadata(),
+    };
+    return { statusCode: ok ? 200 : 503, body: `${JSON.stringify(body)}\n` };
+  }
+
+  #metadata(): Record<string, string | boolean> {
+    const { status, health, hostname, reportStartup } = this.#deps;
+    const metadata: Record<string, string | boolean> = { hostname, version: status.version };
+    for (const part of reportStartup ? health : []) {
+      if (part instanceof DatabaseHealth) metadata[`startup_${part.database}`] = part.isStarted;
+    }
+    return metadata;
+  }
+
+  #readRuntime(nowMs: number): Runtime {
+    if (this.#runtime === undefined || nowMs - this.#runtimeMs >= RUNTIME_REFRESH_MS) {
+      this.#runtime = readRuntime();
+      this.#runtimeMs = nowMs;
+    }
+    return this.#runtime;
+  }
+}
+
+/** Upstream's keys. What Go counts and Node does not know is the nearest thing, or 0. */
+type Runtime = {
+  readonly arch: string;
+  readonly os: string;
+  readonly version: string;
+  readonly goroutines_count: number;
+  readonly heap_objects_count: number;
+  readonly alloc_bytes: number;
+  readonly total_alloc_bytes: number;
+};
+
+function readRuntime(): Runtime {
+  const memory = process.memoryUsage();
+  return {
+    arch: process.arch === 'x64' ? 'amd64' : process.arch,
+    os: process.platform,
+    version: `node ${process.version}`,
+    goroutines_count: process.getActiveResourcesInfo().length,
+    heap_objects_count: 0,
+    alloc_bytes: memory.heapUsed,
+    total_alloc_bytes: memory.rss,
+  };
+}
+
+function messages(checks: readonly Check[], level: Check['level']): Record<string, string> {
+  return Object.fromEntries(
+    checks.filter((check) => check.level === level).map(({ name, message }) => [name, message]),
+  );
+}

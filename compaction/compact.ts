@@ -1,0 +1,236 @@
+import {
+  COMPACTED_INSTANCE,
+  databasePrefix,
+  formatObjectName,
+  newRun,
+  parseObjectName,
+} from '../protocol/object-name.ts';
+import type { ObjectInfo } from '../storage/object-store.ts';
+import type { TimestampNs } from '../protocol/time.ts';
+import { EMPTY_VECTOR } from '../protocol/version-vector.ts';
+import { type DeleteInput, deletable } from './delete-rule.ts';
+import type { Gathered } from './gather.ts';
+import { FOLD_BYTES_PER_SECOND, LISTED_OBJECTS_MAX } from './limits.ts';
+import { type Listing, sortListing } from './listing.ts';
+import { type Publication, type StoredState, publishState, readState } from './manifest-store.ts';
+import { type StateObjects, nextState, pruneVector, upkeepChanged } from './next-state.ts';
+import { type FoldLevel, type TailPlan, chooseLevel, planTail } from './plan.ts';
+import { type Removal, removeObjects } from './remove.ts';
+import { type CompactionReport, makeReport } from './report.ts';
+import { type CompactOptions, OutOfTimeError, checkTime, timeLeftMs } from './run-context.ts';
+import type { PublishedState } from './upkeep.ts';
+import { type WrittenState, fileBody, writeState } from './write-state.ts';
+
+/** What one run begins with. */
+type RunStart = {
+  readonly run: CompactOptions;
+  readonly nowNs: TimestampNs;
+  readonly listing: Listing;
+  readonly before: StoredState | undefined;
+  readonly tail: TailPlan;
+  readonly level: FoldLevel;
+  readonly sizes: ReadonlyMap<string, number>;
+};
+
+/**
+ * Folds what agents have stored into the base of a database: lists, reads the manifest, merges, stores, publishes, deletes.
+ *
+ * Safe to run any number of times, at the same time too, and to kill at any point: the bucket always describes at least
+ * the state that it described before. What a run does follows what is new, not the size of the base, unless a base is due.
+ *
+ * Errors: MESSAGE_INVALID (the manifest), SNAPSHOT_CORRUPT (the base), those of the store; an abort.
+ */
+export async function compact(run: CompactOptions): Promise<CompactionReport> {
+  const nowNs = run.nowNs();
+  // The listing first: what it shows and the manifest covers was in a base before this run looked.
+  const listing = await list(run);
+  const before = await readState(run.store, run.database, run.signal);
+  const start = plan({ run, nowNs, listing, before });
+  return run.dryRun === true ? dryRun(start) : execute(start);
+}
+
+async function list(run: CompactOptions): Promise<Listing> {
+  const { store, database, signal } = run;
+  const infos: ObjectInfo[] = [];
+  for await (const info of store.list(databasePrefix(database), { signal })) {
+    if (infos.length >= LISTED_OBJECTS_MAX) {
+      return sortListing(database, infos, true);
+    }
+    infos.push(info);
+  }
+  return sortListing(database, infos);
+}
+
+function plan(input: Pick<RunStart, 'run' | 'nowNs' | 'listing' | 'before'>): RunStart {
+  const { run, nowNs, listing, before } = input;
+  const sizes = new Map(listing.compacted.map(({ name, sizeBytes }) => [name, sizeBytes]));
+  const tail = planTail(listing, before?.manifest.vector ?? EMPTY_VECTOR, run.policy);
+  const level1 = before?.manifest.level1 ?? [];
+  const level = chooseLevel({
+    manifest: before?.manifest,
+    tailBytes: tail.bytes,
+    baseBytes: sizes.get(before?.manifest.base ?? '') ?? 0,
+    level1Bytes: level1.map((name) => sizes.get(name) ?? 0),
+    nowNs,
+    policy: run.policy,
+  });
+  return { ...input, tail, sizes, level: levelInTime(level, { run, before, tail, sizes }) };
+}
+
+/** A base that does not fit into the time left waits: what is new goes into a level-1 delta. */
+function levelInTime(
+  level: FoldLevel,
+  start: Pick<RunStart, 'run' | 'before' | 'tail' | 'sizes'>,
+): FoldLevel {
+  const { run, before, tail, sizes } = start;
+  if (level !== 'base' || before === undefined || tail.bytes === 0) {
+    return level;
+  }
+  const { base, level1 } = before.manifest;
+  const bytes = [base, ...level1].reduce((sum, name) => sum + (sizes.get(name) ?? 0), tail.bytes);
+  return (bytes / FOLD_BYTES_PER_SECOND) * 1000 > timeLeftMs(run) ? 'level1' : level;
+}
+
+async function dryRun(start: RunStart): Promise<CompactionReport> {
+  const { before, tail } = start;
+  const removal =
+    before === undefined
+      ? { deleted: [], failedDeletes: 0 }
+      : await remove(start, before, { ownPublication: false, copied: false });
+  return makeReport({
+    ...start,
+    outcome: 'planned',
+    foldedObjects: tail.snapshots.length + tail.deltas.length,
+    foldedBytes: tail.bytes,
+    vector: before?.manifest.vector ?? EMPTY_VECTOR,
+    removal,
+  });
+}
+
+async function execute(start: RunStart): Promise<CompactionReport> {
+  const { level, before } = start;
+  const vector = before?.manifest.vector ?? EMPTY_VECTOR;
+  try {
+    const result = level === 'none' ? undefined : await writeState({ ...start, level });
+    return result?.objects === undefined
+      ? await finishWithoutState(start, result?.gathered)
+      : await finishWithState(start, result);
+  } catch (error) {
+    if (error instanceof OutOfTimeError) {
+      return makeReport({ ...start, outcome: 'out-of-time', vector });
+    }
+    throw error;
+  }
+}
+
+/** Nothing to fold: notes are kept up, and what is due is deleted. */
+async function finishWithoutState(
+  start: RunStart,
+  gathered: Gathered | undefined,
+): Promise<CompactionReport> {
+  const { before } = start;
+  if (before === undefined) {
+    return makeReport({
+      ...start,
+      level: 'none',
+      outcome: 'nothing',
+      vector: EMPTY_VECTOR,
+      gathered,
+    });
+  }
+  const { base, level1, entries, tombstones, publishedAtNs, rejoinBeforeNs } = before.manifest;
+  const vector = pruneVector(before.manifest.vector, { ...start, policy: start.run.policy });
+  const objects = { base, level1, vector, entries, tombstones, publishedAtNs, rejoinBeforeNs };
+  const next = makeNext(start, objects);
+  if (!upkeepChanged(before, next)) {
+    const removal = await remove(start, before, { ownPublication: false, copied: false });
+    return makeReport({ ...start, level: 'none', outcome: 'nothing', vector, gathered, removal });
+  }
+  const publication = await publish(start, next);
+  return conclude(start, { publication, next, gathered, level: 'none' });
+}
+
+async function finishWithState(start: RunStart, written: WrittenState): Promise<CompactionReport> {
+  checkTime(start.run);
+  // The time of the publication, not of the run's beginning: must_keep is counted from it.
+  const next = makeNext(start, { ...written.objects, publishedAtNs: start.run.nowNs() });
+  const publication = await publish(start, next);
+  const copied = publication === 'published' && (await copyForUpstream(start, written));
+  const { gathered } = written;
+  return conclude(start, { publication, next, gathered, level: start.level, written, copied });
+}
+
+type Conclusion = {
+  readonly publication: Publication;
+  readonly next: PublishedState;
+  readonly gathered: Gathered | undefined;
+  readonly level: FoldLevel;
+  readonly written?: WrittenState | undefined;
+  readonly copied?: boolean | undefined;
+};
+
+async function conclude(start: RunStart, conclusion: Conclusion): Promise<CompactionReport> {
+  const { publication, next, gathered, written, level, copied = false } = conclusion;
+  const stands = publication === 'published' || publication === 'confirmed';
+  // Nothing is deleted after an answer that was not clear: see the delete rule.
+  const removal =
+    publication === 'published'
+      ? await remove(start, next, { ownPublication: true, copied })
+      : undefined;
+  return makeReport({
+    ...start,
+    level,
+    outcome: stands ? 'published' : publication,
+    vector: stands ? next.manifest.vector : (start.before?.manifest.vector ?? EMPTY_VECTOR),
+    state: stands ? next.manifest : undefined,
+    gathered,
+    written,
+    removal,
+  });
+}
+
+function makeNext(start: RunStart, objects: StateObjects): PublishedState {
+  const { run, before, listing } = start;
+  const { database, policy } = run;
+  const nowNs = run.nowNs();
+  return nextState({ before, objects, listing, database, id: newRun(run.random), nowNs, policy });
+}
+
+function publish(start: RunStart, next: PublishedState): Promise<Publication> {
+  const { run, before } = start;
+  return publishState(run.store, next, { before, signal: run.signal });
+}
+
+function remove(
+  start: RunStart,
+  published: PublishedState,
+  done: Pick<DeleteInput, 'ownPublication' | 'copied'>,
+): Promise<Removal> {
+  const { listing, before, run } = start;
+  const { policy } = run;
+  const nowNs = run.nowNs();
+  const objects = deletable({ listing, before, published, nowNs, policy, ...done });
+  return removeObjects(objects, run);
+}
+
+/** A full snapshot with the base's bytes, which upstream's readers understand. Nothing of ours depends on it. */
+async function copyForUpstream(start: RunStart, written: WrittenState): Promise<boolean> {
+  const { run } = start;
+  const name = parseObjectName(written.name);
+  const isBase = written.objects.base === written.name;
+  if (!run.policy.upstreamReads || !isBase || name === undefined) {
+    return false;
+  }
+  const { database, timeNs, seq } = name;
+  const generation = name.generation.slice(1);
+  const copy = formatObjectName({
+    database,
+    instance: COMPACTED_INSTANCE,
+    timeNs,
+    run: generation,
+    seq,
+    kind: 'snapshot',
+  });
+  await run.store.create(copy, fileBody(written.file), run.signal);
+  return true;
+}

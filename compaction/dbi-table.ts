@@ -1,0 +1,114 @@
+import { SyncError } from '../protocol/errors.ts';
+import type { DbiHeader } from '../protocol/snapshot.ts';
+import { type KeyOrder, keyOrderOf } from '../protocol/key-order.ts';
+
+/** Persistent flag of a DBI that holds several values per key. Source: `lmdb.h`. */
+const DUPSORT = 0x04;
+const DUPSORT_TRANSFORM = 'dupsort_hack_v1';
+const PRIVATE_PREFIX = '_sync';
+
+/** True for a DBI that belongs to one agent and never travels. */
+export function isPrivateDbi(name: string): boolean {
+  return name.startsWith(PRIVATE_PREFIX);
+}
+
+/**
+ * The DBIs of one fold, numbered in order of appearance.
+ *
+ * The first input that shows a DBI fixes the order of its keys for the whole fold. Which flags are written is decided
+ * by the existing state, where it has the DBI: agents use an existing DBI as it is, too.
+ */
+export class DbiTable {
+  readonly #ids = new Map<string, number>();
+  readonly #headers: DbiHeader[] = [];
+  readonly #orders: KeyOrder[] = [];
+
+  /**
+   * The number of a DBI, new or known. `preferred`: the header comes from the existing state and is the one to write.
+   *
+   * Errors: SNAPSHOT_REJECTED if DUPSORT and transform do not fit, or differ from what the DBI has.
+   */
+  idOf(header: DbiHeader, preferred = false): number {
+    requireUsable(header);
+    const known = this.#ids.get(header.name);
+    if (known === undefined) {
+      const id = this.#headers.push(header) - 1;
+      this.#orders.push(keyOrderOf(header.flags));
+      this.#ids.set(header.name, id);
+      return id;
+    }
+    this.#requireSameTransform(header, known);
+    if (preferred) {
+      this.#headers[known] = header;
+    }
+    return known;
+  }
+
+  /** Checks a header without registering it. Errors: as {@link idOf}. */
+  check(header: DbiHeader): void {
+    requireUsable(header);
+    const known = this.#ids.get(header.name);
+    if (known !== undefined) {
+      this.#requireSameTransform(header, known);
+    }
+  }
+
+  /** What to write before the entries of this DBI. */
+  header(id: number): DbiHeader {
+    const header = this.#headers[id];
+    if (header === undefined) {
+      throw new RangeError(`no DBI ${id}`);
+    }
+    return header;
+  }
+
+  /** The order of its keys. */
+  order(id: number): KeyOrder {
+    const order = this.#orders[id];
+    if (order === undefined) {
+      throw new RangeError(`no DBI ${id}`);
+    }
+    return order;
+  }
+
+  /** Numbers of all DBIs, ascending by name, as LMDB's root database orders them. */
+  idsByName(): number[] {
+    const name = (id: number): string => this.header(id).name;
+    return [...this.#ids.values()].sort((a, b) => (name(a) < name(b) ? -1 : 1));
+  }
+
+  /** Order of two DBIs by name. Latin1 text compares like its bytes. */
+  compare(a: number, b: number): number {
+    if (a === b) {
+      return 0;
+    }
+    return this.header(a).name < this.header(b).name ? -1 : 1;
+  }
+
+  #requireSameTransform(header: DbiHeader, known: number): void {
+    const before = this.header(known);
+    if (before.transform !== header.transform) {
+      throw rejected(
+        header,
+        `transform "${header.transform}", elsewhere it is "${before.transform}"`,
+      );
+    }
+  }
+}
+
+// Entries of a DBI that no agent accepts would make the base unreadable for all of them. Source: reference 2.5.
+function requireUsable(header: DbiHeader): void {
+  const { flags, transform } = header;
+  if (transform !== '' && transform !== DUPSORT_TRANSFORM) {
+    throw rejected(header, `transform "${transform.slice(0, 40)}", which is unknown`);
+  }
+  if (((flags & DUPSORT) !== 0) !== (transform === DUPSORT_TRANSFORM)) {
+    throw rejected(header, `flags ${flags} and transform "${transform}", which do not fit`);
+  }
+}
+
+function rejected(header: DbiHeader, what: string): SyncError {
+  return new SyncError('SNAPSHOT_REJECTED', `DBI "${header.name}" has ${what}`, {
+    hint: 'Give all instances of this database the same schema and the same dupsort_hack.',
+  });
+}

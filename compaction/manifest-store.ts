@@ -1,0 +1,79 @@
+import { SyncError } from '../protocol/errors.ts';
+import { MAX_MANIFEST_BYTES } from '../protocol/limits.ts';
+import { manifestName } from '../protocol/object-name.ts';
+import type { FetchedObject, ObjectStore } from '../storage/object-store.ts';
+import { type PublishedState, encodeState, parseState } from './upkeep.ts';
+
+/** A manifest as it stands in the bucket. */
+export type StoredState = PublishedState & { readonly etag: string };
+
+/** The manifest of a database; undefined if there is none yet. Errors: MESSAGE_INVALID; those of the store. */
+export async function readState(
+  store: ObjectStore,
+  database: string,
+  signal: AbortSignal,
+): Promise<StoredState | undefined> {
+  const fetched = await store.get(manifestName(database), { signal });
+  if (fetched === undefined) {
+    return undefined;
+  }
+  const bytes = await readAll(fetched, MAX_MANIFEST_BYTES);
+  const state = parseState(bytes);
+  if (state.manifest.database !== database) {
+    throw new SyncError(
+      'MESSAGE_INVALID',
+      `the manifest of ${database} belongs to ${state.manifest.database}`,
+      { hint: 'Remove the manifest that was copied from another database.' },
+    );
+  }
+  return { ...state, etag: fetched.etag };
+}
+
+/**
+ * What became of a publication. "unknown": no clear answer, and what stands in the bucket now is not ours; it may
+ * still become ours, so nothing may be deleted on its account. "confirmed": no clear answer, but it is ours.
+ */
+export type Publication = 'published' | 'confirmed' | 'lost' | 'unknown';
+
+/** Publishes a manifest if the one in the bucket is still the one that `before` was. Errors: an abort. */
+export async function publishState(
+  store: ObjectStore,
+  next: PublishedState,
+  options: { readonly before: StoredState | undefined; readonly signal: AbortSignal },
+): Promise<Publication> {
+  const { before, signal } = options;
+  const { database, id } = next.manifest;
+  let unclear: unknown;
+  try {
+    const etag = await store.putIfUnchanged(manifestName(database), encodeState(next), {
+      signal,
+      etag: before?.etag,
+    });
+    if (etag !== undefined) {
+      return 'published';
+    }
+  } catch (error) {
+    signal.throwIfAborted();
+    unclear = error;
+  }
+  // Also after a refusal: a first attempt may have succeeded without its answer getting through.
+  const now = await readState(store, database, signal);
+  if (now?.manifest.id === id) {
+    return 'confirmed';
+  }
+  return unclear === undefined ? 'lost' : 'unknown';
+}
+
+/** All bytes of an object that must be small. Errors: MESSAGE_INVALID if it is not. */
+export async function readAll(fetched: FetchedObject, maxBytes: number): Promise<Buffer> {
+  const chunks: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const chunk of fetched.body) {
+    bytes += chunk.length;
+    if (bytes > maxBytes) {
+      throw new SyncError('MESSAGE_INVALID', `an object has more than ${maxBytes} bytes`);
+    }
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
+}

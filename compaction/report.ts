@@ -1,0 +1,84 @@
+import type { Manifest } from '../protocol/manifest.ts';
+import type { VersionVector } from '../protocol/version-vector.ts';
+import type { TimestampNs } from '../protocol/time.ts';
+import type { Gathered, Unreadable } from './gather.ts';
+import { type Listing, instanceObjects, uncovered } from './listing.ts';
+import type { FoldLevel } from './plan.ts';
+import type { Removal } from './remove.ts';
+import type { CompactOptions } from './run-context.ts';
+import type { WrittenState } from './write-state.ts';
+
+/** What one run did, or in a dry run: would do. */
+export type CompactionReport = {
+  readonly database: string;
+  /**
+   * published: a new manifest; nothing: none was needed; lost: another compactor was first; unknown: no clear answer,
+   * so nothing was deleted; out-of-time: the run ended early; planned: a dry run.
+   */
+  readonly outcome: 'published' | 'nothing' | 'lost' | 'unknown' | 'out-of-time' | 'planned';
+  /** What was written. */
+  readonly level: FoldLevel;
+  /** Objects of instances in the listing. */
+  readonly listedObjects: number;
+  readonly foldedObjects: number;
+  readonly foldedBytes: number;
+  readonly unreadable: readonly Unreadable[];
+  /** Name of the new base or level-1 delta. */
+  readonly written: string | undefined;
+  readonly writtenBytes: number;
+  /** Of the published state; of a state in levels they are upper bounds. */
+  readonly entries: number;
+  readonly tombstones: number;
+  /** Names that were deleted, or would be. */
+  readonly deleted: readonly string[];
+  readonly failedDeletes: number;
+  /** Listed objects that the published state does not cover. */
+  readonly leftObjects: number;
+  /** Milliseconds for which the oldest of those has been in the bucket; 0 without any. */
+  readonly lagMs: number;
+};
+
+/** What a report is made from. */
+export type ReportInput = {
+  readonly run: CompactOptions;
+  readonly nowNs: TimestampNs;
+  readonly listing: Listing;
+  readonly before: { readonly manifest: Manifest } | undefined;
+  readonly outcome: CompactionReport['outcome'];
+  readonly level: FoldLevel;
+  /** Of the state that is published now. */
+  readonly vector: VersionVector;
+  readonly state?: Manifest | undefined;
+  readonly gathered?: Gathered | undefined;
+  readonly written?: WrittenState | undefined;
+  readonly removal?: Removal | undefined;
+  readonly foldedObjects?: number | undefined;
+  readonly foldedBytes?: number | undefined;
+};
+
+/** Puts a report together. */
+export function makeReport(input: ReportInput): CompactionReport {
+  const { run, listing, gathered, written, removal } = input;
+  const left = uncovered(listing, input.vector);
+  const nowMs = Number(input.nowNs / 1_000_000n);
+  const oldestMs = left.reduce((oldest, one) => Math.min(oldest, one.lastModifiedMs), nowMs);
+  const state = input.state ?? input.before?.manifest;
+  const claimed = gathered?.claimed ?? [];
+  return {
+    database: run.database,
+    outcome: input.outcome,
+    level: input.level,
+    listedObjects: [...instanceObjects(listing)].length,
+    foldedObjects: input.foldedObjects ?? claimed.length,
+    foldedBytes: input.foldedBytes ?? claimed.reduce((sum, one) => sum + one.sizeBytes, 0),
+    unreadable: gathered?.unreadable ?? [],
+    written: written?.name,
+    writtenBytes: written?.file.sizeBytes ?? 0,
+    entries: state?.entries ?? 0,
+    tombstones: state?.tombstones ?? 0,
+    deleted: removal?.deleted ?? [],
+    failedDeletes: removal?.failedDeletes ?? 0,
+    leftObjects: left.length,
+    lagMs: nowMs - oldestMs,
+  };
+}

@@ -1,0 +1,201 @@
+import { parseConfig, type HealthConfig } from '../../../agent/config/config.ts';
+import { ActivityTracker, conditionChecks, DatabaseHealth } from '../../../agent/monitor/health.ts';
+import { Healthz } from '../../../agent/status/healthz.ts';
+import { NoticeHealth } from '../../../agent/monitor/notice-health.ts';
+import type { DatabaseStatus } from '../../../agent/monitor/status.ts';
+import { databaseStatus, NOW_MS, statusSource } from '../../support/status.ts';
+
+function healthConfig(yaml = '{}'): HealthConfig {
+  const text = `lmdbs: {main: {path: /db}}\nhealth: ${yaml}\n`;
+  return parseConfig(text, { fileName: 'ls.yaml', processEnv: {}, hostname: 'h' }).config.health;
+}
+
+function clock() {
+  let time = NOW_MS;
+  return { now: () => time, advance: (ms: number) => (time += ms) };
+}
+
+describe('a tracker', () => {
+  const limits = { intervalMs: 5000, warnDurationMs: 60_000, errorDurationMs: 300_000 };
+  const start = () => {
+    const time = clock();
+    const what = { name: 'main_storage_list_failed_duration', activity: 'list storage backend' };
+    return { ...time, tracker: new ActivityTracker(what, limits, time.now) };
+  };
+
+  test.each([
+    [0, undefined],
+    [59_999, undefined],
+    [60_000, 'warning'],
+    [299_999, 'warning'],
+    [300_000, 'error'],
+  ] as const)('after failing for %i ms reports %s', (ms, level) => {
+    const { tracker, advance } = start();
+    tracker.failed(new Error('no such\nbucket'));
+    advance(ms);
+    expect(tracker.check()?.level).toBe(level);
+  });
+
+  test('says for how long, and the last error', () => {
+    const { tracker, advance } = start();
+    tracker.failed(new Error('first'));
+    advance(90_400);
+    tracker.failed(new Error('second'));
+    expect(tracker.check()).toEqual({
+      name: 'main_storage_list_failed_duration',
+      level: 'warning',
+      message: "failed to list storage backend for 1m30s - last error: 'second'",
+    });
+  });
+
+  test('one success ends the streak; the next starts anew', () => {
+    const { tracker, advance } = start();
+    tracker.failed(new Error('x'));
+    advance(400_000);
+    tracker.succeeded();
+    expect(tracker.check()).toBeUndefined();
+    tracker.failed(new Error('x'));
+    advance(59_000);
+    expect(tracker.check()).toBeUndefined();
+  });
+});
+
+describe('an unfinished start', () => {
+  test.each([
+    ['{}', 400_000, []],
+    ['{start: {report_healthz: true}}', 30_000, []],
+    ['{start: {report_healthz: true}}', 60_000, ['warning']],
+    ['{start: {report_healthz: true}}', 300_000, ['error']],
+    ['{start: {report_healthz: true, error_duration: 0}}', 0, ['error']],
+  ])('%s after %i ms', (yaml, ms, levels) => {
+    const time = clock();
+    const health = new DatabaseHealth('main', healthConfig(yaml), time.now);
+    time.advance(ms);
+    expect(health.checks().map(({ level }) => level)).toEqual(levels);
+    health.started();
+    expect(health.checks()).toEqual([]);
+  });
+});
+
+describe('conditions are warnings that say what to do', () => {
+  const recently = { total: 3, lastMs: NOW_MS - 1000 };
+  const longAgo = { total: 3, lastMs: NOW_MS - 3_700_000 };
+  test.each<[string, Partial<DatabaseStatus>, string | undefined, RegExp]>([
+    ['nothing', {}, undefined, /^$/],
+    ['map full', { mapFull: true, error: 'x' }, 'main_map_full', /enlarge the map size/],
+    ['LMDB failing', { error: 'disk full' }, 'main_lmdb_failed', /disk full/],
+    [
+      'quarantined objects',
+      { quarantined: [{ name: 'bad.pb.gz', error: 'gzip' }] },
+      'main_quarantined_objects',
+      /bad\.pb\.gz \(gzip\).*snapshots remove/,
+    ],
+    ['regressions', { regressions: recently }, 'main_clock_behind', /set the clock/],
+    ['old regressions', { regressions: longAgo }, undefined, /^$/],
+    ['future entries', { futureEntries: recently }, 'main_clock_skew', /check the clocks/],
+    ['old future entries', { futureEntries: longAgo }, undefined, /^$/],
+    ['invalid values', { invalidValues: 2 }, 'main_invalid_values', /schema_tracks_changes/],
+    ['a rejoin under way', { rejoin: { lastSyncMs: 0, postponed: undefined } }, undefined, /^$/],
+    [
+      'a rejoin that cannot be finished',
+      { rejoin: { lastSyncMs: 0, postponed: 'x is damaged' } },
+      'main_rejoin_pending',
+      /last in sync at 1970.*x is damaged/,
+    ],
+    ['a twin', { twins: ['a.x'] }, 'main_instance_name_shared', /a name of its own/],
+  ])('%s', (_what, changes, name, message) => {
+    const checks = conditionChecks(databaseStatus(changes), NOW_MS);
+    expect(checks.map((check) => check.name)).toEqual(name === undefined ? [] : [name]);
+    expect(checks.map((check) => check.level)).toEqual(name === undefined ? [] : ['warning']);
+    expect(checks[0]?.message ?? '').toMatch(message);
+  });
+});
+
+describe('/healthz', () => {
+  function answer(options: { failMs?: number; changes?: Partial<DatabaseStatus> } = {}) {
+    const time = clock();
+    const health = new DatabaseHealth('main', healthConfig(), time.now);
+    health.started();
+    if (options.failMs !== undefined) {
+      health.store.failed(new Error('denied'));
+      time.advance(options.failMs);
+    }
+    const healthz = new Healthz({
+      status: statusSource(databaseStatus(options.changes)),
+      health: [health],
+      hostname: 'h',
+      reportStartup: true,
+      now: time.now,
+    });
+    const { statusCode, body } = healthz.answer();
+    return { statusCode, body: JSON.parse(body) as Record<string, unknown> };
+  }
+
+  test("has upstream's fields", () => {
+    const { statusCode, body } = answer();
+    expect(statusCode).toBe(200);
+    expect(body).toEqual({
+      ok: true,
+      has_warnings: false,
+      status: 'OK',
+      time: '2026-01-02T03:30:00.000Z',
+      since: '2026-01-02T03:29:00.000Z',
+      runtime: {
+        arch: expect.stringMatching(/^(amd64|arm64|.+)$/) as string,
+        os: process.platform,
+        version: `node ${process.version}`,
+        goroutines_count: expect.any(Number) as number,
+        heap_objects_count: expect.any(Number) as number,
+        alloc_bytes: expect.any(Number) as number,
+        total_alloc_bytes: expect.any(Number) as number,
+      },
+      failures: {},
+      warnings: {},
+      metadata: { hostname: 'h', version: '1.2.3', startup_main: true },
+    });
+  });
+
+  test('trouble with the queue of notices is a warning too', () => {
+    const time = clock();
+    const notices = new NoticeHealth(healthConfig().storageList, time.now);
+    notices.uses('queue');
+    notices.failed(new Error('no queue'));
+    time.advance(400_000);
+    const healthz = new Healthz({
+      status: statusSource(databaseStatus()),
+      health: [notices],
+      hostname: 'h',
+      reportStartup: true,
+      now: time.now,
+    });
+    const { statusCode, body } = healthz.answer();
+    expect(statusCode).toBe(200);
+    expect(JSON.parse(body)).toMatchObject({
+      status: 'Warning',
+      warnings: { notices_failed_duration: expect.stringContaining('no queue') as string },
+      metadata: { hostname: 'h', version: '1.2.3' },
+    });
+  });
+
+  test('warnings keep 200', () => {
+    const { statusCode, body } = answer({ failMs: 60_000 });
+    expect(statusCode).toBe(200);
+    expect(body).toMatchObject({
+      ok: true,
+      has_warnings: true,
+      status: 'Warning',
+      warnings: {
+        main_storage_store_failed_duration:
+          "failed to write to storage backend for 1m0s - last error: 'denied'",
+      },
+    });
+  });
+
+  test('a failing check makes it 503', () => {
+    const { statusCode, body } = answer({ failMs: 300_000, changes: { mapFull: true } });
+    expect(statusCode).toBe(503);
+    expect(body).toMatchObject({ ok: false, has_warnings: true, status: 'Unavailable' });
+    expect(Object.keys(body['failures'] as object)).toEqual(['main_storage_store_failed_duration']);
+    expect(Object.keys(body['warnings'] as object)).toEqual(['main_map_full']);
+  });
+});

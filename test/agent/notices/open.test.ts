@@ -1,0 +1,119 @@
+import { Registry } from 'prom-client';
+import { parseConfig } from '../../../agent/config/config.ts';
+import type { Logger } from '../../../agent/log/log.ts';
+import { NoticeHealth } from '../../../agent/monitor/notice-health.ts';
+import { NoticeMetrics } from '../../../agent/monitor/notice-metrics.ts';
+import { openNotices, sqsOptions } from '../../../agent/notices/open.ts';
+import { SyncError } from '../../../protocol/errors.ts';
+
+const FOLDER = 'storage: {type: fs, options: {root_path: /tmp/x}}\n';
+const S3 = 'storage: {type: s3, options: {bucket: b, region: eu-west-1}}\n';
+const MARKED = 'storage: {type: s3, options: {bucket: b, use_update_marker: true}}\n';
+const keysAt = (endpoint: string) =>
+  `storage: {type: s3, options: {bucket: b, access_key: ak, secret_key: sk, endpoint_url: "${endpoint}"}}\n`;
+
+function parse(text: string, instance = 'a') {
+  return parseConfig(`lmdbs: {main: {path: /db}}\n${text}`, {
+    fileName: 'ls.yaml',
+    processEnv: {},
+    hostname: 'host',
+    overrides: { instance },
+  }).config;
+}
+
+const silent: Logger = {
+  debug: () => undefined,
+  info: () => undefined,
+  warn: () => undefined,
+  error: () => undefined,
+  child: () => silent,
+};
+
+async function kindOf(text: string, options: { onlyOnce?: boolean; instance?: string } = {}) {
+  const { onlyOnce = false, instance = 'a' } = options;
+  const config = parse(text, instance);
+  const health = new NoticeHealth(config.health.storageList, Date.now);
+  const notices = await openNotices(config, {
+    log: silent,
+    health,
+    metrics: new NoticeMetrics(new Registry()),
+    countRequest: () => undefined,
+    onlyOnce,
+  });
+  notices.close();
+  expect(health.status()).toEqual({ source: notices.source.kind, trouble: undefined });
+  return notices.source.kind;
+}
+
+test.each([
+  ['watch', FOLDER],
+  ['poll', S3],
+  ['poll', `${FOLDER}notices: {type: poll}\n`],
+  ['marker', MARKED],
+  ['marker', `${MARKED}notices: {direct_queue_url: "http://127.0.0.1:1/q"}\n`],
+  ['queue', `${MARKED}notices: {queue_prefix: fleet-}\n`],
+  ['watch', `${FOLDER}notices: {type: watch}\n`],
+  ['queue', `${S3}notices: {queue_prefix: fleet-}\n`],
+  ['queue', `${S3}notices: {type: sqs, queue_prefix: fleet-}\n`],
+  ['queue', `${FOLDER}notices: {queue_url: "http://127.0.0.1:1/q"}\n`],
+  ['poll', `${S3}notices: {type: poll, queue_prefix: fleet-}\n`],
+])('the source is %s with %j', async (kind, text) => {
+  expect(await kindOf(text)).toBe(kind);
+});
+
+test('only-once lists and needs no queue', async () => {
+  expect(await kindOf(`${S3}notices: {queue_prefix: fleet-}\n`, { onlyOnce: true })).toBe('poll');
+  expect(await kindOf(MARKED, { onlyOnce: true })).toBe('poll');
+});
+
+test('a prefix and an instance that make no name of a queue are refused', async () => {
+  const instance = 'a'.repeat(80);
+  await expect(
+    kindOf(`${S3}notices: {queue_prefix: fleet-}\n`, { instance }),
+  ).rejects.toMatchObject({ code: 'CONFIG_INVALID' });
+});
+
+test.each([
+  ['{type: sqs}', 'no queue is named'],
+  ['{queue_url: "http://x/q", queue_prefix: p}', 'both `queue_url` and `queue_prefix`'],
+  ['{create_queue: true, queue_url: "http://x/q"}', 'needs `queue_prefix`'],
+  ['{type: watch}', 'storage type fs only'],
+  ['{wait_time: 30s}', 'must be 20s or less'],
+  ['{wait_time: 10ms}', '1s or more'],
+  ['{queue_url: "fleet-a"}', 'no URL with http:// or https://'],
+  ['{endpoint_url: "https://user:geheim@host/"}', '`notices.endpoint_url` is no URL'],
+  ['{type: sns}', 'must be one of'],
+])('notices: %s is refused', (notices, message) => {
+  let error: unknown;
+  try {
+    parse(`${S3}notices: ${notices}\n`);
+  } catch (thrown) {
+    error = thrown;
+  }
+  expect(error).toBeInstanceOf(SyncError);
+  expect((error as SyncError).message).toContain(message);
+  expect((error as SyncError).message).toContain('ls.yaml:3:');
+  expect((error as SyncError).message).not.toContain('geheim');
+});
+
+test.each([
+  ['eu-central-1', `${S3}notices: {queue_prefix: p, region: eu-central-1}\n`],
+  ['us-west-2', `${S3}notices: {queue_url: "https://sqs.us-west-2.amazonaws.com/1/q"}\n`],
+  ['eu-west-1', `${S3}notices: {queue_prefix: p}\n`],
+  ['', `${FOLDER}notices: {queue_prefix: p}\n`],
+])('the region is %j with %s', (region, text) => {
+  expect(sqsOptions(parse(text)).region).toBe(region);
+});
+
+test.each([
+  [true, 'https://s3.amazonaws.com', '{queue_prefix: p}'],
+  [true, 'https://s3.eu-west-1.amazonaws.com', '{queue_prefix: p}'],
+  [true, 'http://127.0.0.1:4566', '{queue_prefix: p, endpoint_url: "http://127.0.0.1:4566/"}'],
+  [true, 'http://127.0.0.1:4566', '{queue_url: "http://127.0.0.1:4566/1/q"}'],
+  [false, 'https://minio.example.org', '{queue_prefix: p}'],
+  [false, 'https://s3.amazonaws.com', '{queue_prefix: p, endpoint_url: "https://sqs.example.org"}'],
+  [false, 'https://amazonaws.com.example.org', '{queue_prefix: p}'],
+])('keys of the storage are used for the queue: %s, with %s and %s', (used, endpoint, notices) => {
+  const { connection } = sqsOptions(parse(`${keysAt(endpoint)}notices: ${notices}\n`));
+  expect(connection?.accessKey).toBe(used ? 'ak' : undefined);
+});
