@@ -82,7 +82,9 @@ export async function runAgent(config: Config, options: RunOptions): Promise<voi
   let guard: EnvironmentGuard | undefined;
   try {
     await waitForMarker(store, { name: options.waitForMarkerFile, config, log, signal });
-    if (!signal.aborted) guard = await guardEnvironments(config, databases, log);
+    if (!signal.aborted) {
+      guard = await guardEnvironments(config, databases, log);
+    }
     const shared = {
       store,
       metrics,
@@ -117,7 +119,9 @@ export async function runAgent(config: Config, options: RunOptions): Promise<voi
     notices.close();
   }
   // Asked to stop, this was a clean end; otherwise a member's failure is the reason.
-  if (stop.signal.aborted && !isAbortError(stop.signal.reason)) throw stop.signal.reason;
+  if (stop.signal.aborted && !isAbortError(stop.signal.reason)) {
+    throw stop.signal.reason;
+  }
 }
 
 /** undefined: none is configured. */
@@ -130,7 +134,9 @@ function createServer(
   },
 ): StatusServer | undefined {
   const { address, debug } = config.http;
-  if (address === '') return undefined;
+  if (address === '') {
+    return undefined;
+  }
   const { members, unwell, ...deps } = parts;
   const healthz = new Healthz({
     status: deps.status,
@@ -223,13 +229,17 @@ class Member {
     } finally {
       detector.close();
     }
-    if (signal.aborted) await statsLog;
+    if (signal.aborted) {
+      await statsLog;
+    }
   }
 
   /** Asks for a fresh look at the LMDB, in the background; what is there now is at most a look old. */
   refreshStats(): void {
     const nowMs = Date.now();
-    if (this.#statsComing || nowMs - this.#statsAtMs < STATS_MAX_AGE_MS) return;
+    if (this.#statsComing || nowMs - this.#statsAtMs < STATS_MAX_AGE_MS) {
+      return;
+    }
     this.#statsComing = true;
     this.#db.stats().then(
       (stats) => {
@@ -245,7 +255,9 @@ class Member {
   }
 
   async #logStats(signal: AbortSignal): Promise<void> {
-    if (this.#statsIntervalMs === 0) return;
+    if (this.#statsIntervalMs === 0) {
+      return;
+    }
     while (!signal.aborted) {
       try {
         await sleep(this.#statsIntervalMs, signal);
@@ -253,7 +265,9 @@ class Member {
         this.monitor.looked(stats);
         logStatistics(this.#log, stats);
       } catch (error) {
-        if (signal.aborted) return;
+        if (signal.aborted) {
+          return;
+        }
         this.#log.warn({ error: errorText(error) }, 'cannot read LMDB statistics');
       }
     }
@@ -275,13 +289,17 @@ async function runMembers(parts: {
   const notices = source
     .run((names) => {
       for (const member of members) {
-        if (names === 'list') member.engine.noteListing();
-        else member.engine.noteNames(names.filter((name) => name.startsWith(`${member.name}__`)));
+        if (names === 'list') {
+          member.engine.noteListing();
+        } else {
+          member.engine.noteNames(names.filter((name) => name.startsWith(`${member.name}__`)));
+        }
       }
     }, noticing)
     .catch((error: unknown) => {
-      if (!noticing.aborted)
+      if (!noticing.aborted) {
         stop.abort(error instanceof Error ? error : new Error(errorText(error)));
+      }
     });
   await Promise.all(
     members.map(async (member) => {
@@ -289,7 +307,9 @@ async function runMembers(parts: {
         await member.run(signal);
       } catch (error) {
         // The first failure is the reason that is reported; the others stop cleanly.
-        if (!signal.aborted) stop.abort(error);
+        if (!signal.aborted) {
+          stop.abort(error);
+        }
       }
     }),
   );
@@ -307,13 +327,19 @@ async function waitForMarker(
   options: { name: string | undefined; config: Config; log: Logger; signal: AbortSignal },
 ): Promise<void> {
   const { name, config, log, signal } = options;
-  if (name === undefined) return;
+  if (name === undefined) {
+    return;
+  }
   log.info({ filename: name }, 'waiting for the marker file');
   while (!signal.aborted) {
     try {
-      if ((await store.get(name, { signal, firstBytes: 1 })) !== undefined) return;
+      if ((await store.get(name, { signal, firstBytes: 1 })) !== undefined) {
+        return;
+      }
     } catch (error) {
-      if (signal.aborted) return;
+      if (signal.aborted) {
+        return;
+      }
       log.warn(
         { filename: name, error: errorText(error) },
         'cannot look for the marker file, trying again',

@@ -84,7 +84,9 @@ export function databaseOptions(
 function createFlags({ dbiOptions }: DatabaseConfig): Record<string, number> {
   const flags: Record<string, number> = {};
   for (const [dbi, { overrideCreateFlags }] of dbiOptions) {
-    if (overrideCreateFlags !== undefined) flags[dbi] = overrideCreateFlags;
+    if (overrideCreateFlags !== undefined) {
+      flags[dbi] = overrideCreateFlags;
+    }
   }
   return flags;
 }

@@ -32,7 +32,9 @@ export async function openObjectStore(
   signal.throwIfAborted();
   const store = await openStore(options, { signal, onRequest });
   const marking = findMarkerOptions(storage);
-  if (marking === undefined) return store;
+  if (marking === undefined) {
+    return store;
+  }
   return new MarkedStore(
     store,
     new UpdateMarker({
@@ -52,7 +54,9 @@ export function findMarkerOptions(
   storage: StorageConfig,
 ): { readonly globalPrefix: string; readonly forceListIntervalMs: number } | undefined {
   const options = requireStorageOptions(storage);
-  if (!('useUpdateMarker' in options) || !options.useUpdateMarker) return undefined;
+  if (!('useUpdateMarker' in options) || !options.useUpdateMarker) {
+    return undefined;
+  }
   const { globalPrefix, updateMarkerForceListIntervalMs: forceListIntervalMs } = options;
   return { globalPrefix, forceListIntervalMs };
 }

@@ -40,7 +40,9 @@ export class SpoolWriter {
     this.#sizeBytes += chunk.length;
     if (this.#file === undefined) {
       this.#chunks.push(chunk);
-      if (this.#sizeBytes <= this.#options.memoryBytes) return;
+      if (this.#sizeBytes <= this.#options.memoryBytes) {
+        return;
+      }
       const path = join(
         this.#options.folder,
         `lightningstream-${randomBytes(8).toString('hex')}.spool`,
@@ -48,7 +50,9 @@ export class SpoolWriter {
       this.#file = { handle: await open(path, 'wx', 0o600), path };
       const collected = this.#chunks;
       this.#chunks = [];
-      for (const part of collected) await writeAll(this.#file.handle, part);
+      for (const part of collected) {
+        await writeAll(this.#file.handle, part);
+      }
       return;
     }
     await writeAll(this.#file.handle, chunk);
@@ -68,7 +72,9 @@ export class SpoolWriter {
 
   async discard(): Promise<void> {
     this.#chunks = [];
-    if (this.#file === undefined) return;
+    if (this.#file === undefined) {
+      return;
+    }
     await this.#file.handle.close().catch(() => undefined);
     await unlink(this.#file.path).catch(() => undefined);
   }
@@ -81,7 +87,9 @@ export async function writeSpool(
 ): Promise<Spool> {
   const writer = new SpoolWriter(options);
   try {
-    for await (const chunk of body) await writer.write(chunk);
+    for await (const chunk of body) {
+      await writer.write(chunk);
+    }
     return await writer.finish();
   } catch (error) {
     await writer.discard();
@@ -110,7 +118,9 @@ export function spoolBody(spool: Spool): ObjectBody {
 
 /** Removes the temporary file, if there is one. Idempotent. */
 export async function discardSpool(spool: Spool): Promise<void> {
-  if (spool.kind === 'file') await unlink(spool.path).catch(() => undefined);
+  if (spool.kind === 'file') {
+    await unlink(spool.path).catch(() => undefined);
+  }
 }
 
 async function writeAll(handle: FileHandle, chunk: Uint8Array): Promise<void> {

@@ -75,13 +75,19 @@ function report(costs: {
 /** Full snapshots of the first instance, and of all of them, as their agents have written them. */
 async function fillBuckets(hosts: BenchHosts): Promise<{ one: string; many: string }> {
   const [one, many] = [hosts.freshBucket(), hosts.freshBucket()];
-  for (const bucket of [one, many]) await mkdir(bucket);
+  for (const bucket of [one, many]) {
+    await mkdir(bucket);
+  }
   for (let instance = 0; instance < INSTANCES; instance += 1) {
     const own = await storedBy(hosts, instance);
     for (const object of await readdir(own)) {
-      if (!object.endsWith('.pb.gz')) continue;
+      if (!object.endsWith('.pb.gz')) {
+        continue;
+      }
       await copyFile(join(own, object), join(many, object));
-      if (instance === 0) await copyFile(join(own, object), join(one, object));
+      if (instance === 0) {
+        await copyFile(join(own, object), join(one, object));
+      }
     }
   }
   return { one, many };

@@ -29,7 +29,9 @@ export async function run(): Promise<Row[]> {
       );
     }
     const startMs = performance.now();
-    for (const name of ['a', 'b']) agents.push(await start(folder, name));
+    for (const name of ['a', 'b']) {
+      agents.push(await start(folder, name));
+    }
     const [a, b] = agents as [AgentProcess, AgentProcess];
     using meter = new ProcessMeter(b.pid);
     await Promise.all([a.ready(TIMEOUT_MS), b.ready(TIMEOUT_MS)]);
@@ -58,7 +60,9 @@ export async function run(): Promise<Row[]> {
     ];
   } finally {
     await Promise.all(agents.map((agent) => agent.stop('SIGKILL')));
-    for (const one of [...applications.a, ...applications.b]) one[Symbol.dispose]();
+    for (const one of [...applications.a, ...applications.b]) {
+      one[Symbol.dispose]();
+    }
     await rm(folder, { recursive: true, force: true });
   }
 }

@@ -51,7 +51,9 @@ export async function run(options: BenchOptions): Promise<Row[]> {
 /** What it costs to wait for notices: long polls, and a listing now and then in case one was lost. */
 async function idleWithQueue(): Promise<Row[]> {
   const program = findMiniStack();
-  if (program === undefined) return [];
+  if (program === undefined) {
+    return [];
+  }
   const server = await startMiniStack(program);
   const bucket = await NoticeBucket.open(server, `idle-${randomUUID()}`);
   try {

@@ -53,7 +53,9 @@ async function byNotices(
   const bucket = await NoticeBucket.open(server, `bench-${randomUUID()}`);
   try {
     await bucket.notifyOfObjects();
-    for (const name of ['a', 'b']) await bucket.createQueueOf(name);
+    for (const name of ['a', 'b']) {
+      await bucket.createQueueOf(name);
+    }
     bucket.startFanOut();
     const settings = `storage_poll_interval: 10h\nstorage_safety_list_interval: 10h\n${bucket.notices()}`;
     const costs = await measureBoth(hosts, options, {

@@ -108,7 +108,9 @@ async function report(
     // Alone: upstream takes half a minute for each change there.
     { records: SCALE_RECORDS },
   );
-  if (isBroken) return 1;
+  if (isBroken) {
+    return 1;
+  }
   const fresh = collectRounds(all);
   const stored = options.isPart ? parseResults(await readFile(RESULTS, 'utf8')) : undefined;
   const measured = new Set(fresh.map(({ name }) => name));
@@ -129,7 +131,9 @@ async function report(
 async function writeReport(results: Results): Promise<void> {
   await rm(PICTURES, { recursive: true, force: true });
   await mkdir(PICTURES, { recursive: true });
-  for (const [file, content] of reportFiles(results)) await writeFile(file, content);
+  for (const [file, content] of reportFiles(results)) {
+    await writeFile(file, content);
+  }
 }
 
 async function runFiles(
@@ -141,10 +145,15 @@ async function runFiles(
   for (const file of files) {
     console.error(`... ${file}`);
     const measured = await runFile(file, options);
-    if (measured === undefined) broken.push(file);
-    else rows.push(...measured);
+    if (measured === undefined) {
+      broken.push(file);
+    } else {
+      rows.push(...measured);
+    }
   }
-  for (const file of broken) console.log(`FAILED: ${file} (its error is above)`);
+  for (const file of broken) {
+    console.log(`FAILED: ${file} (its error is above)`);
+  }
   return { rows, broken: broken.length > 0 };
 }
 

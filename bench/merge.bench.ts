@@ -48,13 +48,17 @@ async function measure(folder: string, records: number): Promise<Row[]> {
   const encodes: Measured[] = [];
   let snapshot: Spool | undefined;
   for (let round = 1; round <= ROUNDS; round += 1) {
-    if (snapshot !== undefined) await discardSpool(snapshot);
+    if (snapshot !== undefined) {
+      await discardSpool(snapshot);
+    }
     const encoded = await timed(() => encode(db, round));
     encodes.push(encoded);
     snapshot = await inMemory(encoded.result.spool);
     await db.acknowledge(encoded.result.token);
   }
-  if (snapshot === undefined) throw new Error('no round was made');
+  if (snapshot === undefined) {
+    throw new Error('no round was made');
+  }
 
   const merges = await mergeWithOneDifference(db, snapshot);
   const deltas = await deltasOfOneEntry(db, application);
@@ -127,13 +131,17 @@ function recordKey(index: number): Buffer {
 
 async function encode(db: LocalDatabase, seq: number): Promise<EncodedObject> {
   const { object } = await db.encodeSnapshot({ seq: BigInt(seq), timeNs: BigInt(seq) });
-  if (object === undefined) throw new Error('there is nothing to send');
+  if (object === undefined) {
+    throw new Error('there is nothing to send');
+  }
   return object;
 }
 
 async function inMemory(spool: Spool): Promise<Spool> {
   const chunks: Uint8Array[] = [];
-  for await (const chunk of readSpool(spool)) chunks.push(chunk);
+  for await (const chunk of readSpool(spool)) {
+    chunks.push(chunk);
+  }
   await discardSpool(spool);
   return { kind: 'memory', bytes: Buffer.concat(chunks) };
 }
@@ -145,7 +153,9 @@ async function mergeWithOneDifference(db: LocalDatabase, snapshot: Spool): Promi
     const { result, ...sample } = await timed(() =>
       db.merge({ name: 'full', spool, vector: new Map() }),
     );
-    if (result.changed !== 1) throw new Error(`${result.changed} entries differed`);
+    if (result.changed !== 1) {
+      throw new Error(`${result.changed} entries differed`);
+    }
     samples.push({ ...sample, lockMs: result.lockHeldMaxMs });
   }
   return samples;
@@ -159,7 +169,9 @@ async function withOneNewer(snapshot: Spool, round: number): Promise<Spool> {
     },
   });
   const chunks: Uint8Array[] = [];
-  for await (const chunk of readSpool(snapshot)) chunks.push(chunk);
+  for await (const chunk of readSpool(snapshot)) {
+    chunks.push(chunk);
+  }
   return { kind: 'memory', bytes: Buffer.concat([...chunks, one]) };
 }
 
@@ -170,7 +182,9 @@ async function deltasOfOneEntry(db: LocalDatabase, application: Application): Pr
     const { result, ...sample } = await timed(() =>
       db.encodeDelta({ seq: BigInt(100 + i), timeNs: BigInt(i) }),
     );
-    if (result.object?.entries !== 1) throw new Error('one change was not one entry');
+    if (result.object?.entries !== 1) {
+      throw new Error('one change was not one entry');
+    }
     await db.acknowledge(result.object.token);
     samples.push(sample);
   }

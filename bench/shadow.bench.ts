@@ -87,7 +87,9 @@ function openHost(
   const mapSize = Math.max(256 * 1024 ** 2, records * BYTES_PER_RECORD);
   const application = new PlainApplication(file, { mapSize });
   application.write((txn) => {
-    for (let i = 0; i < records; i += 1) txn.put(DBI, keyOf(i), Buffer.alloc(VALUE_BYTES, i));
+    for (let i = 0; i < records; i += 1) {
+      txn.put(DBI, keyOf(i), Buffer.alloc(VALUE_BYTES, i));
+    }
   });
   return { application, file, mapSize };
 }
@@ -144,7 +146,9 @@ async function send(db: LocalDatabase, kind: 'delta' | 'snapshot'): Promise<void
   const options = { seq: 1n, timeNs: systemClock.nowNs() };
   const { object } =
     kind === 'delta' ? await db.encodeDelta(options) : await db.encodeSnapshot(options);
-  if (object === undefined) throw new Error(`there was no ${kind} to send`);
+  if (object === undefined) {
+    throw new Error(`there was no ${kind} to send`);
+  }
   await discardSpool(object.spool);
   await db.acknowledge(object.token);
 }

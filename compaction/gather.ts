@@ -188,7 +188,9 @@ export class Gatherer {
       await fetched.remove();
     }
     const { rejoinBeforeNs = 0n } = meta;
-    if (rejoinBeforeNs > this.#rejoinBeforeNs) this.#rejoinBeforeNs = rejoinBeforeNs;
+    if (rejoinBeforeNs > this.#rejoinBeforeNs) {
+      this.#rejoinBeforeNs = rejoinBeforeNs;
+    }
     this.#claim(object, meta.vector);
   }
 

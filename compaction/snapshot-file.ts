@@ -143,7 +143,9 @@ class GzipFile {
 
   async drain(): Promise<void> {
     const blocks = this.#blocks;
-    if (blocks.length === 0) return;
+    if (blocks.length === 0) {
+      return;
+    }
     this.#blocks = [];
     await this.#gzip.add(blocks);
   }

@@ -60,7 +60,9 @@ export class AwsScenario extends Scenario {
     for (const end = performance.now() + this.timeoutMs; performance.now() < end;) {
       const names = await listNames(store);
       const rest = names.filter((name) => parseObjectName(name)?.kind !== 'base');
-      if (rest.length === 1 && rest[0] === manifestName(DATABASE)) return names;
+      if (rest.length === 1 && rest[0] === manifestName(DATABASE)) {
+        return names;
+      }
       await sleep(50);
     }
     throw new Error('the compaction did not come to an end in time');

@@ -44,7 +44,9 @@ export async function readStackOutputs(file: string): Promise<StackOutputs> {
 /** An output that must be there. */
 export function requireOutput(outputs: StackOutputs, name: string): string {
   const value = outputs[name];
-  if (value === undefined) throw new Error(`the stack has no output ${name}`);
+  if (value === undefined) {
+    throw new Error(`the stack has no output ${name}`);
+  }
   return value;
 }
 

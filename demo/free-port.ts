@@ -16,9 +16,13 @@ const handedOut = new Set<number>();
 export async function freePort({ first, last } = PORTS): Promise<number> {
   for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
     const port = randomInt(first, last + 1);
-    if (handedOut.has(port)) continue;
+    if (handedOut.has(port)) {
+      continue;
+    }
     handedOut.add(port);
-    if ((await isFreeForTcp(port)) && (await isFreeForUdp(port))) return port;
+    if ((await isFreeForTcp(port)) && (await isFreeForUdp(port))) {
+      return port;
+    }
     handedOut.delete(port);
   }
   throw new Error(`no free port from ${first} to ${last} in ${MAX_ATTEMPTS} attempts`);
@@ -27,7 +31,9 @@ export async function freePort({ first, last } = PORTS): Promise<number> {
 async function isFreeForTcp(port: number): Promise<boolean> {
   const server = createServer();
   server.listen(port, '127.0.0.1');
-  if (!(await isBound(once(server, 'listening')))) return false;
+  if (!(await isBound(once(server, 'listening')))) {
+    return false;
+  }
   server.close();
   await once(server, 'close');
   return true;
@@ -48,7 +54,9 @@ async function isBound(listening: Promise<unknown>): Promise<boolean> {
     return true;
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    if (code === 'EADDRINUSE' || code === 'EACCES') return false;
+    if (code === 'EADDRINUSE' || code === 'EACCES') {
+      return false;
+    }
     throw error;
   }
 }

@@ -22,7 +22,9 @@ export function pairValueBytes(keyLength: number): number {
  */
 export function encodePair(key: Uint8Array, value: Uint8Array): Buffer | undefined {
   const { length } = key;
-  if (length < 1 || length > MAX_PAIR_KEY_BYTES) return undefined;
+  if (length < 1 || length > MAX_PAIR_KEY_BYTES) {
+    return undefined;
+  }
   const valueBytes = Math.min(value.length, pairValueBytes(length));
   const encoded = Buffer.alloc(length + OVERHEAD_BYTES + valueBytes);
   encoded.set(key, 0);
@@ -37,10 +39,16 @@ export type DecodedPair = { readonly key: Buffer; readonly value: Buffer };
 /** Undo of {@link encodePair}; undefined: these bytes are no encoded key. */
 export function decodePair(encoded: Buffer): DecodedPair | undefined {
   const length = encoded[encoded.length - 1] ?? 0;
-  if (length < 1 || encoded.length < length + OVERHEAD_BYTES) return undefined;
-  if (encoded.length > MAX_LMDB_KEY_BYTES) return undefined;
+  if (length < 1 || encoded.length < length + OVERHEAD_BYTES) {
+    return undefined;
+  }
+  if (encoded.length > MAX_LMDB_KEY_BYTES) {
+    return undefined;
+  }
   const valueStart = length + SEPARATOR_BYTES;
-  for (let at = length; at < valueStart; at += 1) if (encoded[at] !== 0) return undefined;
+  for (let at = length; at < valueStart; at += 1) {
+    if (encoded[at] !== 0) return undefined;
+  }
   return {
     key: encoded.subarray(0, length),
     value: encoded.subarray(valueStart, encoded.length - 1),

@@ -41,7 +41,9 @@ export class GzipWriter {
     this.#last.catch(() => undefined);
     member.catch(() => undefined);
     this.#inFlight.push(this.#last);
-    if (this.#inFlight.length >= GZIP_MEMBERS_IN_FLIGHT) await this.#inFlight.shift();
+    if (this.#inFlight.length >= GZIP_MEMBERS_IN_FLIGHT) {
+      await this.#inFlight.shift();
+    }
   }
 
   /** Resolves when everything is written. */

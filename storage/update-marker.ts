@@ -107,7 +107,9 @@ export class UpdateMarker {
       } catch (error) {
         this.#failures += 1;
         this.#options.onFailed?.(error);
-        if (this.#closed) break;
+        if (this.#closed) {
+          break;
+        }
         this.#due ??= due;
         this.#isUrgent ||= wasUrgent;
       }
@@ -120,7 +122,9 @@ export class UpdateMarker {
     const { sleep, monotonicMs } = this.#options;
     while (!this.#closed) {
       const waitMs = this.#lastMs + this.#gapMs() - monotonicMs();
-      if (waitMs <= 0) return;
+      if (waitMs <= 0) {
+        return;
+      }
       this.#wake = new AbortController();
       await sleep(waitMs, this.#wake.signal).catch(() => undefined);
     }
@@ -144,7 +148,9 @@ export class UpdateMarker {
 
 /** Upstream looks at full snapshots alone. Names that are none of ours are somebody's snapshot, for all we know. */
 function isReadByUpstream(name: string): boolean {
-  if (name.endsWith('.json')) return false;
+  if (name.endsWith('.json')) {
+    return false;
+  }
   const kind = parseObjectName(name)?.kind;
   return kind === undefined || kind === 'snapshot';
 }
@@ -177,7 +183,9 @@ export class MarkedStore implements ObjectStore {
     options: PutIfOptions,
   ): Promise<string | undefined> {
     const etag = await this.#store.putIfUnchanged(name, bytes, options);
-    if (etag !== undefined) this.#marker.note(name, { deleted: false });
+    if (etag !== undefined) {
+      this.#marker.note(name, { deleted: false });
+    }
     return etag;
   }
 
@@ -188,7 +196,9 @@ export class MarkedStore implements ObjectStore {
 
   async *list(prefix: string, options: ListOptions): AsyncGenerator<ObjectInfo, void, void> {
     for await (const info of this.#store.list(prefix, options)) {
-      if (info.name !== UPDATE_MARKER) yield info;
+      if (info.name !== UPDATE_MARKER) {
+        yield info;
+      }
     }
   }
 

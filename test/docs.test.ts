@@ -27,12 +27,20 @@ function anchors(page: string): Set<string> {
 
 /** What is wrong with a link of a page; undefined: nothing. A title names a test of the file that the link leads to. */
 function fault(page: string, target: string, title: string | undefined): string | undefined {
-  if (/^https?:/.test(target)) return undefined;
+  if (/^https?:/.test(target)) {
+    return undefined;
+  }
   const [path = '', anchor] = target.split('#');
   const file = path === '' ? page : relative(ROOT, join(ROOT, dirname(page), path));
-  if (!existsSync(join(ROOT, file))) return `${target}: no such file`;
-  if (anchor !== undefined && !anchors(file).has(anchor)) return `${target}: no such heading`;
-  if (title !== undefined && !read(file).includes(title)) return `${target}: no test "${title}"`;
+  if (!existsSync(join(ROOT, file))) {
+    return `${target}: no such file`;
+  }
+  if (anchor !== undefined && !anchors(file).has(anchor)) {
+    return `${target}: no such heading`;
+  }
+  if (title !== undefined && !read(file).includes(title)) {
+    return `${target}: no test "${title}"`;
+  }
   return undefined;
 }
 

@@ -18,14 +18,18 @@ export class PendingChanges {
 
   add(database: string, touched: TouchedKeys): void {
     const known = this.#databases.get(database) ?? new Map<string, Set<string>>();
-    if (known === 'many') return;
+    if (known === 'many') {
+      return;
+    }
     if (touched === 'many') {
       this.#databases.set(database, 'many');
       return;
     }
     for (const [dbiName, keys] of touched) {
       const own = known.get(dbiName) ?? new Set();
-      for (const key of keys) own.add(key);
+      for (const key of keys) {
+        own.add(key);
+      }
       known.set(dbiName, own);
     }
     const size = [...known.values()].reduce((sum, keys) => sum + keys.size, 0);

@@ -28,7 +28,9 @@ export async function runCommand(
   });
   const kill = () => {
     try {
-      if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
+      if (child.pid !== undefined) {
+        process.kill(-child.pid, 'SIGKILL');
+      }
     } catch {
       // It has just ended.
     }
@@ -42,7 +44,9 @@ export async function runCommand(
       // Not "close": a child that goes on in the background may keep stderr open.
       child.once('exit', (code, endedBy) => resolve({ code, endedBy }));
     });
-    if (signal.aborted) throw failed(`${program} was ended, it took too long${quoted(said)}`);
+    if (signal.aborted) {
+      throw failed(`${program} was ended, it took too long${quoted(said)}`);
+    }
     if (code !== 0) {
       throw failed(`${program} ended with ${endedBy ?? `exit code ${code}`}${quoted(said)}`);
     }

@@ -51,7 +51,9 @@ export class AfterMergeHook {
 
   /** Something in this database was changed by a merge. */
   note(database: string, touched: TouchedKeys): void {
-    if (touched !== 'many' && touched.size === 0) return;
+    if (touched !== 'many' && touched.size === 0) {
+      return;
+    }
     this.#pending.add(database, touched);
     this.#work ??= this.#runAll().finally(() => {
       this.#work = undefined;
@@ -66,7 +68,9 @@ export class AfterMergeHook {
 
   /** A warning while runs fail. */
   checks(): Check[] {
-    if (this.#failing === undefined) return [];
+    if (this.#failing === undefined) {
+      return [];
+    }
     const forMs = Math.round((this.#deps.now() - this.#failing.sinceMs) / 1000) * 1000;
     return [
       {
@@ -86,10 +90,14 @@ export class AfterMergeHook {
         this.#failures === 0
           ? restMs
           : Math.max(restMs, retryDelay(LONGEST_RETRY_PAUSE_MS, this.#failures));
-      if (pauseMs > 0 && !signal.aborted) await sleep(pauseMs, signal).catch(() => undefined);
+      if (pauseMs > 0 && !signal.aborted) {
+        await sleep(pauseMs, signal).catch(() => undefined);
+      }
       const isLast = signal.aborted;
       await this.#runOnce();
-      if (isLast) return;
+      if (isLast) {
+        return;
+      }
     }
   }
 
@@ -101,8 +109,9 @@ export class AfterMergeHook {
     try {
       await run(changes, AbortSignal.timeout(timeoutMs));
       observer.ran(name, { failed: false, durationMs: now() - startedMs });
-      if (this.#failing !== undefined)
+      if (this.#failing !== undefined) {
         log.info({ hook: name }, 'the hook after merges works again');
+      }
       this.#failing = undefined;
       this.#failures = 0;
     } catch (cause) {
@@ -115,8 +124,12 @@ export class AfterMergeHook {
       this.#failing ??= { sinceMs: startedMs, error };
       this.#failing.error = error;
       this.#failures += 1;
-      if (now() - this.#failing.sinceMs >= RETRY_FOR_MS) return;
-      for (const [database, touched] of changes) this.#pending.add(database, touched);
+      if (now() - this.#failing.sinceMs >= RETRY_FOR_MS) {
+        return;
+      }
+      for (const [database, touched] of changes) {
+        this.#pending.add(database, touched);
+      }
     }
   }
 }

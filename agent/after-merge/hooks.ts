@@ -42,7 +42,9 @@ export class AfterMergeHooks {
 
   note(database: string, touched: TouchedKeys): void {
     for (const { config, hook } of this.#hooks) {
-      if (isFor(config, database)) hook.note(database, touched);
+      if (isFor(config, database)) {
+        hook.note(database, touched);
+      }
     }
   }
 

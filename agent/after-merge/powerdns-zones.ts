@@ -23,7 +23,9 @@ export function changedZones(changes: Changes): ChangedZones {
   const names = new Set<string>();
   const ids = new Set<number>();
   for (const touched of changes.values()) {
-    if (touched === 'many') return 'everything';
+    if (touched === 'many') {
+      return 'everything';
+    }
     for (const [storedName, keys] of touched) {
       const plainName = applicationDbiName(storedName);
       const isShadow = plainName !== undefined;
@@ -32,9 +34,15 @@ export function changedZones(changes: Changes): ChangedZones {
       for (const text of keys) {
         const key = Buffer.from(text, 'latin1');
         const found = zoneOf(dbiName, key, { isShadow });
-        if (found === null) return 'everything';
-        if (typeof found === 'string') names.add(found);
-        if (typeof found === 'number') ids.add(found);
+        if (found === null) {
+          return 'everything';
+        }
+        if (typeof found === 'string') {
+          names.add(found);
+        }
+        if (typeof found === 'number') {
+          ids.add(found);
+        }
       }
     }
   }
@@ -47,13 +55,17 @@ function zoneOf(
   key: Buffer,
   { isShadow }: { isShadow: boolean },
 ): string | number | undefined | null {
-  if (WITHOUT_ZONE.has(dbiName)) return undefined;
+  if (WITHOUT_ZONE.has(dbiName)) {
+    return undefined;
+  }
   switch (dbiName) {
     case 'records':
     case 'comments':
       return key.length > ID_BYTES ? key.readUInt32BE(0) : null;
     case 'domains':
-      if (key.length !== ID_BYTES) return null;
+      if (key.length !== ID_BYTES) {
+        return null;
+      }
       return isShadow ? key.readUInt32LE(0) : key.readUInt32BE(0);
     case 'domains_0':
     case 'metadata_0':
@@ -66,17 +78,25 @@ function zoneOf(
 
 /** The name key in an index key: its length, the name key, the id. */
 function nativeNameKey(key: Buffer): Buffer | undefined {
-  if (key.length < LENGTH_BYTES + ID_BYTES) return undefined;
+  if (key.length < LENGTH_BYTES + ID_BYTES) {
+    return undefined;
+  }
   const end = LENGTH_BYTES + key.readUInt16BE(0);
   return end + ID_BYTES === key.length ? key.subarray(LENGTH_BYTES, end) : undefined;
 }
 
 /** A name key is the labels in reverse order, each with a NUL behind it; one NUL alone is the root. */
 function nameOfKey(nameKey: Buffer | undefined): string | undefined {
-  if (nameKey === undefined || nameKey.at(-1) !== 0) return undefined;
-  if (nameKey.length === 1) return '.';
+  if (nameKey === undefined || nameKey.at(-1) !== 0) {
+    return undefined;
+  }
+  if (nameKey.length === 1) {
+    return '.';
+  }
   const labels = nameKey.toString('latin1', 0, nameKey.length - 1).split('\0');
-  if (labels.some((label) => label === '')) return undefined;
+  if (labels.some((label) => label === '')) {
+    return undefined;
+  }
   return presentation(labels.toReversed());
 }
 
@@ -92,8 +112,11 @@ export const DOMAIN_SCHEMAS: readonly DomainSchema[] = [
 /** The key of a zone's object. */
 export function domainKey(id: number, { isNative }: DomainSchema): Buffer {
   const key = Buffer.alloc(ID_BYTES);
-  if (isNative) key.writeUInt32BE(id);
-  else key.writeUInt32LE(id);
+  if (isNative) {
+    key.writeUInt32BE(id);
+  } else {
+    key.writeUInt32LE(id);
+  }
   return key;
 }
 
@@ -107,11 +130,14 @@ export function zoneNameIn(value: Buffer, { isNative }: DomainSchema): string | 
   let at = PREAMBLE_BYTES;
   if (isNative) {
     const { flags, headerLength } = parseValueHeader(value);
-    if ((flags & FLAG_DELETED) !== 0) return undefined;
+    if ((flags & FLAG_DELETED) !== 0) {
+      return undefined;
+    }
     at += headerLength;
   }
-  if (value.length < at + NAME_LENGTH_BYTES)
+  if (value.length < at + NAME_LENGTH_BYTES) {
     throw new Error('an object of a domain that is too short');
+  }
   const length = value.readBigUInt64LE(at);
   const start = at + NAME_LENGTH_BYTES;
   if (length < 1n || length > NAME_BYTES_MAX || start + Number(length) > value.length) {
@@ -126,10 +152,14 @@ function nameOfWire(wire: Buffer): string {
   while (at < wire.length) {
     const length = wire[at] ?? 0;
     if (length === 0) {
-      if (at + 1 !== wire.length) break;
+      if (at + 1 !== wire.length) {
+        break;
+      }
       return labels.length === 0 ? '.' : presentation(labels);
     }
-    if (length > 63 || at + 1 + length > wire.length) break;
+    if (length > 63 || at + 1 + length > wire.length) {
+      break;
+    }
     labels.push(wire.toString('latin1', at + 1, at + 1 + length));
     at += 1 + length;
   }

@@ -54,20 +54,30 @@ export class PowerDnsFlush {
     let isRefused = false;
     const worker = async () => {
       for (let name = names.pop(); name !== undefined; name = names.pop()) {
-        if ((await this.#flush(name, signal)) === 'refused') isRefused = true;
+        if ((await this.#flush(name, signal)) === 'refused') {
+          isRefused = true;
+        }
       }
     };
     await Promise.all(Array.from({ length: REQUESTS_AT_ONCE }, worker));
     // A name that the API does not take, for its signs: the zone is flushed all the same.
-    if (isRefused) await this.#flush(EVERYTHING, signal);
+    if (isRefused) {
+      await this.#flush(EVERYTHING, signal);
+    }
   }
 
   async #zonesOf(changes: Changes): Promise<ReadonlySet<string> | 'everything'> {
     const zones = changedZones(changes);
-    if (zones === 'everything') return 'everything';
+    if (zones === 'everything') {
+      return 'everything';
+    }
     const { names, ids } = zones;
-    if (ids.size === 0) return names;
-    if (ids.size > SINGLE_ZONES_MAX) return 'everything';
+    if (ids.size === 0) {
+      return names;
+    }
+    if (ids.size > SINGLE_ZONES_MAX) {
+      return 'everything';
+    }
     // Whatever is wrong with the look: the zones are unknown, and that is no reason to answer from the cache.
     const looked = this.#namesOf([...ids]).catch(() => 'everything' as const);
     const late = new AbortController();
@@ -80,7 +90,9 @@ export class PowerDnsFlush {
   /** Names by id. A zone that is not there (yet, or any more) has no answers; its own entries tell when it comes. */
   async #namesOf(ids: readonly number[]): Promise<readonly string[] | 'everything'> {
     this.#domains ??= await this.#findDomains();
-    if (this.#domains === undefined) return 'everything';
+    if (this.#domains === undefined) {
+      return 'everything';
+    }
     const { source, schema } = this.#domains;
     const keys = ids.map((id) => ({ dbiName: schema.dbiName, key: domainKey(id, schema) }));
     const values = await source.values(keys);
@@ -97,7 +109,9 @@ export class PowerDnsFlush {
       const schema = DOMAIN_SCHEMAS.find(({ dbiName }) =>
         dbis.some(({ name }) => name === dbiName),
       );
-      if (schema !== undefined) found.push({ source, schema });
+      if (schema !== undefined) {
+        found.push({ source, schema });
+      }
     }
     return found.length === 1 ? found[0] : undefined;
   }
@@ -117,8 +131,12 @@ export class PowerDnsFlush {
     } catch (cause) {
       throw failed(`no answer from the PowerDNS API at ${url}: ${reasonOf(cause)}`, cause);
     }
-    if (response.ok) return 'done';
-    if (response.status === 422 && zone !== EVERYTHING) return 'refused';
+    if (response.ok) {
+      return 'done';
+    }
+    if (response.status === 422 && zone !== EVERYTHING) {
+      return 'refused';
+    }
     throw failed(`the PowerDNS API at ${url} answered ${response.status} to a cache flush`);
   }
 }

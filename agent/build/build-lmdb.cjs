@@ -118,7 +118,9 @@ function writeNodeVersionHeader(folder) {
 function patched(source, folder) {
   const original = path.join(lmdbRoot, source);
   const patches = PATCHES[source];
-  if (patches === undefined) return original;
+  if (patches === undefined) {
+    return original;
+  }
   let text = fs.readFileSync(original, 'utf8');
   for (const { from, to } of patches) {
     if (text.split(from).length !== 2) {
@@ -154,8 +156,9 @@ async function main() {
     .digest('hex')
     .slice(0, 16);
   const wanted = `lmdb ${version} data-v1 ${process.arch} ${recipe}\n`;
-  if (fs.existsSync(target) && fs.existsSync(stamp) && fs.readFileSync(stamp, 'utf8') === wanted)
+  if (fs.existsSync(target) && fs.existsSync(stamp) && fs.readFileSync(stamp, 'utf8') === wanted) {
     return;
+  }
 
   await requireCompilers();
   const startedMs = Date.now();

@@ -52,7 +52,9 @@ async function main() {
 
 /** esbuild's errors as lines of "file:line: text"; anything else by its message. */
 function describe(error) {
-  if (!Array.isArray(error?.errors)) return error instanceof Error ? error.message : String(error);
+  if (!Array.isArray(error?.errors)) {
+    return error instanceof Error ? error.message : String(error);
+  }
   return error.errors
     .map(({ location, text }) => (location ? `${location.file}:${location.line}: ${text}` : text))
     .join('; ');

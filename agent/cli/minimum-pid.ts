@@ -18,7 +18,9 @@ const FORWARDED = ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT', 'SIGUSR2'] as const
  */
 export async function runWithHigherPid(minimumPid: number): Promise<number> {
   const lowest = Math.min(minimumPid, MAX_MINIMUM_PID);
-  for (let pid = process.pid; pid < lowest; pid++) spawnSync('/nonexistent/lightningstream');
+  for (let pid = process.pid; pid < lowest; pid++) {
+    spawnSync('/nonexistent/lightningstream');
+  }
   const [script = '', ...args] = process.argv.slice(1);
   const child = spawn(process.execPath, [...process.execArgv, script, ...args], {
     stdio: 'inherit',

@@ -33,7 +33,9 @@ export class Progress implements Disposable {
   ) {
     this.#options = options;
     this.#afterMs = options.shownAfterMs ?? SHOWN_AFTER_MS;
-    if (terminal?.isTTY !== true) return;
+    if (terminal?.isTTY !== true) {
+      return;
+    }
     const shown = (value: number) =>
       options.unit === 'bytes' ? formatBytes(value) : value.toLocaleString('en');
     const known = options.total !== undefined && options.total > 0;
@@ -58,9 +60,12 @@ export class Progress implements Disposable {
   add(count: number): void {
     this.#value += count;
     const bar = this.#bar;
-    if (bar === undefined) return;
-    if (this.#shown) bar.update(this.#value);
-    else if (performance.now() - this.#startedMs >= this.#afterMs) {
+    if (bar === undefined) {
+      return;
+    }
+    if (this.#shown) {
+      bar.update(this.#value);
+    } else if (performance.now() - this.#startedMs >= this.#afterMs) {
       this.#shown = true;
       bar.start(this.#options.total ?? 0, this.#value);
     }
@@ -80,7 +85,9 @@ export class Progress implements Disposable {
   }
 
   stop(): void {
-    if (this.#shown) this.#bar?.stop();
+    if (this.#shown) {
+      this.#bar?.stop();
+    }
     this.#shown = false;
   }
 

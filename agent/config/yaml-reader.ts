@@ -135,7 +135,9 @@ export class YamlReader {
   }
 
   #list(node: unknown, at: { readonly path: string; readonly line: number }): readonly string[] {
-    if (isNull(node)) return [];
+    if (isNull(node)) {
+      return [];
+    }
     const items = isSeq(node) ? node.items.map((item) => this.#resolve(item)) : [];
     if (!isSeq(node) || !items.every((item) => isScalar(item) && !isNull(item))) {
       this.problems.push({

@@ -26,7 +26,9 @@ export class BaseParts {
 
   /** Notes what a fetched base's Meta says, which saves a request later. */
   note(base: string, vector: VersionVector | undefined): void {
-    if (vector !== undefined) this.#known = { base, vector };
+    if (vector !== undefined) {
+      this.#known = { base, vector };
+    }
   }
 
   /**
@@ -41,10 +43,14 @@ export class BaseParts {
     const { base, level1 } = manifest;
     const whole = [base, ...level1];
     // Without deltas it is the base that is missing, and a host without data has nothing of either.
-    if (level1.length === 0 || local.size === 0) return whole;
+    if (level1.length === 0 || local.size === 0) {
+      return whole;
+    }
     if (this.#known?.base !== base) {
       const vector = await this.#readVector(base, signal);
-      if (vector === 'gone') return undefined;
+      if (vector === 'gone') {
+        return undefined;
+      }
       this.note(base, vector);
     }
     return this.#known?.base === base && isCoveredBy(this.#known.vector, local) ? level1 : whole;
@@ -57,13 +63,19 @@ export class BaseParts {
   ): Promise<VersionVector | 'gone' | undefined> {
     const object = parseObjectName(base);
     const got = await this.#store.get(base, { signal, firstBytes: HEAD_BYTES });
-    if (got === undefined) return 'gone';
+    if (got === undefined) {
+      return 'gone';
+    }
     try {
       const { meta } = await readSnapshotHead(got.body);
-      if (object !== undefined) requireMatchingMeta(object, meta);
+      if (object !== undefined) {
+        requireMatchingMeta(object, meta);
+      }
       return meta.vector;
     } catch (error) {
-      if (error instanceof SyncError && error.code.startsWith('SNAPSHOT_')) return undefined;
+      if (error instanceof SyncError && error.code.startsWith('SNAPSHOT_')) {
+        return undefined;
+      }
       throw error;
     }
   }

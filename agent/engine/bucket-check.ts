@@ -22,7 +22,9 @@ export async function checkBucket(
   const { tracker, publisher, rejoin, known, signal } = parts;
   const mayCreate = !settings.receiveOnly;
   const bucketId = await findBucketId(store, { mayCreate, known, randomBytes, log, signal });
-  if (known === bucketId) return false;
+  if (known === bucketId) {
+    return false;
+  }
   if (known === NO_BUCKET_ID) {
     // A bucket that only now got its id is the one that was synced with while it had none.
     publisher.noteDetection(await db.persist({ ...tracker.state, bucketId }));

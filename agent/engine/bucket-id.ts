@@ -30,7 +30,9 @@ export async function findBucketId(store: ObjectStore, options: BucketIdOptions)
   try {
     return await readOrCreate(store, options);
   } catch (error) {
-    if (!(error instanceof SyncError) || error.code !== 'MESSAGE_INVALID') throw error;
+    if (!(error instanceof SyncError) || error.code !== 'MESSAGE_INVALID') {
+      throw error;
+    }
     const fields = { error: errorText(error), hint: error.hint };
     options.log.error(fields, 'cannot tell which bucket this is');
     return options.known ?? NO_BUCKET_ID;
@@ -40,15 +42,23 @@ export async function findBucketId(store: ObjectStore, options: BucketIdOptions)
 async function readOrCreate(store: ObjectStore, options: BucketIdOptions): Promise<string> {
   for (let attempt = 0; attempt < 3; attempt += 1) {
     const found = await store.get(bucketIdName(), { signal: options.signal });
-    if (found !== undefined) return parseBucketId(await readBounded(found.body, MAX_BYTES));
-    if (!options.mayCreate) return NO_BUCKET_ID;
+    if (found !== undefined) {
+      return parseBucketId(await readBounded(found.body, MAX_BYTES));
+    }
+    if (!options.mayCreate) {
+      return NO_BUCKET_ID;
+    }
     const id = Buffer.from(options.randomBytes(16)).toString('hex');
     const bytes = Buffer.from(`${JSON.stringify({ version: 1, id })}\n`);
     try {
       const created = await store.create(bucketIdName(), bytesBody(bytes), options.signal);
-      if (created === 'stored') return id;
+      if (created === 'stored') {
+        return id;
+      }
     } catch (error) {
-      if (error instanceof SyncError && error.code === 'STORAGE_DENIED') return NO_BUCKET_ID;
+      if (error instanceof SyncError && error.code === 'STORAGE_DENIED') {
+        return NO_BUCKET_ID;
+      }
       throw error;
     }
   }

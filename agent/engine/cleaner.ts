@@ -58,12 +58,18 @@ export class Cleaner {
       const intervalMs = this.#settings.intervalMs * (0.8 + 0.4 * random());
       const pauseMs = Math.min(Math.max(intervalMs, MIN_INTERVAL_MS), MAX_INTERVAL_MS);
       await sleep(pauseMs, signal).catch(() => undefined);
-      if (signal.aborted) return;
-      if (!options.mayClean()) continue;
+      if (signal.aborted) {
+        return;
+      }
+      if (!options.mayClean()) {
+        continue;
+      }
       try {
         await this.clean(signal);
       } catch (error) {
-        if (signal.aborted) return;
+        if (signal.aborted) {
+          return;
+        }
         log.warn({ error: errorText(error) }, 'cannot clean the storage now, trying again later');
       }
     }
@@ -88,7 +94,9 @@ export class Cleaner {
     const outcome = await this.#deleteAll(found.slice(0, MAX_DELETIONS), signal);
     const report = { ...outcome, listed: listing.objects.length };
     // Denied, one warning has said it all.
-    if (!this.#denied) this.#observer.finished(report);
+    if (!this.#denied) {
+      this.#observer.finished(report);
+    }
     return report;
   }
 
@@ -99,7 +107,9 @@ export class Cleaner {
       this.#observer.listed();
       return listing;
     } catch (error) {
-      if (!signal.aborted) this.#observer.listFailed(error);
+      if (!signal.aborted) {
+        this.#observer.listFailed(error);
+      }
       throw error;
     }
   }
@@ -107,7 +117,9 @@ export class Cleaner {
   async #readManifest(signal: AbortSignal): Promise<Manifest | undefined> {
     const { store, settings } = this.#deps;
     const got = await store.get(manifestName(settings.database), { signal });
-    if (got === undefined) return undefined;
+    if (got === undefined) {
+      return undefined;
+    }
     return parseManifest(await readBounded(got.body, MAX_MANIFEST_BYTES));
   }
 
@@ -117,14 +129,20 @@ export class Cleaner {
     const listed = new Set<string>();
     for (const { name } of listing.objects) {
       const vector = this.#stored.fullSnapshots.get(name);
-      if (vector === undefined) continue;
+      if (vector === undefined) {
+        continue;
+      }
       listed.add(name);
       const sinceNs = this.#snapshotSinceNs.get(name) ?? nowNs;
       this.#snapshotSinceNs.set(name, sinceNs);
-      if (this.#isSettled(sinceNs, nowNs)) settled.set(name, vector);
+      if (this.#isSettled(sinceNs, nowNs)) {
+        settled.set(name, vector);
+      }
     }
     for (const name of this.#snapshotSinceNs.keys()) {
-      if (!listed.has(name)) this.#snapshotSinceNs.delete(name);
+      if (!listed.has(name)) {
+        this.#snapshotSinceNs.delete(name);
+      }
     }
     return settled;
   }
@@ -144,7 +162,9 @@ export class Cleaner {
       this.#published.push({ vector: manifest.vector, sinceNs: nowNs });
     }
     const at = this.#published.findLastIndex(({ sinceNs }) => this.#isSettled(sinceNs, nowNs));
-    if (at > 0) this.#published.splice(0, at);
+    if (at > 0) {
+      this.#published.splice(0, at);
+    }
     const settled = at < 0 ? undefined : this.#published[0];
     return settled && { now: manifest.vector, settled: settled.vector };
   }
@@ -169,9 +189,14 @@ export class Cleaner {
         signal.throwIfAborted();
         const object = objects[at];
         at += 1;
-        if (object === undefined) return;
-        if (await this.#delete(object, signal)) deleted += 1;
-        else failed += 1;
+        if (object === undefined) {
+          return;
+        }
+        if (await this.#delete(object, signal)) {
+          deleted += 1;
+        } else {
+          failed += 1;
+        }
       }
     };
     await Promise.all(Array.from({ length: DELETE_CONCURRENCY }, worker));
@@ -205,7 +230,9 @@ export async function runCleaner(
   parts: { stored: StoredSnapshots; mayClean: () => boolean; signal: AbortSignal },
 ): Promise<void> {
   const { cleaning, settings } = deps;
-  if (cleaning === undefined || settings.receiveOnly) return;
+  if (cleaning === undefined || settings.receiveOnly) {
+    return;
+  }
   const cleaner = new Cleaner(deps, { ...cleaning, stored: parts.stored });
   await cleaner.run(parts.signal, { mayClean: parts.mayClean });
 }

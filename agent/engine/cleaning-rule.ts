@@ -38,9 +38,13 @@ export function superfluousObjects(input: CleaningInput): Superfluous[] {
   const newest = newestPerInstance(input.objects);
   const found: Superfluous[] = [];
   for (const object of input.objects) {
-    if (input.upstreamReaders && newest.snapshotOf.get(object.instance) === object) continue;
+    if (input.upstreamReaders && newest.snapshotOf.get(object.instance) === object) {
+      continue;
+    }
     const reason = reasonFor(object, input, newest);
-    if (reason !== undefined) found.push({ object, reason });
+    if (reason !== undefined) {
+      found.push({ object, reason });
+    }
   }
   return found;
 }
@@ -66,9 +70,13 @@ function reasonFor(
   ) {
     return 'newer snapshot';
   }
-  if (!isCoveredByAnother(object, snapshots)) return undefined;
+  if (!isCoveredByAnother(object, snapshots)) {
+    return undefined;
+  }
   const superseded = object.seq < (newest.snapshotSeqOf.get(object.stream) ?? 0n);
-  if (object.instance === instance || superseded) return 'newer snapshot';
+  if (object.instance === instance || superseded) {
+    return 'newer snapshot';
+  }
   const silentNs = nowNs - (newest.timeOf.get(object.instance) ?? nowNs);
   return silentNs > BigInt(Math.round(removeOldInstancesMs)) * NS_PER_MS
     ? 'stale instance'
@@ -80,7 +88,9 @@ function isCoveredByAnother(
   snapshots: ReadonlyMap<string, VersionVector>,
 ): boolean {
   for (const [name, vector] of snapshots) {
-    if (name !== object.name && covers(vector, object)) return true;
+    if (name !== object.name && covers(vector, object)) {
+      return true;
+    }
   }
   return false;
 }
@@ -91,12 +101,20 @@ function newestPerInstance(objects: readonly ListedObject[]): Newest {
   const snapshotSeqOf = new Map<StreamId, bigint>();
   for (const object of objects) {
     const { instance, stream, seq, timeNs } = object;
-    if (timeNs > (timeOf.get(instance) ?? -1n)) timeOf.set(instance, timeNs);
-    if (object.kind !== 'snapshot') continue;
-    if (seq > (snapshotSeqOf.get(stream) ?? -1n)) snapshotSeqOf.set(stream, seq);
+    if (timeNs > (timeOf.get(instance) ?? -1n)) {
+      timeOf.set(instance, timeNs);
+    }
+    if (object.kind !== 'snapshot') {
+      continue;
+    }
+    if (seq > (snapshotSeqOf.get(stream) ?? -1n)) {
+      snapshotSeqOf.set(stream, seq);
+    }
     const best = snapshotOf.get(instance);
     // Names of one instance: their byte order is that of their times, then of what follows.
-    if (best === undefined || object.name > best.name) snapshotOf.set(instance, object);
+    if (best === undefined || object.name > best.name) {
+      snapshotOf.set(instance, object);
+    }
   }
   return { timeOf, snapshotOf, snapshotSeqOf };
 }

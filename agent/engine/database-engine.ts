@@ -66,9 +66,14 @@ export class DatabaseEngine {
   /** The LMDB's last transaction is this one, says whoever watches the file. */
   noteChange(txnId: number): void {
     // Our own merges and state writes are known before anybody else can tell of them.
-    if (txnId <= this.#seenTxnId) return;
-    if (this.#merger?.isMerging === true) this.#toldTxnId = txnId;
-    else this.#changed.notify();
+    if (txnId <= this.#seenTxnId) {
+      return;
+    }
+    if (this.#merger?.isMerging === true) {
+      this.#toldTxnId = txnId;
+    } else {
+      this.#changed.notify();
+    }
   }
 
   /** These objects exist, says somebody; best effort, repetition and disorder are fine. */
@@ -110,15 +115,21 @@ export class DatabaseEngine {
       // Every merge takes a diff first: what it found is to be sent.
       onDetection: (detection) => {
         publisher.noteDetection(detection);
-        if (!publisher.idle) this.#changed.notify();
+        if (!publisher.idle) {
+          this.#changed.notify();
+        }
       },
       onIdle: () => {
-        if (this.#toldTxnId > this.#seenTxnId) this.#changed.notify();
+        if (this.#toldTxnId > this.#seenTxnId) {
+          this.#changed.notify();
+        }
       },
     });
     this.#merger = merger;
     publisher.noteDetection(opened);
-    if (opened.uploadedTxn === undefined) publisher.policy.requireFirst();
+    if (opened.uploadedTxn === undefined) {
+      publisher.policy.requireFirst();
+    }
     // Ends when the agent stops; what is being sent then still has until the hard limit.
     const hardStop = new AbortController();
     const finished = new AbortController();
@@ -166,7 +177,9 @@ export class DatabaseEngine {
 
   #afterDetection(detection: Detection): void {
     this.#seenTxnId = detection.txnId;
-    if (!detection.vectorForgotten) return;
+    if (!detection.vectorForgotten) {
+      return;
+    }
     this.#deps.log.warn(
       {},
       'the LMDB holds changes older than what was merged before; merging the whole bucket again',
@@ -179,13 +192,19 @@ export class DatabaseEngine {
     const { settings, sleep, observer, log } = this.#deps;
     let nextMs = 0;
     while (!signal.aborted) {
-      if (nextMs > 0) await this.#changed.wait(signal, nextMs, sleep);
-      if (signal.aborted) return;
+      if (nextMs > 0) {
+        await this.#changed.wait(signal, nextMs, sleep);
+      }
+      if (signal.aborted) {
+        return;
+      }
       try {
         nextMs = await this.#publishStep(parts);
         observer.databaseWorked();
       } catch (error) {
-        if (signal.aborted) return;
+        if (signal.aborted) {
+          return;
+        }
         observer.databaseFailed(error);
         log.warn({ error: errorText(error) }, 'cannot read local changes now, trying again');
         nextMs = settings.retryIntervalMs;
@@ -200,7 +219,9 @@ export class DatabaseEngine {
       onSent: () => {
         this.#acknowledgedCount += 1;
         // What was detected while it was on its way goes next.
-        if (!publisher.idle || publisher.isResting) this.#changed.notify();
+        if (!publisher.idle || publisher.isResting) {
+          this.#changed.notify();
+        }
         this.#sent.notify();
       },
     });
@@ -225,7 +246,9 @@ export class DatabaseEngine {
         await this.#receiveRound(parts, signal);
         failures = 0;
       } catch (error) {
-        if (signal.aborted) return;
+        if (signal.aborted) {
+          return;
+        }
         failures += 1;
         this.#passRequested = true;
         log.warn({ error: errorText(error) }, 'cannot read the storage, trying again');
@@ -235,10 +258,11 @@ export class DatabaseEngine {
         return;
       }
       // While something failed, its retry must not wait for a notice, nor run hot on notices.
-      if (failures > 0)
+      if (failures > 0) {
         await sleep(retryDelay(settings.retryIntervalMs, failures), signal).catch(noop);
-      else if (settings.onlyOnce && this.#passedOnce) await this.#sent.wait(signal, 200, sleep);
-      else if (!this.#passRequested) {
+      } else if (settings.onlyOnce && this.#passedOnce) {
+        await this.#sent.wait(signal, 200, sleep);
+      } else if (!this.#passRequested) {
         await this.#noticed.wait(signal, Number.POSITIVE_INFINITY, sleep);
       }
     }
@@ -249,11 +273,17 @@ export class DatabaseEngine {
     this.#names = [];
     // Notices before the first pass say nothing that the pass does not find.
     if (names.length > 0 && this.#passTried) {
-      if (await parts.receiver.receiveNames(names, signal)) this.#passRequested = true;
+      if (await parts.receiver.receiveNames(names, signal)) {
+        this.#passRequested = true;
+      }
     }
     // What was merged says that others have dropped tombstones that this host never saw.
-    if (parts.rejoin.isPressing) this.#passRequested = true;
-    if (!this.#passRequested) return;
+    if (parts.rejoin.isPressing) {
+      this.#passRequested = true;
+    }
+    if (!this.#passRequested) {
+      return;
+    }
     this.#passRequested = false;
     await parts.rejoin.step(signal);
     const atStart = !this.#passedOnce;
@@ -264,8 +294,12 @@ export class DatabaseEngine {
       ...(mayUploadEarly ? { onOwnMerged: () => this.#allowUploads() } : {}),
     });
     this.#afterPass(parts, result, atStart);
-    if (parts.rejoin.isPressing) this.#passRequested = true;
-    if (result.retry) throw new Error('some objects could not be merged in this pass');
+    if (parts.rejoin.isPressing) {
+      this.#passRequested = true;
+    }
+    if (result.retry) {
+      throw new Error('some objects could not be merged in this pass');
+    }
   }
 
   #afterPass(
@@ -274,11 +308,15 @@ export class DatabaseEngine {
     atStart: boolean,
   ): void {
     publisher.reviewListing(result, { atStart });
-    if (result.retry) return;
+    if (result.retry) {
+      return;
+    }
     if (result.complete) {
       tracker.prune(finishedStreams(result).filter((stream) => stream !== publisher.ownStream));
       this.#lastPass = result;
-      if (rejoin.noteSync(result.startedNs)) this.#lastPassNs = result.startedNs;
+      if (rejoin.noteSync(result.startedNs)) {
+        this.#lastPassNs = result.startedNs;
+      }
     }
     if (!this.#passedOnce) {
       this.#passedOnce = true;
@@ -290,7 +328,9 @@ export class DatabaseEngine {
   }
 
   #allowUploads(): void {
-    if (this.#mayUpload) return;
+    if (this.#mayUpload) {
+      return;
+    }
     this.#mayUpload = true;
     this.#changed.notify();
   }
@@ -299,7 +339,9 @@ export class DatabaseEngine {
     const { settings, sleep, log, observer } = this.#deps;
     while (!signal.aborted) {
       await sleep(settings.persistIntervalMs, signal).catch(noop);
-      if (signal.aborted) return;
+      if (signal.aborted) {
+        return;
+      }
       try {
         await this.#persist(parts);
       } catch (error) {
@@ -322,14 +364,18 @@ export class DatabaseEngine {
     const moved = before?.vectorText !== vectorText || before.uploaded !== uploaded;
     const sinceMs = Number((lastSyncNs ?? 0n) - (before?.lastSyncNs ?? 0n)) / 1e6;
     const overdue = lastSyncNs !== undefined && sinceMs >= LAST_SYNC_PERSIST_MS;
-    if (!moved && !overdue && options.atStop !== true) return;
+    if (!moved && !overdue && options.atStop !== true) {
+      return;
+    }
     const detection = await this.#deps.db.persist({
       ...tracker.state,
       ...(lastSyncNs === undefined ? {} : { lastSyncNs }),
       ...(options.atStop === true ? { entriesAtStop: true } : {}),
     });
     publisher.noteDetection(detection);
-    if (!publisher.idle) this.#changed.notify();
+    if (!publisher.idle) {
+      this.#changed.notify();
+    }
     this.#persisted = { vectorText, uploaded, lastSyncNs: lastSyncNs ?? 0n };
   }
 
@@ -339,7 +385,9 @@ export class DatabaseEngine {
     const { publisher, merger, rejoin, hard } = parts;
     try {
       await merger.settled();
-      if (this.#mayUpload && !rejoin.isPressing && !settings.receiveOnly) await this.#flush(parts);
+      if (this.#mayUpload && !rejoin.isPressing && !settings.receiveOnly) {
+        await this.#flush(parts);
+      }
     } catch (error) {
       log.warn(
         { error: errorText(error) },
@@ -347,7 +395,9 @@ export class DatabaseEngine {
       );
     }
     try {
-      if (!hard.aborted) await this.#persist(parts, { atStop: true });
+      if (!hard.aborted) {
+        await this.#persist(parts, { atStop: true });
+      }
     } catch (error) {
       log.warn(
         { error: errorText(error) },
@@ -365,9 +415,13 @@ export class DatabaseEngine {
     while (!hard.aborted) {
       await publisher.settled();
       const waitMs = await this.#publishStep(parts);
-      if (publisher.idle) return;
+      if (publisher.idle) {
+        return;
+      }
       // Either an object is on its way, or the token bucket is empty.
-      if (Number.isFinite(waitMs)) await sleep(waitMs, hard);
+      if (Number.isFinite(waitMs)) {
+        await sleep(waitMs, hard);
+      }
     }
   }
 }

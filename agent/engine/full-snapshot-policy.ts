@@ -72,7 +72,9 @@ export class FullSnapshotPolicy {
 
   /** A published base contains everything of ours up to now but `deltas` objects. */
   coveredByBase(deltas: number): void {
-    if (deltas >= this.#deltas) return;
+    if (deltas >= this.#deltas) {
+      return;
+    }
     this.#deltaBytes = Math.round((this.#deltaBytes * deltas) / this.#deltas);
     this.#deltas = deltas;
   }
@@ -95,14 +97,24 @@ export class FullSnapshotPolicy {
 
   /** Why a full snapshot must be next, if so. `dataTxnId`: the LMDB's last transaction that changed data. */
   dueReason(dataTxnId: number): FullSnapshotReason | undefined {
-    if (this.#first) return 'first object';
-    if (this.#lost) return 'objects lost';
-    if (this.#deltas >= this.#settings.maxDeltas) return 'many deltas';
+    if (this.#first) {
+      return 'first object';
+    }
+    if (this.#lost) {
+      return 'objects lost';
+    }
+    if (this.#deltas >= this.#settings.maxDeltas) {
+      return 'many deltas';
+    }
     const bytesBound = Math.max(MIN_DELTA_BYTES, this.#fullBytes * this.#settings.maxDeltaFraction);
-    if (this.#fullBytes > 0 && this.#deltaBytes > bytesBound) return 'many deltas';
+    if (this.#fullBytes > 0 && this.#deltaBytes > bytesBound) {
+      return 'many deltas';
+    }
     const sinceFullMs = Number(this.#clock.nowNs() - this.#lastFullNs) / 1e6;
     const { forceSnapshotIntervalMs } = this.#settings;
-    if (forceSnapshotIntervalMs > 0 && sinceFullMs >= forceSnapshotIntervalMs) return 'interval';
+    if (forceSnapshotIntervalMs > 0 && sinceFullMs >= forceSnapshotIntervalMs) {
+      return 'interval';
+    }
     const rested = this.#fullTxn < 0 || sinceFullMs >= this.#settings.upstreamSnapshotMinIntervalMs;
     const isTime = rested || this.#isEnding;
     return isTime && this.isUpstreamBehind(dataTxnId) ? 'upstream readers' : undefined;
@@ -113,7 +125,9 @@ export class FullSnapshotPolicy {
     const sinceFullMs = Number(this.#clock.nowNs() - this.#lastFullNs) / 1e6;
     const waits = [Number.POSITIVE_INFINITY];
     const { forceSnapshotIntervalMs, upstreamSnapshotMinIntervalMs } = this.#settings;
-    if (forceSnapshotIntervalMs > 0) waits.push(forceSnapshotIntervalMs - sinceFullMs);
+    if (forceSnapshotIntervalMs > 0) {
+      waits.push(forceSnapshotIntervalMs - sinceFullMs);
+    }
     if (this.isUpstreamBehind(dataTxnId)) {
       waits.push(upstreamSnapshotMinIntervalMs - sinceFullMs);
     }

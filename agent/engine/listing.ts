@@ -41,7 +41,9 @@ export async function listDatabase(
       continue;
     }
     const parsed = parseObjectName(info.name);
-    if (parsed === undefined || parsed.database !== database) continue;
+    if (parsed === undefined || parsed.database !== database) {
+      continue;
+    }
     if (parsed.instance === COMPACTED_INSTANCE || parsed.kind === 'base') {
       // The compactor's copy for upstream readers holds nothing that the base does not.
       bases.set(info.name, info.etag);
@@ -56,7 +58,9 @@ export function describeListing(listing: Listing): ListedEvent {
   const newest = new Map<string, ObjectName>();
   for (const object of listing.objects) {
     const known = newest.get(object.instance);
-    if (known === undefined || known.timeNs < object.timeNs) newest.set(object.instance, object);
+    if (known === undefined || known.timeNs < object.timeNs) {
+      newest.set(object.instance, object);
+    }
   }
   return { objects: listing.count, bytes: listing.bytes, newest };
 }
@@ -71,9 +75,15 @@ export function passOrder(objects: readonly ListedObject[], instance: string): L
     object.kind === 'snapshot' ? 0 : object.instance === instance ? 1 : 2;
   return [...objects].toSorted((a, b) => {
     const byRank = rank(a) - rank(b);
-    if (byRank !== 0) return byRank;
-    if (a.kind === 'snapshot') return a.timeNs > b.timeNs ? -1 : a.timeNs < b.timeNs ? 1 : 0;
-    if (a.stream !== b.stream) return a.stream < b.stream ? -1 : 1;
+    if (byRank !== 0) {
+      return byRank;
+    }
+    if (a.kind === 'snapshot') {
+      return a.timeNs > b.timeNs ? -1 : a.timeNs < b.timeNs ? 1 : 0;
+    }
+    if (a.stream !== b.stream) {
+      return a.stream < b.stream ? -1 : 1;
+    }
     return a.seq < b.seq ? -1 : a.seq > b.seq ? 1 : 0;
   });
 }

@@ -72,7 +72,9 @@ export class ObjectMerger {
   /** Forgets quarantined objects that are gone or whose content has come in another way. */
   releaseExcept(keep: (name: string) => boolean): void {
     for (const name of this.#quarantined.keys()) {
-      if (keep(name)) continue;
+      if (keep(name)) {
+        continue;
+      }
       this.#quarantined.delete(name);
       this.#deps.observer.released(name);
     }
@@ -98,7 +100,9 @@ export class ObjectMerger {
       const held = spool;
       let released = false;
       const release = async () => {
-        if (released) return;
+        if (released) {
+          return;
+        }
         released = true;
         releaseMemory();
         await discardSpool(held);
@@ -115,7 +119,9 @@ export class ObjectMerger {
       }
     } catch (error) {
       releaseMemory();
-      if (!isAbortError(error) && spool === undefined) observer.loadFailed(object, error);
+      if (!isAbortError(error) && spool === undefined) {
+        observer.loadFailed(object, error);
+      }
       throw error;
     }
   }
@@ -132,7 +138,9 @@ export class ObjectMerger {
       return await merged;
     } finally {
       this.#running -= 1;
-      if (this.#running === 0) this.#onIdle();
+      if (this.#running === 0) {
+        this.#onIdle();
+      }
     }
   }
 
@@ -192,7 +200,9 @@ export class ObjectMerger {
         // is given back first, or two of these could wait for each other's place for ever.
         await fetched.release();
         const again = await this.#suspect(object, { etag: fetched.etag, error, signal });
-        if (again.kind !== 'fetched') return 'quarantined';
+        if (again.kind !== 'fetched') {
+          return 'quarantined';
+        }
         try {
           return await this.#mergeNow(again.fetched, signal);
         } finally {
@@ -230,7 +240,9 @@ export class ObjectMerger {
   async #identify(object: ObjectName, spool: Spool): Promise<Absorbed> {
     const { stream, seq } = object;
     // Upstream's Meta decides nothing: the name does. Its snapshot is the whole of its stream up to then.
-    if (!object.ours) return { stream, seq, vector: new Map([[stream, seq]]) };
+    if (!object.ours) {
+      return { stream, seq, vector: new Map([[stream, seq]]) };
+    }
     const { meta } = await readSnapshotHead(readSpool(spool));
     // A copied or renamed object must not move the vector of a stream that it does not belong to.
     requireMatchingMeta(object, meta);

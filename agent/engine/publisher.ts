@@ -79,7 +79,9 @@ export class Publisher {
 
   /** True when everything that the last detection saw is in stored objects. */
   get idle(): boolean {
-    if (this.#sending !== undefined || this.#hasPending) return false;
+    if (this.#sending !== undefined || this.#hasPending) {
+      return false;
+    }
     return !this.#detection.hasData || this.#dueReason() === undefined;
   }
 
@@ -104,7 +106,9 @@ export class Publisher {
 
   /** Says so where changes are left for the next start. */
   logUnsent(): void {
-    if (this.#deps.settings.receiveOnly || !this.#hasPending) return;
+    if (this.#deps.settings.receiveOnly || !this.#hasPending) {
+      return;
+    }
     this.#deps.log.warn(
       { pending: this.#detection.pendingKeys },
       'stopping with unsent local changes; the next start sends them',
@@ -136,7 +140,9 @@ export class Publisher {
       return blocked || this.idle ? Number.POSITIVE_INFINITY : waitMs;
     }
     const next = await this.#encodeNext();
-    if (typeof next === 'number') return next;
+    if (typeof next === 'number') {
+      return next;
+    }
     this.#tokens.take();
     this.#sending = this.#send(next, options.signal).then(
       () => {
@@ -167,7 +173,9 @@ export class Publisher {
       (best, object) => (best === undefined || object.timeNs > best.timeNs ? object : best),
       undefined,
     );
-    if (newest !== undefined && newest.timeNs > this.#floorNs) this.#floorNs = newest.timeNs;
+    if (newest !== undefined && newest.timeNs > this.#floorNs) {
+      this.#floorNs = newest.timeNs;
+    }
     if (options.atStart) {
       // What is still to be sent, changes made while no agent ran, is not in that snapshot.
       const isWhole = !this.#hasPending && this.#sending === undefined;
@@ -178,8 +186,12 @@ export class Publisher {
       }
     } else if (newest !== undefined && newest.stream !== this.ownStream) {
       // Another agent of our name, or a late PUT of an earlier run.
-      if (newest.timeNs > this.#lastFullNs) this.#policy.requireForUpstream();
-      if (newest.timeNs > result.startedNs - 60_000_000_000n) observer.twinSeen(newest.stream);
+      if (newest.timeNs > this.#lastFullNs) {
+        this.#policy.requireForUpstream();
+      }
+      if (newest.timeNs > result.startedNs - 60_000_000_000n) {
+        observer.twinSeen(newest.stream);
+      }
     }
     if (this.#ownObjectLost(own, result)) {
       log.warn(
@@ -190,7 +202,9 @@ export class Publisher {
     }
     this.#forgetGoneSnapshots(own, result.vectorBefore);
     const based = result.manifest?.vector.get(this.ownStream);
-    if (based !== undefined) this.#policy.coveredByBase(Number(this.#acknowledged - based));
+    if (based !== undefined) {
+      this.#policy.coveredByBase(Number(this.#acknowledged - based));
+    }
   }
 
   /** Vectors that acknowledged full snapshots of this run were encoded with, by name. */
@@ -221,21 +235,29 @@ export class Publisher {
   #ownObjectLost(own: readonly ListedObject[], result: PassResult): boolean {
     const states: VersionVector[] = result.manifest === undefined ? [] : [result.manifest.vector];
     for (const object of own) {
-      if (object.kind !== 'snapshot') continue;
+      if (object.kind !== 'snapshot') {
+        continue;
+      }
       states.push(this.#fullVectors.get(object.name) ?? new Map([[object.stream, object.seq]]));
     }
     const listed = new Set(own.map((object) => `${object.stream}/${object.seq}`));
     for (const [stream, seq] of result.vectorBefore) {
-      if (instanceOfStream(stream) !== this.#deps.settings.instance) continue;
+      if (instanceOfStream(stream) !== this.#deps.settings.instance) {
+        continue;
+      }
       let covered = 0n;
       for (const state of states) {
         const reached = state.get(stream) ?? 0n;
-        if (reached > covered) covered = reached;
+        if (reached > covered) {
+          covered = reached;
+        }
       }
       // An upstream run of this instance numbers by time, and its newest object is the whole of it.
       const first = isTimeOrdered(stream) ? seq : covered + 1n;
       for (let number = seq; number > covered && number >= first; number -= 1n) {
-        if (!listed.has(`${stream}/${number}`)) return true;
+        if (!listed.has(`${stream}/${number}`)) {
+          return true;
+        }
       }
     }
     return false;
@@ -248,9 +270,13 @@ export class Publisher {
     const nowNs = clock.nowNs();
     const timeNs = nowNs > this.#floorNs ? nowNs : this.#floorNs + 1n;
     // The first object is decided on by what is pending now; what this detection makes due otherwise comes next.
-    if (this.#policy.isFirst) this.noteDetection(await db.detect());
+    if (this.#policy.isFirst) {
+      this.noteDetection(await db.detect());
+    }
     const reason = this.#dueReason();
-    if (reason === undefined && this.#policy.isFirst) return Number.POSITIVE_INFINITY;
+    if (reason === undefined && this.#policy.isFirst) {
+      return Number.POSITIVE_INFINITY;
+    }
     if (reason !== undefined) {
       log.debug({ reason }, 'full snapshot due');
       this.noteDetection(await db.persist(this.#tracker.state));
@@ -262,7 +288,9 @@ export class Publisher {
     this.noteDetection(detection);
     if (encoded === undefined) {
       // A full snapshot was due of an LMDB without data: the first change is a hint.
-      if (reason !== undefined) return Number.POSITIVE_INFINITY;
+      if (reason !== undefined) {
+        return Number.POSITIVE_INFINITY;
+      }
       return this.#policy.nextCheckMs(this.#detection.dataTxnId);
     }
     this.#floorNs = timeNs;
@@ -309,7 +337,9 @@ export class Publisher {
     if (kind === 'snapshot') {
       this.#policy.fullStored(body.sizeBytes, encoded.dataTxnId);
       this.#lastFullNs = timeNs;
-      if (encoded.vector !== undefined) this.noteFullSnapshot(name, encoded.vector);
+      if (encoded.vector !== undefined) {
+        this.noteFullSnapshot(name, encoded.vector);
+      }
     } else {
       this.#policy.deltaStored(body.sizeBytes);
     }

@@ -75,20 +75,32 @@ export class Receiver {
     let passNeeded = false;
     for (const name of names) {
       const object = parseObjectName(name);
-      if (object === undefined || object.database !== this.#deps.settings.database) continue;
-      if (object.kind === 'base' || !this.#isWanted(object)) continue;
-      if (object.kind === 'delta' && this.#tracker.hasGapBelow(object)) passNeeded = true;
+      if (object === undefined || object.database !== this.#deps.settings.database) {
+        continue;
+      }
+      if (object.kind === 'base' || !this.#isWanted(object)) {
+        continue;
+      }
+      if (object.kind === 'delta' && this.#tracker.hasGapBelow(object)) {
+        passNeeded = true;
+      }
       try {
         const got = await this.#merger.fetch(object, signal);
-        if (got.kind === 'missing') passNeeded = true;
-        if (got.kind !== 'fetched') continue;
+        if (got.kind === 'missing') {
+          passNeeded = true;
+        }
+        if (got.kind !== 'fetched') {
+          continue;
+        }
         try {
           await this.#merger.merge(got.fetched, signal);
         } finally {
           await got.fetched.release();
         }
       } catch (error) {
-        if (isAbortError(error) || signal.aborted) throw error;
+        if (isAbortError(error) || signal.aborted) {
+          throw error;
+        }
         this.#deps.log.warn(
           { snapshot: name, error: errorText(error) },
           'cannot merge an object now, trying again',
@@ -108,7 +120,9 @@ export class Receiver {
       try {
         return await this.#passOnce(options);
       } catch (error) {
-        if (!(error instanceof PassRestart) || restart >= MAX_RESTARTS) throw error;
+        if (!(error instanceof PassRestart) || restart >= MAX_RESTARTS) {
+          throw error;
+        }
         this.#deps.log.debug({}, 'an object went away while it was to be read, listing again');
         this.#manifest = undefined;
       }
@@ -131,11 +145,15 @@ export class Receiver {
       // After the listing: what it no longer shows because it was folded is in this manifest.
       manifest = await this.#readManifest(listing, signal);
     } catch (error) {
-      if (!signal.aborted) observer.listFailed(error);
+      if (!signal.aborted) {
+        observer.listFailed(error);
+      }
       throw error;
     }
     observer.listed(describeListing(listing));
-    if (manifest !== undefined) this.#onManifest(manifest);
+    if (manifest !== undefined) {
+      this.#onManifest(manifest);
+    }
 
     const base =
       manifest === undefined ? 'merged' : await this.#mergeBase(manifest, listing, signal);
@@ -144,10 +162,14 @@ export class Receiver {
     const complete = !retry && base === 'merged' && !this.#manifestDamaged;
 
     const etags = new Map(listing.bases);
-    for (const object of listing.objects) etags.set(object.name, object.etag);
+    for (const object of listing.objects) {
+      etags.set(object.name, object.etag);
+    }
     this.#merger.releaseExcept((name) => {
       const object = parseObjectName(name);
-      if (object === undefined) return false;
+      if (object === undefined) {
+        return false;
+      }
       const isWanted = listing.bases.has(name)
         ? manifest?.base === name || manifest?.level1.includes(name) === true
         : !this.#tracker.has(object);
@@ -167,17 +189,23 @@ export class Receiver {
         this.#manifestDamaged = false;
         return undefined;
       }
-      if (this.#manifest?.etag === listing.manifestEtag) return this.#manifest.manifest;
+      if (this.#manifest?.etag === listing.manifestEtag) {
+        return this.#manifest.manifest;
+      }
     }
     const got = await store.get(manifestName(settings.database), { signal });
-    if (got === undefined) return undefined;
+    if (got === undefined) {
+      return undefined;
+    }
     try {
       const manifest = parseManifest(await readBounded(got.body, MANIFEST_MAX_BYTES));
       this.#manifest = { etag: got.etag, manifest };
       this.#manifestDamaged = false;
       return manifest;
     } catch (error) {
-      if (!(error instanceof SyncError) || error.code !== 'MESSAGE_INVALID') throw error;
+      if (!(error instanceof SyncError) || error.code !== 'MESSAGE_INVALID') {
+        throw error;
+      }
       // One damaged object must not stop the others; but until it is mended no pass counts as complete.
       if (!this.#manifestDamaged) {
         this.#deps.log.error(
@@ -196,9 +224,13 @@ export class Receiver {
     listing: Listing,
     signal: AbortSignal,
   ): Promise<'merged' | 'quarantined' | 'failed'> {
-    if (isCoveredBy(manifest.vector, this.#tracker.vector)) return 'merged';
+    if (isCoveredBy(manifest.vector, this.#tracker.vector)) {
+      return 'merged';
+    }
     const names = await this.#missingParts(manifest, signal);
-    if (names === undefined) return 'failed';
+    if (names === undefined) {
+      return 'failed';
+    }
     for (const [index, name] of names.entries()) {
       const parsed = parseObjectName(name);
       if (parsed === undefined || this.#merger.isQuarantined(name, listing.bases.get(name))) {
@@ -207,17 +239,27 @@ export class Receiver {
       // Only with the last part is the state whole; before that the vector must not move.
       const last = index === names.length - 1;
       const got = await this.#fetchListed(parsed, signal);
-      if (got === undefined) return 'failed';
-      if (got.kind === 'missing') throw new PassRestart('base');
-      if (got.kind === 'quarantined') return 'quarantined';
+      if (got === undefined) {
+        return 'failed';
+      }
+      if (got.kind === 'missing') {
+        throw new PassRestart('base');
+      }
+      if (got.kind === 'quarantined') {
+        return 'quarantined';
+      }
       const { fetched } = got;
       const vector: VersionVector = last ? manifest.vector : new Map();
       const { rejoinBeforeNs } = manifest;
       const absorbed = { stream: parsed.stream, seq: parsed.seq, vector, rejoinBeforeNs };
       try {
         const merged = await this.#merger.merge({ ...fetched, absorbed }, signal);
-        if (merged === 'quarantined') return 'quarantined';
-        if (name === manifest.base) this.#baseParts.note(name, fetched.absorbed.vector);
+        if (merged === 'quarantined') {
+          return 'quarantined';
+        }
+        if (name === manifest.base) {
+          this.#baseParts.note(name, fetched.absorbed.vector);
+        }
       } catch (error) {
         this.#rethrowIfStopping(error, signal);
         return 'failed';
@@ -235,10 +277,14 @@ export class Receiver {
   ): Promise<readonly string[] | undefined> {
     try {
       const names = await this.#baseParts.missing(manifest, this.#tracker.vector, signal);
-      if (names === undefined) throw new PassRestart('base');
+      if (names === undefined) {
+        throw new PassRestart('base');
+      }
       return names;
     } catch (error) {
-      if (error instanceof PassRestart || signal.aborted) throw error;
+      if (error instanceof PassRestart || signal.aborted) {
+        throw error;
+      }
       this.#deps.log.warn({ snapshot: manifest.base, error: errorText(error) }, 'cannot fetch');
       return undefined;
     }
@@ -260,7 +306,9 @@ export class Receiver {
     let complete = true;
     let ownMerged = false;
     const reportOwn = (at: number) => {
-      if (ownMerged || at <= lastOwn) return;
+      if (ownMerged || at <= lastOwn) {
+        return;
+      }
       ownMerged = true;
       options.onOwnMerged?.();
     };
@@ -269,16 +317,26 @@ export class Receiver {
         while (readAhead.length < settings.downloadConcurrency && next < queue.length) {
           const object = queue[next];
           next += 1;
-          if (object === undefined || !this.#isWanted(object)) continue;
-          if (this.#merger.isQuarantined(object.name, object.etag)) continue;
+          if (object === undefined || !this.#isWanted(object)) {
+            continue;
+          }
+          if (this.#merger.isQuarantined(object.name, object.etag)) {
+            continue;
+          }
           // A full snapshot may cover what follows: fetching ahead of it could fetch for nothing.
           readAhead.push({ at: next - 1, result: this.#fetchListed(object, signal) });
-          if (object.kind === 'snapshot') break;
+          if (object.kind === 'snapshot') {
+            break;
+          }
         }
         const head = readAhead.shift();
         reportOwn(head?.at ?? queue.length);
-        if (head === undefined) return complete;
-        if (!(await this.#mergeFetched(await head.result, signal))) complete = false;
+        if (head === undefined) {
+          return complete;
+        }
+        if (!(await this.#mergeFetched(await head.result, signal))) {
+          complete = false;
+        }
       }
     } finally {
       await Promise.all(readAhead.map(async ({ result }) => releaseResult(await result)));
@@ -286,12 +344,20 @@ export class Receiver {
   }
 
   async #mergeFetched(got: FetchResult | undefined, signal: AbortSignal): Promise<boolean> {
-    if (got === undefined) return false;
+    if (got === undefined) {
+      return false;
+    }
     // Counted as merged it would be lost: somebody folded it, the base has it.
-    if (got.kind === 'missing') throw new PassRestart('object');
-    if (got.kind === 'quarantined') return true;
+    if (got.kind === 'missing') {
+      throw new PassRestart('object');
+    }
+    if (got.kind === 'quarantined') {
+      return true;
+    }
     try {
-      if (this.#isWanted(got.fetched.object)) await this.#merger.merge(got.fetched, signal);
+      if (this.#isWanted(got.fetched.object)) {
+        await this.#merger.merge(got.fetched, signal);
+      }
       return true;
     } catch (error) {
       this.#rethrowIfStopping(error, signal);
@@ -314,7 +380,9 @@ export class Receiver {
   }
 
   #rethrowIfStopping(error: unknown, signal: AbortSignal): void {
-    if (signal.aborted) throw error;
+    if (signal.aborted) {
+      throw error;
+    }
     this.#deps.log.warn({ error: errorText(error) }, 'cannot merge now, trying again');
   }
 }
@@ -332,7 +400,9 @@ export function finishedStreams(result: PassResult): StreamId[] {
 }
 
 async function releaseResult(result: FetchResult | undefined): Promise<void> {
-  if (result?.kind === 'fetched') await result.fetched.release();
+  if (result?.kind === 'fetched') {
+    await result.fetched.release();
+  }
 }
 
 function noop(): void {}

@@ -64,9 +64,13 @@ export class Rejoin {
   /** The last complete pass is too long ago. */
   get isDue(): boolean {
     const lastSyncNs = this.#lastSyncNs;
-    if (lastSyncNs === undefined) return false;
+    if (lastSyncNs === undefined) {
+      return false;
+    }
     const others = this.#othersNs;
-    if (others > lastSyncNs && others > this.#doneNs) return true;
+    if (others > lastSyncNs && others > this.#doneNs) {
+      return true;
+    }
     const own = this.#ownNs;
     return own !== undefined && lastSyncNs < own;
   }
@@ -79,19 +83,25 @@ export class Rejoin {
 
   /** A manifest says that who synced last before this must rejoin. */
   noteAnnounced(rejoinBeforeNs: bigint): void {
-    if (rejoinBeforeNs > this.#announcedNs) this.#announcedNs = rejoinBeforeNs;
+    if (rejoinBeforeNs > this.#announcedNs) {
+      this.#announcedNs = rejoinBeforeNs;
+    }
   }
 
   /** Uploads must wait: it is due, and was not tried a short while ago. */
   get isPressing(): boolean {
-    if (!this.isDue) return false;
+    if (!this.isDue) {
+      return false;
+    }
     const sinceNs = this.#deps.clock.nowNs() - (this.#postponedNs ?? 0n);
     return this.#postponedNs === undefined || sinceNs >= RETRY_NS || sinceNs < 0n;
   }
 
   /** A listing pass was complete; false: it does not count as a sync, a rejoin is due first. */
   noteSync(startedNs: bigint): boolean {
-    if (this.isDue) return false;
+    if (this.isDue) {
+      return false;
+    }
     this.#lastSyncNs = startedNs;
     return true;
   }
@@ -105,12 +115,16 @@ export class Rejoin {
   async step(signal: AbortSignal): Promise<void> {
     const lastSyncNs = this.#lastSyncNs;
     const { clock, db } = this.#deps;
-    if (lastSyncNs === undefined || !this.isPressing) return;
+    if (lastSyncNs === undefined || !this.isPressing) {
+      return;
+    }
     this.#observer?.rejoinBegan(lastSyncNs);
     try {
       for (let restart = 0; restart <= MAX_RESTARTS; restart += 1) {
         const startedNs = clock.nowNs();
-        if (!(await this.#readAll({ lastSyncNs, signal }))) continue;
+        if (!(await this.#readAll({ lastSyncNs, signal }))) {
+          continue;
+        }
         this.#lastSyncNs = startedNs;
         // Also what a clock ahead of ours has said: it would be due again at once, for ever.
         this.#doneNs = this.#othersNs;
@@ -149,21 +163,32 @@ export class Rejoin {
     await db.beginRejoin();
     const listing = await listDatabase(store, settings.database, signal);
     const manifest = await this.#readManifest(signal);
-    if (manifest !== undefined) this.noteAnnounced(manifest.rejoinBeforeNs);
+    if (manifest !== undefined) {
+      this.noteAnnounced(manifest.rejoinBeforeNs);
+    }
     const parts = allParts(listing, manifest);
     const damaged: ObjectName[] = [];
     let states: VersionVector = new Map();
     for (const part of parts) {
       const read = await this.#readPart(part, signal);
-      if (read === 'missing') return false;
+      if (read === 'missing') {
+        return false;
+      }
       // Of the published state all parts are needed; the vector must not move with its last one alone.
-      if (read === 'damaged' && part.vector !== undefined) throw unreadable(part.object);
-      if (read === 'damaged') damaged.push(part.object);
-      else states = joinVectors(states, read);
+      if (read === 'damaged' && part.vector !== undefined) {
+        throw unreadable(part.object);
+      }
+      if (read === 'damaged') {
+        damaged.push(part.object);
+      } else {
+        states = joinVectors(states, read);
+      }
     }
     // What a state that was read covers is in that state.
     const unread = damaged.find((object) => !covers(states, object));
-    if (unread !== undefined) throw unreadable(unread);
+    if (unread !== undefined) {
+      throw unreadable(unread);
+    }
     const nowNs = clock.nowNs();
     const ownNs = this.#ownNs ?? 0n;
     const staleBeforeNs = ownNs > this.#othersNs ? ownNs : this.#othersNs;
@@ -193,10 +218,16 @@ export class Rejoin {
     { object, etag, vector, rejoinBeforeNs }: Part,
     signal: AbortSignal,
   ): Promise<VersionVector | 'missing' | 'damaged'> {
-    if (this.#merger.isQuarantined(object.name, etag)) return 'damaged';
+    if (this.#merger.isQuarantined(object.name, etag)) {
+      return 'damaged';
+    }
     const got = await this.#merger.fetch(object, signal);
-    if (got.kind === 'missing') return 'missing';
-    if (got.kind === 'quarantined') return 'damaged';
+    if (got.kind === 'missing') {
+      return 'missing';
+    }
+    if (got.kind === 'quarantined') {
+      return 'damaged';
+    }
     const { fetched } = got;
     try {
       const absorbed =
@@ -218,7 +249,9 @@ function allParts(listing: Listing, manifest: Manifest | undefined): Part[] {
   const names = manifest === undefined ? [] : [manifest.base, ...manifest.level1];
   for (const [at, name] of names.entries()) {
     const object = parseObjectName(name);
-    if (object === undefined) continue;
+    if (object === undefined) {
+      continue;
+    }
     // Only with the last part is the published state whole.
     const vector = at === names.length - 1 ? manifest?.vector : undefined;
     parts.push({
@@ -228,6 +261,8 @@ function allParts(listing: Listing, manifest: Manifest | undefined): Part[] {
       rejoinBeforeNs: manifest?.rejoinBeforeNs ?? 0n,
     });
   }
-  for (const object of listing.objects) parts.push({ object, etag: object.etag });
+  for (const object of listing.objects) {
+    parts.push({ object, etag: object.etag });
+  }
   return parts;
 }

@@ -39,13 +39,21 @@ export class Sweeper {
     let pauseMs = settings.firstIntervalMs;
     while (!signal.aborted) {
       await sleep(Math.min(Math.max(pauseMs, MIN_PAUSE_MS), MAX_PAUSE_MS), signal).catch(noop);
-      if (signal.aborted) return;
+      if (signal.aborted) {
+        return;
+      }
       pauseMs = Math.min(settings.intervalMs, RETRY_MS);
-      if (!maySweep()) continue;
+      if (!maySweep()) {
+        continue;
+      }
       try {
-        if ((await this.sweep(signal)) !== undefined) pauseMs = settings.intervalMs;
+        if ((await this.sweep(signal)) !== undefined) {
+          pauseMs = settings.intervalMs;
+        }
       } catch (error) {
-        if (signal.aborted) return;
+        if (signal.aborted) {
+          return;
+        }
         log.warn({ error: errorText(error) }, 'cannot sweep now, trying again');
       }
     }
@@ -64,7 +72,9 @@ export class Sweeper {
     const sum = { entries: 0, tombstones: 0, removed: 0, transactions: 0 };
     let from: SweepPosition | undefined;
     do {
-      if (!maySweep()) return undefined;
+      if (!maySweep()) {
+        return undefined;
+      }
       const slice = await db.sweep({
         from,
         cutoffNs,
@@ -77,7 +87,9 @@ export class Sweeper {
       sum.removed += slice.removed;
       sum.transactions += slice.transactions;
       from = slice.next;
-      if (from !== undefined) await sleep(settings.releaseMs, signal);
+      if (from !== undefined) {
+        await sleep(settings.releaseMs, signal);
+      }
     } while (from !== undefined);
     const report = { ...sum, durationMs: Number(clock.nowNs() - startedNs) / 1e6 };
     observer.swept(report);

@@ -59,7 +59,9 @@ export class VectorTracker {
 
   /** To be called before a state that says so is merged: with it comes what it lacks. */
   noteRejoinBefore(rejoinBeforeNs: bigint): void {
-    if (rejoinBeforeNs > this.#rejoinBeforeNs) this.#rejoinBeforeNs = rejoinBeforeNs;
+    if (rejoinBeforeNs > this.#rejoinBeforeNs) {
+      this.#rejoinBeforeNs = rejoinBeforeNs;
+    }
   }
 
   /** An entry of ours: object `seq` of `stream` was stored (and its content is here, of course). */
@@ -99,10 +101,18 @@ export class VectorTracker {
     const next = new Map(vector);
     for (const [stream, set] of ahead) {
       let reached = next.get(stream) ?? 0n;
-      while (set.has(reached + 1n)) reached += 1n;
-      if (reached > 0n) next.set(stream, reached);
-      for (const seq of set) if (seq <= reached) set.delete(seq);
-      if (set.size === 0) ahead.delete(stream);
+      while (set.has(reached + 1n)) {
+        reached += 1n;
+      }
+      if (reached > 0n) {
+        next.set(stream, reached);
+      }
+      for (const seq of set) {
+        if (seq <= reached) set.delete(seq);
+      }
+      if (set.size === 0) {
+        ahead.delete(stream);
+      }
     }
     return next;
   }

@@ -106,10 +106,14 @@ async function moveInto(names: { from: string; to: string; aside: string }): Pro
       rmSync(from, { force: true });
       return;
     } catch (error) {
-      if (!hasCode(error, 'EEXIST') || attempt >= ATTEMPTS) throw error;
+      if (!hasCode(error, 'EEXIST') || attempt >= ATTEMPTS) {
+        throw error;
+      }
     }
     const answer = await ask(to);
-    if (answer !== 'nobody') throw new Held(answer);
+    if (answer !== 'nobody') {
+      throw new Held(answer);
+    }
     await putAside(to, aside);
   }
 }
@@ -119,7 +123,9 @@ async function putAside(name: string, aside: string): Promise<void> {
   try {
     renameSync(name, aside);
   } catch (error) {
-    if (hasCode(error, 'ENOENT')) return;
+    if (hasCode(error, 'ENOENT')) {
+      return;
+    }
     throw error;
   }
   const answer = await ask(aside);
@@ -161,7 +167,9 @@ function ask(name: string): Promise<MarkerOwner | undefined | 'nobody'> {
     socket.setTimeout(ANSWER_TIMEOUT_MS, () => done(undefined));
     socket.on('data', (chunk: Buffer) => {
       text += chunk.toString('utf8');
-      if (text.length > ANSWER_BYTES_MAX) done(undefined);
+      if (text.length > ANSWER_BYTES_MAX) {
+        done(undefined);
+      }
     });
     socket.on('end', () => done(parseOwner(text)));
     socket.on('error', (error) => {
@@ -174,7 +182,9 @@ function parseOwner(text: string): MarkerOwner | undefined {
   try {
     const owner = JSON.parse(text) as Partial<MarkerOwner>;
     const { program, instance, pid, hostname: host } = owner;
-    if (typeof pid !== 'number') return undefined;
+    if (typeof pid !== 'number') {
+      return undefined;
+    }
     return { program: clean(program), instance: clean(instance), pid, hostname: clean(host) };
   } catch {
     return undefined;

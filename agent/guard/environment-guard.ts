@@ -38,10 +38,14 @@ export async function guardEnvironments(
         log.debug({ error: reason }, 'cannot tell other agents of this one'),
       );
       markers.push(marker);
-      if (!existsSync(dataPath)) continue;
+      if (!existsSync(dataPath)) {
+        continue;
+      }
       const checker = join(__dirname, 'lmdb-reader-check.cjs');
       const { cleared, foreignPids } = await checkLockTable({ path, ...options }, checker);
-      if (cleared > 0) log.info({ readers: cleared }, 'cleared the readers of dead processes');
+      if (cleared > 0) {
+        log.info({ readers: cleared }, 'cleared the readers of dead processes');
+      }
       if (foreignPids.length > 0) {
         const message = `process ${foreignPids.join(', ')} reads this LMDB from another process id name space: ids may clash after a restart; share it, or use --minimum-pid`;
         log.warn({}, message);
@@ -56,7 +60,9 @@ export async function guardEnvironments(
 }
 
 function makeFolder(folder: string, { create, dirMask }: DatabaseConfig['options']): void {
-  if (!create || existsSync(folder)) return;
+  if (!create || existsSync(folder)) {
+    return;
+  }
   try {
     mkdirSync(folder, { recursive: true, mode: dirMask });
   } catch (error) {

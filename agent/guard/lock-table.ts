@@ -40,7 +40,9 @@ export function lockPathOf({ path, noSubdir }: EnvironmentOptions): string {
  */
 export function readReaderPids(lockPath: string): readonly number[] {
   const mutexBytes = MUTEX_BYTES[process.arch];
-  if (mutexBytes === undefined || process.platform !== 'linux') return [];
+  if (mutexBytes === undefined || process.platform !== 'linux') {
+    return [];
+  }
   let fd: number;
   try {
     fd = openSync(lockPath, 'r');
@@ -59,9 +61,13 @@ export function readReaderPids(lockPath: string): readonly number[] {
     const pids: number[] = [];
     for (let i = 0; i < Math.min(used, SLOTS_MAX); i++) {
       const at = slotsAt + i * CACHE_LINE_BYTES;
-      if (at + CACHE_LINE_BYTES > length) break;
+      if (at + CACHE_LINE_BYTES > length) {
+        break;
+      }
       const pid = table.readInt32LE(at + 8);
-      if (pid !== 0) pids.push(pid);
+      if (pid !== 0) {
+        pids.push(pid);
+      }
     }
     return pids;
   } finally {
@@ -82,10 +88,14 @@ export async function checkLockTable(
 ): Promise<LockTableReport> {
   const lockPath = lockPathOf(options);
   const before = readReaderPids(lockPath);
-  if (before.every((pid) => holdsLock(lockPath, pid))) return { cleared: 0, foreignPids: [] };
+  if (before.every((pid) => holdsLock(lockPath, pid))) {
+    return { cleared: 0, foreignPids: [] };
+  }
   await clearDeadReaders(options, checkerPath);
   const after = readReaderPids(lockPath);
-  if (after.includes(process.pid)) throw samePid(options);
+  if (after.includes(process.pid)) {
+    throw samePid(options);
+  }
   const foreign = after.filter((pid) => !holdsLock(lockPath, pid));
   const cleared = before.filter((pid) => !after.includes(pid)).length;
   return { cleared, foreignPids: [...new Set(foreign)].toSorted((a, b) => a - b) };
@@ -103,7 +113,9 @@ function samePid({ path }: EnvironmentOptions): SyncError {
 
 /** A living reader holds a lock on the byte of its process id; the kernel shows those of our name space. */
 function holdsLock(lockPath: string, pid: number): boolean {
-  if (pid === process.pid) return false;
+  if (pid === process.pid) {
+    return false;
+  }
   let locks: string;
   try {
     locks = readFileSync('/proc/locks', 'utf8');
@@ -120,7 +132,9 @@ function holdsLock(lockPath: string, pid: number): boolean {
 async function clearDeadReaders(options: EnvironmentOptions, checkerPath: string): Promise<void> {
   for (let attempt = 1; ; attempt++) {
     const { code, text } = await runChecker(options, checkerPath);
-    if (code === 0) return;
+    if (code === 0) {
+      return;
+    }
     if (code !== EXIT_SAME_PID || attempt >= CHECK_ATTEMPTS) {
       throw new SyncError(
         'ENVIRONMENT_UNREADABLE',

@@ -59,7 +59,9 @@ class GzipSpool {
   /** Hands over what was added; waits when compression is behind. */
   async flush(): Promise<void> {
     const blocks = this.#blocks;
-    if (blocks.length === 0) return;
+    if (blocks.length === 0) {
+      return;
+    }
     this.#blocks = [];
     this.#begun = true;
     await this.#gzip.add(blocks);
@@ -163,17 +165,27 @@ export async function encodeKeys(
     writer.begin(options.snapshotMeta);
     for (const [name, keys] of options.keys.dbis()) {
       const dbi = options.dbis.get(name);
-      if (dbi === undefined) continue;
+      if (dbi === undefined) {
+        continue;
+      }
       const { record } = dbi;
       writer.beginDbi(dbi.header);
       const cursor = new PageCursor(file, record);
       for (const key of sortedKeys(keys, record)) {
-        if (!cursor.seek(key, 0, key.length) || !isAtKey(cursor, key)) continue;
-        if (!showEntry(view, cursor)) continue;
-        if (options.merged.has(txnIdAt(cursor.valueBuffer, cursor.valueStart))) continue;
+        if (!cursor.seek(key, 0, key.length) || !isAtKey(cursor, key)) {
+          continue;
+        }
+        if (!showEntry(view, cursor)) {
+          continue;
+        }
+        if (options.merged.has(txnIdAt(cursor.valueBuffer, cursor.valueStart))) {
+          continue;
+        }
         writer.entry(view);
         entries += 1;
-        if (out.uncompressedBytes >= SLICE_BYTES) await out.flush();
+        if (out.uncompressedBytes >= SLICE_BYTES) {
+          await out.flush();
+        }
       }
       writer.endDbi();
     }
@@ -188,9 +200,13 @@ export async function encodeKeys(
 /** True if the cursor's key is exactly this one. */
 export function isAtKey(cursor: PageCursor, key: Uint8Array): boolean {
   const { keyBuffer, keyStart, keyEnd } = cursor;
-  if (keyEnd - keyStart !== key.length) return false;
+  if (keyEnd - keyStart !== key.length) {
+    return false;
+  }
   for (let i = 0; i < key.length; i += 1) {
-    if (keyBuffer[keyStart + i] !== key[i]) return false;
+    if (keyBuffer[keyStart + i] !== key[i]) {
+      return false;
+    }
   }
   return true;
 }
@@ -205,7 +221,9 @@ function sortedKeys(keys: ReadonlySet<string>, record: DbRecord): Buffer[] {
 /** Shows the cursor's entry; false: its value has no valid header. */
 function showEntry(view: EntryView, cursor: PageCursor): boolean {
   const { valueBuffer, valueStart, valueEnd } = cursor;
-  if (!isValidValue(valueBuffer, valueStart, valueEnd)) return false;
+  if (!isValidValue(valueBuffer, valueStart, valueEnd)) {
+    return false;
+  }
   const { keyBuffer } = cursor;
   const headerEnd = valueStart + headerLengthAt(valueBuffer, valueStart, valueEnd);
   view.timeHi = readBigEndian32(valueBuffer, valueStart);

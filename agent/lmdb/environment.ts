@@ -107,7 +107,9 @@ export class Environment {
     root.resetReadTxn();
     let open = true;
     const close = () => {
-      if (open) txn.done();
+      if (open) {
+        txn.done();
+      }
       open = false;
     };
     try {
@@ -142,7 +144,9 @@ export class Environment {
       };
     } catch (error) {
       // DBI handles opened in an aborted transaction are closed with it.
-      for (const name of txn?.openedHere ?? []) this.#handles.delete(name);
+      for (const name of txn?.openedHere ?? []) {
+        this.#handles.delete(name);
+      }
       throw mapTxnError(error, this.dataPath);
     }
   }
@@ -260,7 +264,9 @@ function prepareFiles(options: EnvironmentOptions, dataPath: string): void {
       fs.closeSync(fs.openSync(dataPath, 'a', options.fileMask));
     }
   } catch (error) {
-    if (error instanceof SyncError) throw error;
+    if (error instanceof SyncError) {
+      throw error;
+    }
     throw new SyncError(
       'ENVIRONMENT_UNREADABLE',
       `cannot create ${dataPath}: ${errorText(error)}`,
@@ -275,7 +281,9 @@ function prepareFiles(options: EnvironmentOptions, dataPath: string): void {
 function requireOldFormatAddon(): void {
   // The types leave it out.
   const { major, minor, patch } = (lmdb as unknown as { version: Record<string, number> }).version;
-  if (major === 0 && minor === 9 && (patch ?? 0) < FIRST_NEW_FORMAT_PATCH) return;
+  if (major === 0 && minor === 9 && (patch ?? 0) < FIRST_NEW_FORMAT_PATCH) {
+    return;
+  }
   throw new SyncError(
     'ADDON_FORMAT_WRONG',
     `the loaded lmdb addon is LMDB ${major}.${minor}.${patch}, which writes a data format that PowerDNS cannot read`,
@@ -298,7 +306,9 @@ const TXN_HINTS: readonly (readonly [RegExp, string])[] = [
 
 /** LMDB's errors of transactions as ours. */
 function mapTxnError(error: unknown, path: string): unknown {
-  if (error instanceof SyncError) return error;
+  if (error instanceof SyncError) {
+    return error;
+  }
   const text = errorText(error);
   if (/MDB_MAP_FULL|MDB_BAD_TXN/.test(text)) {
     return new SyncError('MAP_FULL', `the map of ${path} is full`, {

@@ -18,9 +18,13 @@ export class KeyHashes {
 
   add(dbiName: string, key: Uint8Array, start: number, end: number): void {
     this.#hash(dbiName, key, start, end);
-    if (!insert(this.#slots, this.#hi, this.#lo)) return;
+    if (!insert(this.#slots, this.#hi, this.#lo)) {
+      return;
+    }
     this.#size += 1;
-    if (this.#size * 4 > this.#slots.length) this.#grow();
+    if (this.#size * 4 > this.#slots.length) {
+      this.#grow();
+    }
   }
 
   has(dbiName: string, key: Uint8Array, start: number, end: number): boolean {
@@ -33,7 +37,9 @@ export class KeyHashes {
     this.#slots = new Uint32Array(2 * before.length);
     for (let at = 0; at < before.length; at += 2) {
       const hi = before[at] ?? 0;
-      if (hi !== 0) insert(this.#slots, hi, before[at + 1] ?? 0);
+      if (hi !== 0) {
+        insert(this.#slots, hi, before[at + 1] ?? 0);
+      }
     }
   }
 
@@ -60,7 +66,9 @@ export class KeyHashes {
 /** False: it is there. */
 function insert(slots: Uint32Array, hi: number, lo: number): boolean {
   const at = findSlot(slots, hi, lo);
-  if (slots[at] !== 0) return false;
+  if (slots[at] !== 0) {
+    return false;
+  }
   slots[at] = hi;
   slots[at + 1] = lo;
   return true;

@@ -14,9 +14,13 @@ export function readValues(
     const dbis = listDbis(file, read.meta);
     return entries.map(({ dbiName, key }) => {
       const record = dbis.get(dbiName);
-      if (record === undefined) return undefined;
+      if (record === undefined) {
+        return undefined;
+      }
       const cursor = new PageCursor(file, record);
-      if (!cursor.seek(key, 0, key.length) || !isAtKey(cursor, key)) return undefined;
+      if (!cursor.seek(key, 0, key.length) || !isAtKey(cursor, key)) {
+        return undefined;
+      }
       const { valueBuffer, valueStart, valueEnd } = cursor;
       return new Uint8Array(valueBuffer.subarray(valueStart, valueEnd));
     });

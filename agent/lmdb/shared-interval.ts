@@ -13,7 +13,9 @@ export function sharedInterval(ms: number, callback: () => void): () => void {
   callbacks.add(call);
   return () => {
     callbacks.delete(call);
-    if (callbacks.size > 0 || tickers.get(ms)?.timer !== timer) return;
+    if (callbacks.size > 0 || tickers.get(ms)?.timer !== timer) {
+      return;
+    }
     clearInterval(timer);
     tickers.delete(ms);
   };
@@ -22,7 +24,9 @@ export function sharedInterval(ms: number, callback: () => void): () => void {
 function startTicker(ms: number): Ticker {
   const callbacks = new Set<() => void>();
   const tick = () => {
-    for (const call of callbacks) call();
+    for (const call of callbacks) {
+      call();
+    }
   };
   const ticker = { timer: setInterval(tick, ms), callbacks };
   tickers.set(ms, ticker);

@@ -59,7 +59,9 @@ const MERGED_PREFIX = 'merged/';
 
 /** The state as of one root. Damaged values count as missing: more is sent and merged again, nothing is lost. */
 export function readSyncState(file: DataFile, record: DbRecord | undefined): SyncState {
-  if (record === undefined) return EMPTY_STATE;
+  if (record === undefined) {
+    return EMPTY_STATE;
+  }
   const texts = new Map<string, string>();
   const merged: TxnRange[] = [];
   const cursor = new PageCursor(file, record);
@@ -67,12 +69,16 @@ export function readSyncState(file: DataFile, record: DbRecord | undefined): Syn
     const key = cursor.keyBuffer.toString('latin1', cursor.keyStart, cursor.keyEnd);
     const text = payload(cursor.valueBuffer, cursor.valueStart, cursor.valueEnd);
     if (!key.startsWith(MERGED_PREFIX)) {
-      if (text !== undefined) texts.set(key, text);
+      if (text !== undefined) {
+        texts.set(key, text);
+      }
       continue;
     }
     const first = parseNumber(key.slice(MERGED_PREFIX.length));
     const last = text === '' ? first : parseNumber(text);
-    if (first !== undefined && last !== undefined && first <= last) merged.push({ first, last });
+    if (first !== undefined && last !== undefined && first <= last) {
+      merged.push({ first, last });
+    }
   }
   const vector = parseVector(texts.get('vector'));
   return {
@@ -95,7 +101,9 @@ export class SyncStateReader {
   read(file: DataFile, meta: Meta): SyncState {
     const record = listDbis(file, meta).get(SYNC_STATE_DBI);
     const root = record?.root ?? EMPTY_ROOT;
-    if (this.#last?.root !== root) this.#last = { root, state: readSyncState(file, record) };
+    if (this.#last?.root !== root) {
+      this.#last = { root, state: readSyncState(file, record) };
+    }
     return this.#last.state;
   }
 
@@ -138,15 +146,20 @@ export type SyncStateUpdate = {
 export function writeSyncState(txn: WriteTxn, before: SyncState, update: SyncStateUpdate): void {
   txn.createDbi(SYNC_STATE_DBI, 0);
   const put = (key: string, text: string, old: string | undefined) => {
-    if (text !== old) txn.put(SYNC_STATE_DBI, Buffer.from(key, 'latin1'), encodePayload(txn, text));
+    if (text !== old) {
+      txn.put(SYNC_STATE_DBI, Buffer.from(key, 'latin1'), encodePayload(txn, text));
+    }
   };
   const remove = (key: string) => txn.remove(SYNC_STATE_DBI, Buffer.from(key, 'latin1'));
   if (update.together !== undefined) {
     const { vector, uploadedTxn, maxTsNs } = update.together;
     put('vector', vectorText(vector), vectorText(before.vector));
     put('max_ts', String(maxTsNs), String(before.maxTsNs));
-    if (uploadedTxn !== null) put('uploaded', String(uploadedTxn), before.uploadedTxn?.toString());
-    else if (before.uploadedTxn !== undefined) remove('uploaded');
+    if (uploadedTxn !== null) {
+      put('uploaded', String(uploadedTxn), before.uploadedTxn?.toString());
+    } else if (before.uploadedTxn !== undefined) {
+      remove('uploaded');
+    }
   }
   if (update.rejoinBeforeNs !== undefined && update.rejoinBeforeNs > before.rejoinBeforeNs) {
     put('rejoin_before', String(update.rejoinBeforeNs), undefined);
@@ -154,21 +167,30 @@ export function writeSyncState(txn: WriteTxn, before: SyncState, update: SyncSta
   // Up to the marker every entry counts as sent, whoever wrote it: those ids have done their work.
   const sentTxn = update.forgetMerged === true ? Infinity : (update.together?.uploadedTxn ?? -1);
   for (const { first, last } of before.merged) {
-    if (last <= sentTxn) remove(MERGED_PREFIX + first);
+    if (last <= sentTxn) {
+      remove(MERGED_PREFIX + first);
+    }
   }
   if (update.addMerged !== undefined) {
     const { txnId, quietSince } = update.addMerged;
     const newest = before.merged.newest;
     const isJoined = newest !== undefined && newest.last > sentTxn && newest.last >= quietSince;
-    if (isJoined) put(MERGED_PREFIX + newest.first, String(txnId), undefined);
-    else put(MERGED_PREFIX + txnId, '', undefined);
+    if (isJoined) {
+      put(MERGED_PREFIX + newest.first, String(txnId), undefined);
+    } else {
+      put(MERGED_PREFIX + txnId, '', undefined);
+    }
   }
   if (update.lastSyncNs !== undefined) {
     put('last_sync', String(update.lastSyncNs), before.lastSyncNs?.toString());
   }
-  if (update.bucketId !== undefined) put('bucket', update.bucketId, before.bucketId);
+  if (update.bucketId !== undefined) {
+    put('bucket', update.bucketId, before.bucketId);
+  }
   if (update.entriesAtStop === null) {
-    if (before.entriesAtStop !== undefined) remove('entries');
+    if (before.entriesAtStop !== undefined) {
+      remove('entries');
+    }
   } else if (update.entriesAtStop !== undefined) {
     put('entries', String(update.entriesAtStop), before.entriesAtStop?.toString());
   }
@@ -177,15 +199,29 @@ export function writeSyncState(txn: WriteTxn, before: SyncState, update: SyncSta
 /** True if the update would write anything. */
 export function wouldChange(before: SyncState, update: SyncStateUpdate): boolean {
   const { together, lastSyncNs, bucketId, entriesAtStop, addMerged } = update;
-  if (addMerged !== undefined) return true;
-  if (together !== undefined) {
-    if (vectorText(together.vector) !== vectorText(before.vector)) return true;
-    if (together.maxTsNs !== before.maxTsNs) return true;
-    if ((together.uploadedTxn ?? undefined) !== before.uploadedTxn) return true;
+  if (addMerged !== undefined) {
+    return true;
   }
-  if ((update.rejoinBeforeNs ?? 0n) > before.rejoinBeforeNs) return true;
-  if (lastSyncNs !== undefined && lastSyncNs !== before.lastSyncNs) return true;
-  if (bucketId !== undefined && bucketId !== before.bucketId) return true;
+  if (together !== undefined) {
+    if (vectorText(together.vector) !== vectorText(before.vector)) {
+      return true;
+    }
+    if (together.maxTsNs !== before.maxTsNs) {
+      return true;
+    }
+    if ((together.uploadedTxn ?? undefined) !== before.uploadedTxn) {
+      return true;
+    }
+  }
+  if ((update.rejoinBeforeNs ?? 0n) > before.rejoinBeforeNs) {
+    return true;
+  }
+  if (lastSyncNs !== undefined && lastSyncNs !== before.lastSyncNs) {
+    return true;
+  }
+  if (bucketId !== undefined && bucketId !== before.bucketId) {
+    return true;
+  }
   return entriesAtStop !== undefined && (entriesAtStop ?? undefined) !== before.entriesAtStop;
 }
 
@@ -214,7 +250,9 @@ function vectorText(vector: VersionVector): string {
 }
 
 function parseVector(text: string | undefined): VersionVector | undefined {
-  if (text === undefined) return undefined;
+  if (text === undefined) {
+    return undefined;
+  }
   try {
     return decodeVectorJson(JSON.parse(text));
   } catch {

@@ -12,12 +12,19 @@ export class TouchedKeySet {
   }
 
   add(dbiName: string, key: Buffer): void {
-    if (this.#size > this.#max) return;
+    if (this.#size > this.#max) {
+      return;
+    }
     const keys = this.#dbis.get(dbiName);
-    if (keys === undefined) this.#dbis.set(dbiName, new Set([key.toString('latin1')]));
-    else keys.add(key.toString('latin1'));
+    if (keys === undefined) {
+      this.#dbis.set(dbiName, new Set([key.toString('latin1')]));
+    } else {
+      keys.add(key.toString('latin1'));
+    }
     this.#size += 1;
-    if (this.#size > this.#max) this.#dbis.clear();
+    if (this.#size > this.#max) {
+      this.#dbis.clear();
+    }
   }
 
   get keys(): TouchedKeys {

@@ -78,7 +78,9 @@ export class BindingWriteTxn implements WriteTxn {
   put(dbiName: string, key: Uint8Array, value: Uint8Array): void {
     this.wrote = true;
     const isPut = this.#store(dbiName).putSync(asBuffer(key), asBuffer(value)) === true;
-    if (isPut) return;
+    if (isPut) {
+      return;
+    }
     throw new SyncError('TRANSACTION_FAILED', `LMDB did not take a value for DBI ${dbiName}`, {
       retryable: true,
     });
@@ -86,13 +88,17 @@ export class BindingWriteTxn implements WriteTxn {
 
   remove(dbiName: string, key: Uint8Array): boolean {
     const removed = this.#store(dbiName).removeSync(asBuffer(key));
-    if (removed) this.wrote = true;
+    if (removed) {
+      this.wrote = true;
+    }
     return removed;
   }
 
   removeValue(dbiName: string, key: Uint8Array, value: Uint8Array): boolean {
     const removed = this.#store(dbiName).removeSync(asBuffer(key), asBuffer(value));
-    if (removed) this.wrote = true;
+    if (removed) {
+      this.wrote = true;
+    }
     return removed;
   }
 
@@ -101,7 +107,9 @@ export class BindingWriteTxn implements WriteTxn {
   }
 
   createDbi(dbiName: string, flags: number): void {
-    if (this.#dbis.has(dbiName)) return;
+    if (this.#dbis.has(dbiName)) {
+      return;
+    }
     this.wrote = true;
     this.#findOpen(dbiName);
     const persistent = flags & PERSISTENT_FLAGS;
@@ -122,7 +130,9 @@ export class BindingWriteTxn implements WriteTxn {
   }
 
   dropDbi(dbiName: string): boolean {
-    if (!this.#dbis.has(dbiName)) return false;
+    if (!this.#dbis.has(dbiName)) {
+      return false;
+    }
     const store = this.#store(dbiName);
     this.wrote = true;
     store.dropSync();
@@ -158,7 +168,9 @@ export class BindingWriteTxn implements WriteTxn {
    */
   #findOpen(name: string): BindingStore | undefined {
     const known = this.#handles.get(name);
-    if (known === undefined || this.dbiFlags(name) === known.flags) return known?.store;
+    if (known === undefined || this.dbiFlags(name) === known.flags) {
+      return known?.store;
+    }
     known.store.db.close();
     this.#handles.delete(name);
     return undefined;
@@ -183,7 +195,9 @@ const EMPTY_DBI: DbRecord = {
 function dbiNameText(name: string): string {
   const bytes = Buffer.from(name, 'latin1');
   const text = bytes.toString('utf8');
-  if (Buffer.from(text, 'utf8').equals(bytes)) return text;
+  if (Buffer.from(text, 'utf8').equals(bytes)) {
+    return text;
+  }
   throw new SyncError('TRANSACTION_FAILED', `cannot write to DBI 0x${bytes.toString('hex')}`, {
     hint: 'Give the DBI a name in UTF-8.',
   });

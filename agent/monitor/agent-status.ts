@@ -31,7 +31,9 @@ export class AgentStatus implements StatusSource {
   }
 
   databases(): DatabaseStatus[] {
-    for (const member of this.members) member.refreshStats();
+    for (const member of this.members) {
+      member.refreshStats();
+    }
     return this.members.map(({ monitor }) => monitor.status());
   }
 
@@ -50,13 +52,17 @@ export class AgentStatus implements StatusSource {
   /** Counts one request to the storage. */
   countRequest({ kind, error }: Pick<RequestReport, 'kind' | 'error'>): void {
     more(this.#requests, kind, 1);
-    if (error !== undefined) more(this.#failed, kind, 1);
+    if (error !== undefined) {
+      more(this.#failed, kind, 1);
+    }
   }
 
   /** Counts the requests of one call to the queue service. */
   countQueueRequest({ kind, requests, trouble }: QueueRequestReport): void {
     more(this.#requests, kind, requests);
-    if (trouble !== undefined) more(this.#failed, kind, 1);
+    if (trouble !== undefined) {
+      more(this.#failed, kind, 1);
+    }
   }
 }
 

@@ -17,7 +17,9 @@ export function cleaningDeps(
   { storage: { cleanup } }: Config,
   deps: MonitorDeps & { readonly receiveOnly: boolean },
 ): EngineDeps['cleaning'] {
-  if (!cleanup.enabled || deps.receiveOnly) return undefined;
+  if (!cleanup.enabled || deps.receiveOnly) {
+    return undefined;
+  }
   return {
     settings: {
       intervalMs: cleanup.intervalMs,
@@ -62,7 +64,10 @@ export class CleanerMonitor implements CleanerObserver {
 
   finished({ deleted, failed, listed }: CleanerReport): void {
     const fields = { cleaned: deleted, failed, total: listed };
-    if (failed > 0) this.#log.warn(fields, 'cleaner run: some objects could not be deleted');
-    else this.#log.debug(fields, 'cleaner run');
+    if (failed > 0) {
+      this.#log.warn(fields, 'cleaner run: some objects could not be deleted');
+    } else {
+      this.#log.debug(fields, 'cleaner run');
+    }
   }
 }

@@ -186,7 +186,9 @@ function quarantineText(status: DatabaseStatus): string | undefined {
 
 /** One that is under way is no reason to wake anybody; one that cannot be finished is. */
 function rejoinText({ rejoin }: DatabaseStatus): string | undefined {
-  if (rejoin?.postponed === undefined) return undefined;
+  if (rejoin?.postponed === undefined) {
+    return undefined;
+  }
   const last = new Date(rejoin.lastSyncMs).toISOString();
   return `this host was last in sync at ${last} and cannot rejoin: ${rejoin.postponed}; until it has, nothing is swept or cleaned here; it is tried again every ten minutes`;
 }

@@ -21,15 +21,20 @@ export class HookedMonitor extends DatabaseMonitor {
   override merged(event: MergedEvent): void {
     super.merged(event);
     const { touched } = event.result;
-    if (this.#isPartlyWritten) this.#onChanged('many');
-    else if (touched !== undefined) this.#onChanged(touched);
+    if (this.#isPartlyWritten) {
+      this.#onChanged('many');
+    } else if (touched !== undefined) {
+      this.#onChanged(touched);
+    }
     this.#isPartlyWritten = false;
   }
 
   /** What was put back is another value than the one that the application has just written and may have cached. */
   override detected(detection: Detection): void {
     super.detected(detection);
-    if (detection.regressions > 0) this.#onChanged('many');
+    if (detection.regressions > 0) {
+      this.#onChanged('many');
+    }
   }
 
   override databaseFailed(error: unknown): void {
@@ -40,7 +45,9 @@ export class HookedMonitor extends DatabaseMonitor {
   /** A rejoin drops what others have deleted. */
   override rejoining(rejoin: Parameters<DatabaseMonitor['rejoining']>[0]): void {
     super.rejoining(rejoin);
-    if (rejoin === undefined) this.#onChanged('many');
+    if (rejoin === undefined) {
+      this.#onChanged('many');
+    }
   }
 }
 
@@ -49,6 +56,8 @@ export function monitorWith(
   deps: ConstructorParameters<typeof DatabaseMonitor>[0],
   hooks: AfterMergeHooks,
 ): DatabaseMonitor {
-  if (!hooks.concern(deps.name)) return new DatabaseMonitor(deps);
+  if (!hooks.concern(deps.name)) {
+    return new DatabaseMonitor(deps);
+  }
   return new HookedMonitor(deps, (touched) => hooks.note(deps.name, touched));
 }

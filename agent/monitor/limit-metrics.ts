@@ -65,7 +65,9 @@ export class LimitMetrics {
     this.#active.inc(labels);
     let held = true;
     return () => {
-      if (!held) return;
+      if (!held) {
+        return;
+      }
       held = false;
       this.#active.dec(labels);
       this.#activeSeconds.observe(labels, (this.#monotonicMs() - gotMs) / 1000);

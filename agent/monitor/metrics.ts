@@ -308,7 +308,9 @@ function createScrapeMetrics(registry: Registry) {
     labelNames: ['code'],
     registers,
   });
-  for (const code of ['200', '500']) total.inc({ code }, 0);
+  for (const code of ['200', '500']) {
+    total.inc({ code }, 0);
+  }
   const inFlight = new Gauge({
     name: 'promhttp_metric_handler_requests_in_flight',
     help: 'Scrapes being answered',

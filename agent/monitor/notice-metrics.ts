@@ -42,12 +42,16 @@ export class NoticeMetrics {
   onRequest({ kind, requests, trouble }: QueueRequestReport): void {
     const method = kind.slice('sqs-'.length);
     this.#requests.inc({ method }, requests);
-    if (trouble !== undefined) this.#errors.inc({ method, error: trouble });
+    if (trouble !== undefined) {
+      this.#errors.inc({ method, error: trouble });
+    }
   }
 
   onReceived({ notices, broken, delaysMs }: ReceivedReport): void {
     this.#notices.inc({ result: 'notice' }, notices);
     this.#notices.inc({ result: 'broken' }, broken);
-    for (const delayMs of delaysMs) this.#delay.observe(delayMs / 1000);
+    for (const delayMs of delaysMs) {
+      this.#delay.observe(delayMs / 1000);
+    }
   }
 }

@@ -24,7 +24,9 @@ export function sweepingDeps(
   deps: MonitorDeps,
 ): Pick<EngineDeps, 'sweeping' | 'rejoinObserver'> {
   const observer = new SweeperMonitor(deps);
-  if (!sweeper.enabled) return { rejoinObserver: observer };
+  if (!sweeper.enabled) {
+    return { rejoinObserver: observer };
+  }
   const settings = {
     retentionMs: Math.max(sweeper.retentionDays * DAY_MS, MIN_RETENTION_MS),
     firstIntervalMs: sweeper.firstIntervalMs,

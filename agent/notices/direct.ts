@@ -46,7 +46,9 @@ export class DirectNotices {
   /** The object was stored. Names that are none of ours say nothing. Returns at once. */
   announce(name: string, sizeBytes: number): void {
     const object = parseObjectName(name);
-    if (object === undefined || this.#waiting.length >= WAITING_MAX) return;
+    if (object === undefined || this.#waiting.length >= WAITING_MAX) {
+      return;
+    }
     const { database, instance } = object;
     const eventTimeMs = this.#options.now();
     this.#waiting.push(
@@ -72,7 +74,9 @@ export class DirectNotices {
       const bodies = this.#waiting.splice(0, QUEUE_BATCH_MAX);
       try {
         const refused = await queues.send(queueUrl, bodies, this.#stop.signal);
-        if (refused > 0) log.debug({ refused }, 'direct notices were refused');
+        if (refused > 0) {
+          log.debug({ refused }, 'direct notices were refused');
+        }
         this.#failing = false;
       } catch (error) {
         const tell = this.#failing ? log.debug.bind(log) : log.warn.bind(log);

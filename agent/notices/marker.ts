@@ -20,7 +20,9 @@ export function markerReports(
     },
     onFailed: (error) => {
       health.markerFailed(error);
-      if (failing) return;
+      if (failing) {
+        return;
+      }
       failing = true;
       log.warn(
         { filename: UPDATE_MARKER, error: errorText(error) },
@@ -77,7 +79,9 @@ export class MarkerNotices implements NoticeSource {
     do {
       const nowMs = monotonicMs();
       const text = await this.#look(signal);
-      if (signal.aborted) return;
+      if (signal.aborted) {
+        return;
+      }
       if (text === undefined || text !== seen || nowMs - listedMs >= forceListIntervalMs) {
         listedMs = nowMs;
         onNotice('list');
@@ -105,7 +109,9 @@ export class MarkerNotices implements NoticeSource {
       );
       return this.#trouble === '' ? text : undefined;
     } catch (error) {
-      if (signal.aborted) return undefined;
+      if (signal.aborted) {
+        return undefined;
+      }
       onFailed?.(error);
       this.#tell('cannot read the update marker', limit.reasonOf(error));
       return undefined;
@@ -114,7 +120,9 @@ export class MarkerNotices implements NoticeSource {
 
   /** One line for each trouble, not for each look; "": all is well. */
   #tell(trouble: string, error?: unknown): void {
-    if (trouble === this.#trouble) return;
+    if (trouble === this.#trouble) {
+      return;
+    }
     const { log } = this.#options;
     if (trouble === '') {
       log.info({}, 'listing the storage only when the update marker changes');

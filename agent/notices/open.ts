@@ -83,9 +83,15 @@ async function openSource(config: Config, deps: NoticeDeps): Promise<Omit<Notice
 
 function chooseQueue({ notices, instance }: Config): QueueChoice | undefined {
   const { type, queueUrl, queuePrefix, createQueue } = notices;
-  if (type === 'poll' || type === 'watch') return undefined;
-  if (queueUrl !== '') return { kind: 'url', url: queueUrl };
-  if (queuePrefix === '') return undefined;
+  if (type === 'poll' || type === 'watch') {
+    return undefined;
+  }
+  if (queueUrl !== '') {
+    return { kind: 'url', url: queueUrl };
+  }
+  if (queuePrefix === '') {
+    return undefined;
+  }
   const name = noticeQueueName(queuePrefix, instance);
   if (name === undefined) {
     throw new SyncError(
@@ -126,7 +132,9 @@ function findMarkerNotices(
 ): MarkerNotices | undefined {
   const marker = findMarkerOptions(config.storage);
   // Only-once lists once anyway.
-  if (marker === undefined || onlyOnce) return undefined;
+  if (marker === undefined || onlyOnce) {
+    return undefined;
+  }
   return new MarkerNotices({
     intervalMs: config.storagePollIntervalMs,
     forceListIntervalMs: marker.forceListIntervalMs,
@@ -188,7 +196,9 @@ export function sqsOptions(config: Config): Omit<SqsOptions, 'onRequest'> {
 }
 
 function providerOf(url: string): string {
-  if (url === '' || /^https?:\/\/[^/]*\.amazonaws\.com(?:\.cn)?(?:\/|$)/.test(url)) return 'AWS';
+  if (url === '' || /^https?:\/\/[^/]*\.amazonaws\.com(?:\.cn)?(?:\/|$)/.test(url)) {
+    return 'AWS';
+  }
   return URL.canParse(url) ? new URL(url).origin : url;
 }
 

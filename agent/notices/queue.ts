@@ -115,8 +115,12 @@ export class QueueNotices implements NoticeSource {
     while (!signal.aborted) {
       const waitMs = this.#pollsLeft > 0 ? pollIntervalMs : safetyIntervalMs;
       await this.#paceChanged.wait(signal, waitMs, sleep);
-      if (signal.aborted) return;
-      if (this.#pollsLeft > 0) this.#pollsLeft -= 1;
+      if (signal.aborted) {
+        return;
+      }
+      if (this.#pollsLeft > 0) {
+        this.#pollsLeft -= 1;
+      }
       onNotice('list');
     }
   }
@@ -135,8 +139,12 @@ export class QueueNotices implements NoticeSource {
         this.#handOn(messages, onNotice);
         await this.#deleteDue(messages.length === 0);
       } catch (error) {
-        if (signal.aborted) return;
-        if (!(error instanceof QueueError)) throw error;
+        if (signal.aborted) {
+          return;
+        }
+        if (!(error instanceof QueueError)) {
+          throw error;
+        }
         this.#failed(error);
         await this.#pause(backoff.next(), signal);
       }
@@ -145,10 +153,16 @@ export class QueueNotices implements NoticeSource {
 
   async #requireQueue(signal: AbortSignal): Promise<string> {
     const { queues, queue, pollIntervalMs, log } = this.#options;
-    if (queue.kind === 'url') return queue.url;
+    if (queue.kind === 'url') {
+      return queue.url;
+    }
     const found = await queues.find(queue.name, signal);
-    if (found !== undefined) return found;
-    if (!queue.create) throw new QueueError('gone', `there is no queue ${queue.name}`);
+    if (found !== undefined) {
+      return found;
+    }
+    if (!queue.create) {
+      throw new QueueError('gone', `there is no queue ${queue.name}`);
+    }
     const created = await queues.create(queue.name, {
       retentionSeconds: RETENTION_SECONDS,
       visibilitySeconds: VISIBILITY_SECONDS,
@@ -161,7 +175,9 @@ export class QueueNotices implements NoticeSource {
   }
 
   #handOn(messages: readonly QueueMessage[], onNotice: OnNotice): void {
-    if (messages.length === 0) return;
+    if (messages.length === 0) {
+      return;
+    }
     const { now, monotonicMs, log, onReceived } = this.#options;
     const names = new Set<string>();
     const delaysMs: number[] = [];
@@ -175,11 +191,15 @@ export class QueueNotices implements NoticeSource {
         broken += 1;
         log.warn({ message: id, error: errorText(error) }, 'a message is no notice, deleting it');
       }
-      if (this.#handled.length === 0) this.#oldestHandledMs = monotonicMs();
+      if (this.#handled.length === 0) {
+        this.#oldestHandledMs = monotonicMs();
+      }
       this.#handled.push(receipt);
     }
     // Queues do not keep an order; by name, those of a stream have theirs: a number that seems missing costs a listing.
-    if (names.size > 0) onNotice([...names].toSorted());
+    if (names.size > 0) {
+      onNotice([...names].toSorted());
+    }
     onReceived?.({ notices: delaysMs.length, broken, delaysMs });
   }
 
@@ -188,7 +208,9 @@ export class QueueNotices implements NoticeSource {
     const { monotonicMs } = this.#options;
     const old = monotonicMs() - this.#oldestHandledMs >= DELETE_AFTER_MS;
     const due = this.#handled.length >= QUEUE_BATCH_MAX || idle || old;
-    if (this.#handled.length === 0 || !due) return;
+    if (this.#handled.length === 0 || !due) {
+      return;
+    }
     // Beside the next receive, one at a time.
     await this.#deleting;
     this.#deleting = this.#delete();
@@ -200,7 +222,9 @@ export class QueueNotices implements NoticeSource {
       const receipts = this.#handled.splice(0, QUEUE_BATCH_MAX);
       try {
         const refused = await queues.delete(this.#queueUrl, receipts, this.#lastDelete.signal);
-        if (refused > 0) log.debug({ refused }, 'notices were not deleted and come again');
+        if (refused > 0) {
+          log.debug({ refused }, 'notices were not deleted and come again');
+        }
       } catch (error) {
         log.debug({ error: errorText(error) }, 'notices were not deleted and come again');
         return;
@@ -227,7 +251,9 @@ export class QueueNotices implements NoticeSource {
       this.#options.log.info({ queue: this.#queueUrl }, 'receiving notices again');
     }
     // What was announced while there was no queue is found by the listing that follows.
-    if (this.#pollsLeft === Number.POSITIVE_INFINITY) this.#setPace(0);
+    if (this.#pollsLeft === Number.POSITIVE_INFINITY) {
+      this.#setPace(0);
+    }
   }
 
   #failed(error: QueueError): void {
@@ -240,7 +266,9 @@ export class QueueNotices implements NoticeSource {
     }
     this.#queueUrl = undefined;
     // Receipts of a queue that is gone mean nothing to another one.
-    if (trouble === 'gone') this.#handled.length = 0;
+    if (trouble === 'gone') {
+      this.#handled.length = 0;
+    }
     if (this.#pollsLeft === Number.POSITIVE_INFINITY) {
       log.debug({ error: message }, 'still no notices');
       return;
@@ -255,8 +283,11 @@ export class QueueNotices implements NoticeSource {
 
   #tell(fields: { error: string }, text: string): void {
     const { log } = this.#options;
-    if (this.#troubled) log.debug(fields, text);
-    else log.warn(fields, text);
+    if (this.#troubled) {
+      log.debug(fields, text);
+    } else {
+      log.warn(fields, text);
+    }
     this.#troubled = true;
   }
 
@@ -269,7 +300,9 @@ export class QueueNotices implements NoticeSource {
     try {
       await this.#options.sleep(delayMs, signal);
     } catch (error) {
-      if (!signal.aborted) throw error;
+      if (!signal.aborted) {
+        throw error;
+      }
     }
   }
 }

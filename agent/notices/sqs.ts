@@ -92,7 +92,9 @@ class SqsQueues implements NoticeQueues {
       );
       return QueueUrl;
     } catch (error) {
-      if (error instanceof QueueError && error.trouble === 'gone') return undefined;
+      if (error instanceof QueueError && error.trouble === 'gone') {
+        return undefined;
+      }
       throw error;
     }
   }
@@ -115,7 +117,9 @@ class SqsQueues implements NoticeQueues {
         { abortSignal: signal },
       ),
     );
-    if (QueueUrl === undefined) throw new QueueError('passing', `the queue ${name} got no URL`);
+    if (QueueUrl === undefined) {
+      throw new QueueError('passing', `the queue ${name} got no URL`);
+    }
     return QueueUrl;
   }
 
@@ -196,9 +200,13 @@ const DENIED =
 /** The SDK's error is not kept as `cause`: for a refused signature it carries what was signed. */
 function troubleOf(error: unknown): QueueTrouble {
   const { name, status } = factsOf(error);
-  if (GONE.test(name)) return 'gone';
+  if (GONE.test(name)) {
+    return 'gone';
+  }
   // SQS answers with 403 to requests that are too many, too.
-  if (/Throttl/.test(name)) return 'passing';
+  if (/Throttl/.test(name)) {
+    return 'passing';
+  }
   const refused = status === 401 || status === 403 || DENIED.test(name);
   // A wrong region is told by the SDK in words only.
   return refused || /region is missing/i.test(errorText(error)) ? 'denied' : 'passing';

@@ -53,11 +53,16 @@ export class Semaphore implements Limit {
     }
     let held = true;
     return () => {
-      if (!held) return;
+      if (!held) {
+        return;
+      }
       held = false;
       const next = this.#waiting.shift();
-      if (next === undefined) this.#held -= 1;
-      else next();
+      if (next === undefined) {
+        this.#held -= 1;
+      } else {
+        next();
+      }
     };
   }
 }

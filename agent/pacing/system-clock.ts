@@ -19,8 +19,11 @@ class SystemClock implements Clock {
     const withinUs = Math.min(999, Math.max(0, monotonicUs - this.#milliAtUs));
     const nowNs = BigInt(milli) * 1_000_000n + BigInt(Math.round(withinUs * 1000));
     // Set back by hand or by NTP it goes back as well; standing still it moves by a nanosecond.
-    if (nowNs <= this.#lastNs && this.#lastNs - nowNs < 1_000_000n) this.#lastNs += 1n;
-    else this.#lastNs = nowNs;
+    if (nowNs <= this.#lastNs && this.#lastNs - nowNs < 1_000_000n) {
+      this.#lastNs += 1n;
+    } else {
+      this.#lastNs = nowNs;
+    }
     return this.#lastNs;
   }
 }

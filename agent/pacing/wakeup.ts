@@ -19,8 +19,11 @@ export class Wakeup {
    */
   async wait(signal: AbortSignal, timeoutMs: number, sleep: Sleep): Promise<void> {
     if (!this.#pending && !signal.aborted) {
-      if (Number.isFinite(timeoutMs)) await this.#waitAtMost(signal, timeoutMs, sleep);
-      else await this.#noticeOrAbort(signal);
+      if (Number.isFinite(timeoutMs)) {
+        await this.#waitAtMost(signal, timeoutMs, sleep);
+      } else {
+        await this.#noticeOrAbort(signal);
+      }
     }
     this.#pending = false;
   }

@@ -40,7 +40,9 @@ const NOTHING: Demand = {
  */
 export function estimateCost(input: CostInput): CostEstimate | undefined {
   const { requests, uptimeMs, databases, pollIntervalMs } = input;
-  if (uptimeMs < SHORTEST_UPTIME_MS) return undefined;
+  if (uptimeMs < SHORTEST_UPTIME_MS) {
+    return undefined;
+  }
   const scale = (MONTH_SECONDS * 1000) / uptimeMs;
   const perMonth = (kind: string) => (requests.get(kind) ?? 0) * scale;
   const own: Demand = {

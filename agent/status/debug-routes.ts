@@ -51,7 +51,9 @@ export class DebugRoutes {
     if (!(seconds > 0 && seconds <= MAX_SECONDS)) {
       return answerText(400, `seconds: more than 0 and ${MAX_SECONDS} at most`);
     }
-    if (this.#busy) return answerText(409, 'another profile is being taken; try again later');
+    if (this.#busy) {
+      return answerText(409, 'another profile is being taken; try again later');
+    }
     this.#busy = true;
     try {
       using profiler = await Profiler.open();

@@ -71,7 +71,9 @@ export class Healthz {
     const { status, health, hostname, reportStartup } = this.#deps;
     const metadata: Record<string, string | boolean> = { hostname, version: status.version };
     for (const part of reportStartup ? health : []) {
-      if (part instanceof DatabaseHealth) metadata[`startup_${part.database}`] = part.isStarted;
+      if (part instanceof DatabaseHealth) {
+        metadata[`startup_${part.database}`] = part.isStarted;
+      }
     }
     return metadata;
   }

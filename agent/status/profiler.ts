@@ -65,7 +65,9 @@ export class Profiler implements Disposable {
     const message = JSON.stringify({ id, ...request });
     await this.#session.post('NodeWorker.sendMessageToWorker', { sessionId, message });
     const { result, error } = await answered;
-    if (error !== undefined) throw new Error(error.message);
+    if (error !== undefined) {
+      throw new Error(error.message);
+    }
     return result;
   }
 }

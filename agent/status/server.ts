@@ -104,12 +104,16 @@ export class StatusServer implements AsyncDisposable {
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<Answer> {
     const { status, healthz, metrics, now } = this.#deps;
     const path = request.url ?? '/';
-    if (!URL.canParse(path, 'http://agent')) return NOT_FOUND;
+    if (!URL.canParse(path, 'http://agent')) {
+      return NOT_FOUND;
+    }
     const url = new URL(path, 'http://agent');
     if (request.method !== 'GET' && request.method !== 'HEAD') {
       return answerText(405, 'only GET and HEAD are answered here');
     }
-    if (isFromElsewhere(request)) return answerText(403, 'not for pages of other sites');
+    if (isFromElsewhere(request)) {
+      return answerText(403, 'not for pages of other sites');
+    }
     switch (url.pathname) {
       case '/':
         return {

@@ -33,14 +33,18 @@ function noticesJson(source: StatusSource) {
 /** What the requests come to in a month; null: the storage costs nothing, or it is too early to say. */
 export function costJson(source: StatusSource, nowMs: number) {
   const { billedPollIntervalMs: pollIntervalMs, startedMs } = source;
-  if (pollIntervalMs === undefined) return null;
+  if (pollIntervalMs === undefined) {
+    return null;
+  }
   const estimate = estimateCost({
     requests: source.requests(),
     uptimeMs: nowMs - startedMs,
     databases: source.databases().length,
     pollIntervalMs,
   });
-  if (estimate === undefined) return null;
+  if (estimate === undefined) {
+    return null;
+  }
   return {
     dollars_per_month: estimate.month,
     dollars_per_month_listing: estimate.monthListing,

@@ -37,8 +37,9 @@ export function barChart({ title, unit, rows }: Bars): string {
     const y = TOP + index * rowHeight + 4;
     parts.push(text({ x: LABEL_WIDTH - 8, y: y + BAR - 2, anchor: 'end' }, label));
     parts.push(bar(scale, y, { value, unit, colour: SERIES_COLOURS[0] }));
-    if (peer !== undefined)
+    if (peer !== undefined) {
       parts.push(bar(scale, y + BAR, { value: peer, unit, colour: SERIES_COLOURS[1] }));
+    }
     if (target !== undefined) {
       const x = round(scale.at(target));
       parts.push(
@@ -122,10 +123,11 @@ export function lineChart({ title, xLabel, yUnit, series }: Lines): string {
     const colour = SERIES_COLOURS[index % SERIES_COLOURS.length] ?? SERIES_COLOURS[0];
     const path = own.map(([px, py]) => `${round(x.at(px))},${round(y.at(py))}`).join(' ');
     parts.push(`<polyline points="${path}" fill="none" stroke="${colour}" stroke-width="2"/>`);
-    for (const [px, py] of own)
+    for (const [px, py] of own) {
       parts.push(
         `<circle cx="${round(x.at(px))}" cy="${round(y.at(py))}" r="4" fill="${colour}"/>`,
       );
+    }
     const [lastX, lastY] = own.at(-1) ?? [1, 1];
     parts.push(text({ x: x.at(lastX) + 10, y: y.at(lastY) + 4 }, name));
   }

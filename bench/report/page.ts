@@ -42,7 +42,9 @@ export function reportFiles(results: Results): Map<string, string> {
   const files = new Map<string, string>();
   const pictures: string[] = [];
   const add = (slug: string, title: string, picture: string | undefined) => {
-    if (picture === undefined) return;
+    if (picture === undefined) {
+      return;
+    }
     files.set(`${PICTURES}/${slug}.svg`, picture);
     pictures.push(`![${title}](benchmarks/${slug}.svg)`);
   };
@@ -74,7 +76,9 @@ function latencyChart(rows: readonly MeasuredRow[]): string | undefined {
       ? []
       : [{ part, records: Number(size.replaceAll(',', '')), ...medians(row) }];
   });
-  if (found.length === 0) return undefined;
+  if (found.length === 0) {
+    return undefined;
+  }
   const series = ['p50', 'p99'].map((part) => ({
     name: part,
     points: found
@@ -147,7 +151,9 @@ ${lines.map((text) => `| ${text} |`).join('\n')}`;
 }
 
 function range(values: readonly number[], unit: string): string {
-  if (values.length < 2) return '';
+  if (values.length < 2) {
+    return '';
+  }
   const [low, high] = [Math.min(...values), Math.max(...values)];
   const lowest = formatAmount(low, unit).replace(` ${unit}`, '');
   const highest = formatAmount(high, unit).replace(` ${unit}`, '');

@@ -35,15 +35,21 @@ export function collectRounds(rounds: readonly (readonly Row[])[]): MeasuredRow[
   for (const round of rounds) {
     const names = round.map(({ name }) => name);
     const twice = names.find((name, index) => names.indexOf(name) !== index);
-    if (twice !== undefined) throw new Error(`two rows of one round are called "${twice}"`);
+    if (twice !== undefined) {
+      throw new Error(`two rows of one round are called "${twice}"`);
+    }
   }
   const rows = new Map<string, MeasuredRow>();
   for (const { name, unit, value, target, peer } of rounds.flat()) {
     const row = rows.get(name) ?? { name, unit, targets: [], values: [], peers: [] };
     rows.set(name, row);
     row.values.push(value);
-    if (target !== undefined) row.targets.push(target);
-    if (peer !== undefined) row.peers.push(peer);
+    if (target !== undefined) {
+      row.targets.push(target);
+    }
+    if (peer !== undefined) {
+      row.peers.push(peer);
+    }
   }
   return [...rows.values()];
 }

@@ -39,7 +39,9 @@ export async function measureBoth(
 ): Promise<BothCosts> {
   const { changes, start, peerStart = start } = how;
   const ours = await measureChanges(hosts, { changes, start });
-  if (peer === undefined) return { ours, peer: undefined };
+  if (peer === undefined) {
+    return { ours, peer: undefined };
+  }
   const peerCost = await measureChanges(hosts, {
     changes: PEER_CHANGES,
     start: { ...peerStart, peer },

@@ -11,7 +11,9 @@ export async function compactOnce(request: CompactOnceRequest): Promise<CompactO
   let answer: CompactOnceAnswer | undefined;
   child.once('message', (message) => (answer = message as CompactOnceAnswer));
   await once(child, 'exit');
-  if (answer === undefined) throw new Error('the compaction failed');
+  if (answer === undefined) {
+    throw new Error('the compaction failed');
+  }
   return answer;
 }
 

@@ -178,7 +178,9 @@ async function loadMaterial(tls: TlsOptions): Promise<Material> {
       hint: 'Set both (cert or cert_file, key or key_file), or neither.',
     });
   }
-  if (cert !== undefined && key !== undefined) requirePair(cert, key);
+  if (cert !== undefined && key !== undefined) {
+    requirePair(cert, key);
+  }
   return {
     ...(ca === undefined
       ? {}

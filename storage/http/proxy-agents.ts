@@ -61,7 +61,9 @@ class ChoosingAgent extends BaseAgent {
   }
 
   override destroy(): void {
-    for (const agent of [this.#direct, ...this.#proxied.values()]) agent.destroy();
+    for (const agent of [this.#direct, ...this.#proxied.values()]) {
+      agent.destroy();
+    }
     super.destroy();
   }
 

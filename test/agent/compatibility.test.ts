@@ -46,8 +46,12 @@ const UNTESTED = new Set([
 function keysOf(fields: object, prefix = ''): string[] {
   return Object.values(fields as Record<string, AnyField>).flatMap((field) => {
     const key = `${prefix}${field.key}`;
-    if (field.node === 'section') return keysOf(field.fields, `${key}.`);
-    if (field.node === 'map') return keysOf(field.fields, `${key}.<${field.keyName}>.`);
+    if (field.node === 'section') {
+      return keysOf(field.fields, `${key}.`);
+    }
+    if (field.node === 'map') {
+      return keysOf(field.fields, `${key}.<${field.keyName}>.`);
+    }
     return [key];
   });
 }

@@ -24,8 +24,9 @@ function source(name: string, bytes: Uint8Array, chunkBytes = 1 << 20): Snapshot
     name,
     existing: name === 'input 0',
     async *open() {
-      for (let at = 0; at < bytes.length; at += chunkBytes)
+      for (let at = 0; at < bytes.length; at += chunkBytes) {
         yield bytes.subarray(at, at + chunkBytes);
+      }
     },
   };
 }
@@ -41,7 +42,9 @@ async function foldAll(inputs: readonly Uint8Array[], sorted: readonly Uint8Arra
   const options = { table, scratch, checkTime, meta: EMPTY_META };
   const { file, ...counts } = await fold({ sources, sorter }, options);
   const chunks: Uint8Array[] = [];
-  for await (const chunk of file.open()) chunks.push(chunk);
+  for await (const chunk of file.open()) {
+    chunks.push(chunk);
+  }
   return { bytes: Buffer.concat(chunks), ...counts };
 }
 
@@ -90,7 +93,9 @@ test('folding any objects in any form gives what merging them one by one gives',
         const inputs = loose.map((dbis) => encodeSnapshot({}, dbis));
         const sorted = streamed.map((dbis) => encodeSnapshot({}, dbis));
         const want: State = new Map();
-        for (const bytes of [...sorted, ...inputs]) mergeBytes(want, bytes);
+        for (const bytes of [...sorted, ...inputs]) {
+          mergeBytes(want, bytes);
+        }
         const folded = await foldAll(inputs, sorted);
         const have: State = new Map();
         mergeBytes(have, folded.bytes);
@@ -127,7 +132,9 @@ test('more inputs than are merged at once are merged in groups', async () => {
     ]),
   );
   const want: State = new Map();
-  for (const bytes of inputs) mergeBytes(want, bytes);
+  for (const bytes of inputs) {
+    mergeBytes(want, bytes);
+  }
   const have: State = new Map();
   mergeBytes(have, (await foldAll([], inputs)).bytes);
   expect(plain(have)).toEqual(plain(want));

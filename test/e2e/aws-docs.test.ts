@@ -57,14 +57,18 @@ suite('the commands of README and docs/deploy.md, word by word', () => {
     await makeProject(folder, blockOf(section(guide, '2. Say what you have'), 'json'));
     // The other one is for a bucket that exists already.
     commands = commandsOf(section(guide, '3. Deploy')).filter((line) => line.startsWith('npx'));
-    for (const command of commands) await run(command);
+    for (const command of commands) {
+      await run(command);
+    }
     stack = await AwsStack.fromOutputs(ministack, join(folder, 'outputs.json'));
     store = await stack.store();
     sqs = stack.sqs();
   }, 500_000);
 
   afterAll(async () => {
-    for (const child of children) endGroup(child, 'SIGKILL');
+    for (const child of children) {
+      endGroup(child, 'SIGKILL');
+    }
     await fleet?.close();
     await store?.close();
     sqs?.destroy();
@@ -215,7 +219,9 @@ suite('the commands of README and docs/deploy.md, word by word', () => {
     const before = (await manifest())?.id;
     let round = 0;
     for (const end = Date.now() + SCHEDULE_TIMEOUT_MS; (await manifest())?.id === before;) {
-      if (Date.now() > end) throw new Error(`no publication in ${round} rounds`);
+      if (Date.now() > end) {
+        throw new Error(`no publication in ${round} rounds`);
+      }
       for (let i = 0; i < 10; i += 1, round += 1) {
         const value = round % 7 === 0 ? undefined : `round ${round}`;
         applications[round % 2]?.write([{ key: `key ${round % 40}`, value }]);
@@ -266,14 +272,18 @@ suite('the commands of README and docs/deploy.md, word by word', () => {
       { what: 'a bucket without covered objects', agents, timeoutMs: 120_000 },
     );
     const published = await manifest();
-    if (published === undefined) throw new Error('nothing is published');
+    if (published === undefined) {
+      throw new Error('nothing is published');
+    }
     return published;
   }
 });
 
 function endGroup(child: ChildProcess, signal: NodeJS.Signals): void {
   try {
-    if (child.pid !== undefined) process.kill(-child.pid, signal);
+    if (child.pid !== undefined) {
+      process.kill(-child.pid, signal);
+    }
   } catch {
     // Ended already.
   }

@@ -73,11 +73,15 @@ suite('the stack, deployed with TLS and policies enforced', () => {
       const { Messages = [] } = await sqs.send(
         new ReceiveMessageCommand({ QueueUrl, MaxNumberOfMessages: 10, WaitTimeSeconds: 2 }),
       );
-      if (Messages.length === 0) continue;
+      if (Messages.length === 0) {
+        continue;
+      }
       const Entries = Messages.map(({ ReceiptHandle }, i) => ({ Id: String(i), ReceiptHandle }));
       await sqs.send(new DeleteMessageBatchCommand({ QueueUrl, Entries }));
       seen.push(...Messages.map(({ Body = '' }) => parseNotice(Body)));
-      if (seen.some(wanted)) return seen;
+      if (seen.some(wanted)) {
+        return seen;
+      }
     }
     throw new Error(`${agent} waits in vain; it got ${JSON.stringify(seen)}`);
   }
@@ -91,7 +95,9 @@ suite('the stack, deployed with TLS and policies enforced', () => {
 
   async function until(what: string, condition: () => Promise<boolean>, patienceMs = PATIENCE_MS) {
     for (const end = Date.now() + patienceMs; Date.now() < end; await sleep(200)) {
-      if (await condition()) return;
+      if (await condition()) {
+        return;
+      }
     }
     throw new Error(`waited in vain for: ${what}`);
   }
@@ -303,7 +309,9 @@ suite('the stack, deployed with TLS and policies enforced', () => {
     const before = plain(await freshState(store));
     const covered = async (): Promise<boolean> => {
       const bytes = await readObject(store, manifestName('main'));
-      if (bytes === undefined) return false;
+      if (bytes === undefined) {
+        return false;
+      }
       const { vector } = parseManifest(bytes);
       return vector.get(a1.stream) === a1.seq && vector.get(a2.stream) === a2.seq;
     };

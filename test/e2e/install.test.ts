@@ -40,7 +40,9 @@ beforeAll(async () => {
     },
   );
   for (const file of stdout.split('\0').filter((name) => name !== '')) {
-    if (file.startsWith('test/')) continue;
+    if (file.startsWith('test/')) {
+      continue;
+    }
     const target = join(folder, 'source', file);
     await mkdir(dirname(target), { recursive: true });
     await cp(join(ROOT, file), target);
@@ -66,7 +68,9 @@ test('an archive built once runs on a host without compiler and npm', async () =
   await rm(join(folder, 'source'), { recursive: true });
   const commands = commandsOf(section(guide, 'Install on each host'));
   let last = '';
-  for (const command of commands) last = (await runOnHost(command)).stdout;
+  for (const command of commands) {
+    last = (await runOnHost(command)).stdout;
+  }
   const { version } = JSON.parse(await readFile(join(ROOT, 'package.json'), 'utf8')) as {
     version: string;
   };

@@ -99,7 +99,9 @@ describeWithServer('agents behind a proxy', () => {
     expect(contents(b)).toEqual({ k: '1' });
     expect(proxy.asked.every((line) => line === `CONNECT storage.test:${server.port}`)).toBe(true);
     expect(proxy.asked.length).toBeGreaterThanOrEqual(2);
-    for (const agent of agents) expect(await agent.log()).not.toContain('very-secret');
+    for (const agent of agents) {
+      expect(await agent.log()).not.toContain('very-secret');
+    }
 
     const stray = await fleet.startAgent('c', {
       storage,

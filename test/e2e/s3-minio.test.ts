@@ -29,7 +29,9 @@ const describeWithServer = program === undefined ? describe.skip : describe;
 let server: { process: ChildProcess; folder: string; endpoint: string } | undefined;
 
 beforeAll(async () => {
-  if (program === undefined) return;
+  if (program === undefined) {
+    return;
+  }
   const folder = await mkdtemp(join(tmpdir(), 'minio-test-'));
   const address = `127.0.0.1:${await freePort()}`;
   const child = spawn(program, ['server', '--quiet', '--address', address, folder], {
@@ -44,15 +46,18 @@ beforeAll(async () => {
         ({ ok }) => ok,
         () => false,
       )
-    )
+    ) {
       return;
+    }
     await sleep(100);
   }
   throw new Error(`${program} did not get ready on ${endpoint}`);
 });
 
 afterAll(async () => {
-  if (server === undefined) return;
+  if (server === undefined) {
+    return;
+  }
   if (server.process.exitCode === null) {
     server.process.kill();
     await once(server.process, 'exit');

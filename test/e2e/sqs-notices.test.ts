@@ -193,7 +193,9 @@ describeWithServer('notices over SQS', () => {
         queueUrlOf('b').then(
           () => true,
           (error: unknown) => {
-            if (error instanceof QueueDoesNotExist) return false;
+            if (error instanceof QueueDoesNotExist) {
+              return false;
+            }
             throw error;
           },
         ),

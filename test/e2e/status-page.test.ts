@@ -24,7 +24,9 @@ describeWithBrowser('the status page in a browser', () => {
     makeBundle();
     browser = await launchChromium(program as string);
     fleet = await Fleet.open();
-    for (const host of ['ns1', 'ns2']) fleet.application(host);
+    for (const host of ['ns1', 'ns2']) {
+      fleet.application(host);
+    }
     a = await fleet.startAgent('ns1');
     b = await fleet.startAgent('ns2');
     await Promise.all([a.ready(), b.ready()]);
@@ -40,12 +42,16 @@ describeWithBrowser('the status page in a browser', () => {
     const page = await context.newPage();
     const complaints: string[] = [];
     page.on('console', (message) => {
-      if (['error', 'warning'].includes(message.type())) complaints.push(message.text());
+      if (['error', 'warning'].includes(message.type())) {
+        complaints.push(message.text());
+      }
     });
     page.on('pageerror', (error) => complaints.push(error.message));
     page.on('request', (request) => {
       const isOwn = request.url().startsWith(`${agent.url}/`) || request.url().startsWith('data:');
-      if (!isOwn) complaints.push(`request to ${request.url()}`);
+      if (!isOwn) {
+        complaints.push(`request to ${request.url()}`);
+      }
     });
     await page.goto(agent.url);
     return { page, complaints };
@@ -140,7 +146,9 @@ describeWithBrowser('the status page in a browser', () => {
     await cells(instance).first().waitFor();
     // Both ways: put in its place by the script, and as HTML of the first answer.
     for (const round of ['updated', 'fresh']) {
-      if (round === 'fresh') await page.reload();
+      if (round === 'fresh') {
+        await page.reload();
+      }
       expect(await page.evaluate('window.hacked')).toBeUndefined();
       expect(await page.locator('main img, main script').count()).toBe(0);
       expect(await cells(HOSTILE).count()).toBeGreaterThan(0);

@@ -17,7 +17,9 @@ export class Acknowledged {
       child.stdout?.on('data', (chunk: Buffer) => {
         const lines = (rest + chunk.toString()).split('\n');
         rest = lines.pop() ?? '';
-        for (const line of lines) this.#hear(line);
+        for (const line of lines) {
+          this.#hear(line);
+        }
         resolve();
       });
     });
@@ -38,7 +40,9 @@ export class Acknowledged {
       const possible = [...this.#begun.values()].filter(
         (write) => write.key === key && write.timeNs > timeNs,
       );
-      if (found === value || possible.some((write) => write.value === found)) continue;
+      if (found === value || possible.some((write) => write.value === found)) {
+        continue;
+      }
       faults.push(`${key} is ${found ?? 'absent'}, not ${value ?? 'absent'}`);
     }
     return faults;
@@ -52,7 +56,9 @@ export class Acknowledged {
       this.#begun.set(this.last, { key, timeNs: BigInt(timeNs), value: text });
     } else if (word === 'a') {
       const write = this.#begun.get(Number(number));
-      if (write === undefined) return;
+      if (write === undefined) {
+        return;
+      }
       this.#begun.delete(Number(number));
       this.#committed.set(write.key, write);
     }

@@ -61,8 +61,11 @@ async function startWriter(
 
 async function open(name: string, schema: Schema): Promise<Host> {
   // Made before anybody else opens it, so that all agree on its map.
-  if (schema === 'native') fleet.application(name);
-  else await new PlainApplication(fleet.lmdbFile(name)).close();
+  if (schema === 'native') {
+    fleet.application(name);
+  } else {
+    await new PlainApplication(fleet.lmdbFile(name)).close();
+  }
   const acknowledged = new Acknowledged();
   const writer = await startWriter(name, schema, acknowledged);
   const startMs = performance.now();
@@ -70,7 +73,9 @@ async function open(name: string, schema: Schema): Promise<Host> {
 }
 
 async function kill(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
+  if (child.exitCode !== null || child.signalCode !== null) {
+    return;
+  }
   const ended = once(child, 'close');
   child.kill('SIGKILL');
   await ended;
@@ -82,7 +87,9 @@ function contentOf(host: Host, schema: Schema): Map<string, string> {
   if (schema === 'native') {
     const application: Application = fleet.application(host.name);
     for (const { key, value, deleted } of application.entries()) {
-      if (!deleted) content.set(key, value ?? '');
+      if (!deleted) {
+        content.set(key, value ?? '');
+      }
     }
     return content;
   }
@@ -115,22 +122,27 @@ test.each(['native', 'shadow'] as const)(
   `agents and applications killed at any moment lose nothing that was committed: %s schema, ${kills} kills, seed ${seed}`,
   async (schema) => {
     const random = new SeededRandom(seed);
-    for (const name of ['a', 'b']) hosts.push(await open(name, schema));
+    for (const name of ['a', 'b']) {
+      hosts.push(await open(name, schema));
+    }
     const hit = { young: 0, old: 0 };
     for (let done = 0; done < kills;) {
       // Short times meet the start, longer ones an upload, a merge or nothing at all.
       await sleep(random.chance(0.5) ? 20 + random.next() * 350 : 300 + random.next() * 1200);
       const host = random.pick(hosts);
       const victim = random.weighted({ agent: 6, writer: 1, both: 2 });
-      if (victim !== 'writer')
+      if (victim !== 'writer') {
         hit[performance.now() - host.startMs < START_MS ? 'young' : 'old'] += 1;
+      }
       await Promise.all([
         victim === 'agent' ? undefined : kill(host.writer),
         victim === 'writer' ? undefined : kill(host.agent.child),
       ]);
       done += victim === 'both' ? 2 : 1;
       await sleep(random.chance(0.3) ? random.next() * 300 : 0);
-      if (victim !== 'agent') host.writer = await startWriter(host.name, schema, host.acknowledged);
+      if (victim !== 'agent') {
+        host.writer = await startWriter(host.name, schema, host.acknowledged);
+      }
       if (victim !== 'writer') {
         host.startMs = performance.now();
         host.agent = await startAgent(host.name, schema);
@@ -145,7 +157,9 @@ test.each(['native', 'shadow'] as const)(
       expect(faults(schema).slice(0, 20)).toEqual([]);
       throw error;
     });
-    for (const { agent } of hosts) expect(await agent.stop()).toBe(0);
+    for (const { agent } of hosts) {
+      expect(await agent.stop()).toBe(0);
+    }
     expect(faults(schema)).toEqual([]);
     for (const { name } of hosts) {
       using file = DataFile.open(fleet.lmdbFile(name));

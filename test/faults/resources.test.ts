@@ -22,7 +22,9 @@ beforeEach(async () => {
 });
 afterEach(async () => {
   await fleet.close().catch(() => undefined);
-  for (const path of mounts.splice(0)) spawnSync('umount', ['-l', path]);
+  for (const path of mounts.splice(0)) {
+    spawnSync('umount', ['-l', path]);
+  }
 });
 
 /** A file system in memory, of so many bytes. */
@@ -55,7 +57,9 @@ async function expectEventually(
   condition: () => boolean | Promise<boolean>,
 ): Promise<void> {
   await eventually(condition, { what, agents, timeoutMs: 30_000 });
-  for (const agent of agents) expect(agent.running).toBe(true);
+  for (const agent of agents) {
+    expect(agent.running).toBe(true);
+  }
 }
 
 withRoot('a disk that is full', () => {
@@ -66,7 +70,9 @@ withRoot('a disk that is full', () => {
     const [a, b] = [fleet.application('a'), fleet.application('b')];
     const agents = [await fleet.startAgent('a', storage), await fleet.startAgent('b', storage)];
     const [agent] = agents as [AgentProcess, AgentProcess];
-    for (const one of agents) await one.ready();
+    for (const one of agents) {
+      await one.ready();
+    }
     a.write([{ key: 'first', value: '1' }]);
     await expectEventually('the first in b', agents, () => b.read('first') !== undefined);
     const free = fill(bucket);
@@ -101,7 +107,9 @@ withRoot('a disk that is full', () => {
       await fleet.startAgent('b', { settings: QUICK, databases: { main: file }, mapSize: '64MB' }),
     ];
     const [, agent] = agents as [AgentProcess, AgentProcess];
-    for (const one of agents) await one.ready();
+    for (const one of agents) {
+      await one.ready();
+    }
     await expectEventually('own in a', agents, () => a.read('own') !== undefined);
     const free = fill(disk);
     a.write(
@@ -172,7 +180,9 @@ test('without a file descriptor left it waits and says so, and goes on when ther
     await fleet.startAgent('b', { settings: QUICK }),
   ];
   const [, agent] = agents as [AgentProcess, AgentProcess];
-  for (const one of agents) await one.ready();
+  for (const one of agents) {
+    await one.ready();
+  }
   const open = readdirSync(`/proc/${agent.pid}/fd`).length;
   const limit = (count: number) =>
     execFileSync('prlimit', ['--pid', String(agent.pid), `--nofile=${count}:`]);
@@ -199,11 +209,15 @@ test('a reader that never ends pins pages and stops nothing', async () => {
     await fleet.startAgent('a', { settings: QUICK }),
     await fleet.startAgent('b', { settings: QUICK }),
   ];
-  for (const one of agents) await one.ready();
+  for (const one of agents) {
+    await one.ready();
+  }
   const reader = await fleet.startChild('reader.ts', fleet.lmdbFile('b'));
   for (let i = 0; i < 300; i += 1) {
     a.write([{ key: `key-${i % 40}`, value: `${i}` }]);
-    if (i % 10 === 0) await sleep(10);
+    if (i % 10 === 0) {
+      await sleep(10);
+    }
   }
   await expectEventually('the last in b', agents, () => b.read('key-19')?.value === '299');
   expect(contents(b)).toEqual(contents(a));

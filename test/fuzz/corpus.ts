@@ -7,7 +7,9 @@ const FOLDER = join(process.cwd(), 'test/fuzz/corpus');
 /** The stored inputs of a target. */
 export function readCorpus(target: string): Uint8Array[] {
   const folder = join(FOLDER, target);
-  if (!existsSync(folder)) return [];
+  if (!existsSync(folder)) {
+    return [];
+  }
   return readdirSync(folder)
     .toSorted()
     .map((file) => readFileSync(join(folder, file)));
@@ -18,7 +20,9 @@ export function writeCorpus(target: string, inputs: readonly Uint8Array[]): void
   const folder = join(FOLDER, target);
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
-  for (const input of inputs) writeFileSync(join(folder, inputName(input)), input);
+  for (const input of inputs) {
+    writeFileSync(join(folder, inputName(input)), input);
+  }
 }
 
 /** A name for an input, by its content. */

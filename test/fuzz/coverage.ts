@@ -27,8 +27,12 @@ export class CodeCoverage implements Disposable {
   take(options: { readonly peek: boolean } = { peek: false }): number {
     let fresh = 0;
     for (const { url, functions } of this.#result()) {
-      if (!this.#isCounted(url)) continue;
-      for (const { ranges } of functions) fresh += this.#note(url, ranges, options.peek);
+      if (!this.#isCounted(url)) {
+        continue;
+      }
+      for (const { ranges } of functions) {
+        fresh += this.#note(url, ranges, options.peek);
+      }
     }
     return fresh;
   }
@@ -37,7 +41,9 @@ export class CodeCoverage implements Disposable {
     let result: Profiler.ScriptCoverage[] = [];
     // Within one thread the answer comes before the call returns.
     this.#session.post('Profiler.takePreciseCoverage', (error, answer) => {
-      if (error !== null) throw error;
+      if (error !== null) {
+        throw error;
+      }
       result = answer.result;
     });
     return result;
@@ -46,7 +52,9 @@ export class CodeCoverage implements Disposable {
   /** The first range is the function, those behind it are blocks inside whose count differs. */
   #note(url: string, ranges: readonly Profiler.CoverageRange[], peek: boolean): number {
     const [whole] = ranges;
-    if (whole === undefined || whole.count === 0) return 0;
+    if (whole === undefined || whole.count === 0) {
+      return 0;
+    }
     const { startOffset, endOffset } = whole;
     const ran = new Uint8Array(endOffset - startOffset);
     for (const { startOffset: from, endOffset: to, count } of ranges) {
@@ -55,17 +63,25 @@ export class CodeCoverage implements Disposable {
     const seen = this.#seenIn(url, endOffset);
     let fresh = 0;
     for (let i = 0; i < ran.length; i += 1) {
-      if (ran[i] === 0 || seen[startOffset + i] === 1) continue;
+      if (ran[i] === 0 || seen[startOffset + i] === 1) {
+        continue;
+      }
       fresh += 1;
-      if (!peek) seen[startOffset + i] = 1;
+      if (!peek) {
+        seen[startOffset + i] = 1;
+      }
     }
-    if (!peek) this.#characters += fresh;
+    if (!peek) {
+      this.#characters += fresh;
+    }
     return fresh;
   }
 
   #seenIn(url: string, length: number): Uint8Array {
     const known = this.#seen.get(url) ?? new Uint8Array(0);
-    if (known.length >= length) return known;
+    if (known.length >= length) {
+      return known;
+    }
     const longer = new Uint8Array(Math.max(length, 2 * known.length));
     longer.set(known);
     this.#seen.set(url, longer);

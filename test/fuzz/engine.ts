@@ -49,9 +49,13 @@ export class Fuzzer {
     coverage.take();
     for (const input of corpus.toSorted((a, b) => a.length - b.length)) {
       await this.#run(input);
-      if (coverage.take() > 0) this.corpus.push(input);
+      if (coverage.take() > 0) {
+        this.corpus.push(input);
+      }
     }
-    if (this.corpus.length === 0) this.corpus.push(corpus[0] ?? new Uint8Array(0));
+    if (this.corpus.length === 0) {
+      this.corpus.push(corpus[0] ?? new Uint8Array(0));
+    }
   }
 
   /** One batch of new inputs. Errors: {@link FuzzFinding}. */
@@ -63,10 +67,14 @@ export class Fuzzer {
       inputs.push(input);
       await this.#run(input);
     }
-    if (coverage.take({ peek: true }) === 0) return;
+    if (coverage.take({ peek: true }) === 0) {
+      return;
+    }
     for (const input of inputs) {
       await this.#run(input);
-      if (coverage.take() > 0) this.corpus.push(Uint8Array.from(input));
+      if (coverage.take() > 0) {
+        this.corpus.push(Uint8Array.from(input));
+      }
     }
   }
 

@@ -41,7 +41,9 @@ async function main(): Promise<number> {
     return values.help ? 0 : 2;
   }
   if (values.input !== undefined) {
-    for (const target of wanted) await target.run(readFileSync(values.input));
+    for (const target of wanted) {
+      await target.run(readFileSync(values.input));
+    }
     console.log('nothing to complain about');
     return 0;
   }
@@ -61,11 +63,15 @@ async function main(): Promise<number> {
           update: values.update,
         });
         console.log(lineOf(name, outcome));
-        if (outcome.finding !== undefined) found.push(keep(name, outcome));
+        if (outcome.finding !== undefined) {
+          found.push(keep(name, outcome));
+        }
       }
     };
     await Promise.all(Array.from({ length: availableParallelism() }, work));
-    for (const line of found) console.log(line);
+    for (const line of found) {
+      console.log(line);
+    }
     return found.length > 0 ? 1 : 0;
   } finally {
     rmSync(folder, { recursive: true, force: true });

@@ -36,16 +36,24 @@ function step(bytes: Buffer, { random, dictionary, other }: Mutation): Buffer {
   const length = 1 + random.below(random.chance(0.2) ? 64 : 8);
   switch (random.below(11)) {
     case 0:
-      if (bytes.length > 0) bytes[place] = (bytes[place] ?? 0) ^ (1 << random.below(8));
+      if (bytes.length > 0) {
+        bytes[place] = (bytes[place] ?? 0) ^ (1 << random.below(8));
+      }
       return bytes;
     case 1:
-      if (bytes.length > 0) bytes[place] = random.below(256);
+      if (bytes.length > 0) {
+        bytes[place] = random.below(256);
+      }
       return bytes;
     case 2:
-      if (bytes.length > 0) bytes[place] = random.pick(INTERESTING);
+      if (bytes.length > 0) {
+        bytes[place] = random.pick(INTERESTING);
+      }
       return bytes;
     case 3:
-      if (bytes.length > 0) bytes[place] = (bytes[place] ?? 0) + (random.chance(0.5) ? 1 : 255);
+      if (bytes.length > 0) {
+        bytes[place] = (bytes[place] ?? 0) + (random.chance(0.5) ? 1 : 255);
+      }
       return bytes;
     case 4:
       return splice(bytes, at, length, Buffer.of());

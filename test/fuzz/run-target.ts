@@ -36,7 +36,9 @@ const REPORT_INTERVAL_MS = 1000;
 
 async function main(options: RunOptions): Promise<void> {
   const target = TARGETS.find(({ name }) => name === options.target);
-  if (target === undefined) throw new Error(`no target ${options.target}`);
+  if (target === undefined) {
+    throw new Error(`no target ${options.target}`);
+  }
   const fd = openSync(options.inputFile, 'w');
   const head = Buffer.alloc(4);
   const onInput = (input: Uint8Array): void => {
@@ -77,7 +79,9 @@ async function main(options: RunOptions): Promise<void> {
         await report({ done: false });
       }
     }
-    if (options.update) writeCorpus(target.name, fuzzer.corpus);
+    if (options.update) {
+      writeCorpus(target.name, fuzzer.corpus);
+    }
     await report({ done: true });
   } catch (error) {
     await report({ done: true, finding: error instanceof Error ? error.message : String(error) });

@@ -18,7 +18,9 @@ export function refusedOr<T>(codes: readonly ErrorCode[], work: () => T): T | un
   try {
     return work();
   } catch (error) {
-    if (error instanceof SyncError && codes.includes(error.code)) return undefined;
+    if (error instanceof SyncError && codes.includes(error.code)) {
+      return undefined;
+    }
     throw error;
   }
 }

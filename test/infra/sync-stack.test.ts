@@ -160,7 +160,9 @@ describe('queues', () => {
     const fed = resources('AWS::Lambda::Function').filter(([id]) => !id.startsWith('QueueSweeper'));
     const timeouts = fed.map(([, { Properties }]) => Properties['Timeout']);
     const visible = queues.map(([, { Properties }]) => Properties['VisibilityTimeout']);
-    for (const timeout of timeouts) expect(visible).toContain(6 * Number(timeout));
+    for (const timeout of timeouts) {
+      expect(visible).toContain(6 * Number(timeout));
+    }
   });
 
   test('of agents have the names that the fan-out looks for, and forget after four hours', () => {
@@ -375,8 +377,12 @@ test('there is a dashboard', () => {
 
 /** The text of Fn::Join, with references by name. */
 function resolveJoin(value: unknown): string {
-  if (typeof value === 'string') return value;
+  if (typeof value === 'string') {
+    return value;
+  }
   const join = (value as { 'Fn::Join'?: [string, unknown[]] })['Fn::Join'];
-  if (join !== undefined) return join[1].map(resolveJoin).join(join[0]);
+  if (join !== undefined) {
+    return join[1].map(resolveJoin).join(join[0]);
+  }
   return String((value as { Ref?: string }).Ref);
 }

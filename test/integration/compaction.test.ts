@@ -58,7 +58,9 @@ describe('compaction beside living agents', () => {
     const hosts = ['a', 'b', 'c'];
     const applications = hosts.map((host) => fleet.application(host));
     const agents: AgentProcess[] = [];
-    for (const host of hosts) agents.push(await fleet.startAgent(host, { settings }));
+    for (const host of hosts) {
+      agents.push(await fleet.startAgent(host, { settings }));
+    }
     await Promise.all(agents.map((agent) => agent.ready()));
 
     const levels = new Set<string>();
@@ -66,7 +68,9 @@ describe('compaction beside living agents', () => {
       const application = applications[round % applications.length];
       const value = round % 7 === 0 ? undefined : `round ${round}`;
       application?.write([{ key: `key ${round % KEYS}`, value }]);
-      if (round % 4 === 3) levels.add((await compactOnce()).level);
+      if (round % 4 === 3) {
+        levels.add((await compactOnce()).level);
+      }
       await sleep(25);
     }
     const [a] = applications;

@@ -193,7 +193,9 @@ describe('pdns-v5-fix-duplicate-domains', () => {
   async function duplicate(): Promise<{ original: string; twin: string; twinId: number }> {
     return withLmdb('pdns.lmdb', (dbi) => {
       const [entry] = Array.from(dbi('domains_v5_0').getRange());
-      if (entry === undefined) throw new Error('the fixture has no domain');
+      if (entry === undefined) {
+        throw new Error('the fixture has no domain');
+      }
       const original = entry.key.toString('hex');
       const twin = Buffer.from(entry.key);
       twin.writeUInt32BE(7, twin.length - 4);

@@ -32,7 +32,9 @@ storage_poll_interval: 100ms
   await root.close();
 });
 afterEach(() => {
-  for (const child of children) child.kill('SIGKILL');
+  for (const child of children) {
+    child.kill('SIGKILL');
+  }
   children.clear();
   rmSync(folder, { recursive: true, force: true });
 });
@@ -113,7 +115,9 @@ test('a second agent on the same LMDB is refused, says whose it is, and the firs
 
 test('of many that start at once exactly one runs', async () => {
   const all = Array.from({ length: 4 }, () => agent('sync'));
-  while (all.filter(({ child }) => child.exitCode === null).length > 1) await sleep(20);
+  while (all.filter(({ child }) => child.exitCode === null).length > 1) {
+    await sleep(20);
+  }
   const running = all.filter(({ child }) => child.exitCode === null);
   expect(running).toHaveLength(1);
   await until(running[0] as Running, 'Initial sync done');

@@ -54,7 +54,9 @@ async function start(
 
 /** The application must be there first, so that agent and application agree on the map. */
 function prepare(...hosts: readonly string[]): void {
-  for (const host of hosts) fleet.application(host);
+  for (const host of hosts) {
+    fleet.application(host);
+  }
 }
 
 let lastNs = 0n;
@@ -100,7 +102,9 @@ async function everybodyWrites(hosts: readonly string[], rounds: number): Promis
     for (const host of hosts) {
       write(host, `${host}-${round}`, `of ${host}`);
       write(host, `shared-${round % 5}`, `${host} in round ${round}`);
-      if (round > 1) write(host, `${host}-${round - 2}`, round % 2 === 0 ? null : 'replaced');
+      if (round > 1) {
+        write(host, `${host}-${round - 2}`, round % 2 === 0 ? null : 'replaced');
+      }
     }
     await sleep(40);
   }
@@ -112,7 +116,9 @@ describeUpstream('a fleet of ours and upstream’s agents', () => {
 
   test('ends equal when all write, replace and delete', async () => {
     prepare(...hosts);
-    for (const host of hosts) await start(host, kindOf(host));
+    for (const host of hosts) {
+      await start(host, kindOf(host));
+    }
     await everybodyWrites(hosts, 25);
     await expectConverged(hosts);
     // What one kind deletes is gone on the other, whoever wrote it.
@@ -130,7 +136,9 @@ describeUpstream('a fleet of ours and upstream’s agents', () => {
         value: `${i} of ${host}`.repeat(20),
       }));
       fleet.application(host).write(records, { timestampNs: now });
-      for (const { key, value } of records) expected[key] = value;
+      for (const { key, value } of records) {
+        expected[key] = value;
+      }
     };
     many('a');
     many('c');
@@ -141,7 +149,9 @@ describeUpstream('a fleet of ours and upstream’s agents', () => {
 
   test('a host of either kind that is wiped gets everything back, its own entries too', async () => {
     prepare(...hosts);
-    for (const host of hosts) await start(host, kindOf(host));
+    for (const host of hosts) {
+      await start(host, kindOf(host));
+    }
     await everybodyWrites(hosts, 10);
     await expectConverged(hosts);
     for (const host of ['b', 'd']) {
@@ -161,7 +171,9 @@ describeUpstream('a fleet of ours and upstream’s agents', () => {
       storage: `${folderStorage(fleet.bucket)}  cleanup: {enabled: true, interval: 1s, must_keep_interval: 1s, remove_old_instances_interval: 1h}\n`,
     };
     prepare(...hosts);
-    for (const host of hosts) await start(host, kindOf(host), cleaning);
+    for (const host of hosts) {
+      await start(host, kindOf(host), cleaning);
+    }
     await everybodyWrites(hosts, 40);
     await expectConverged(hosts);
     // Two of them will never write again; their objects must outlive them.
@@ -218,7 +230,9 @@ describeUpstream('a fleet of ours and upstream’s agents', () => {
       const agent = await start('a', kind, { common: true });
       write('a', `during-${round}`, `round ${round}`);
       write('c', `from-c-${round}`, `round ${round}`);
-      if (round > 1) write('c', `before-${round - 1}`, null);
+      if (round > 1) {
+        write('c', `before-${round - 1}`, null);
+      }
       // Without the switch only upstream's agents tell upstream's: what ours has not told is told by the next.
       await expectConverged(kind === 'theirs' ? ['a', 'c'] : ['a']);
       await agent.stop();
@@ -268,7 +282,9 @@ describeUpstream('a fleet of ours and upstream’s agents', () => {
       });
       await expectEqual(`what was written in round ${round}`, now);
     }
-    for (const application of applications.values()) await application.close();
+    for (const application of applications.values()) {
+      await application.close();
+    }
   });
 
   test('commands print the same of each other’s objects and LMDBs', async () => {
@@ -277,7 +293,9 @@ describeUpstream('a fleet of ours and upstream’s agents', () => {
     await start('c', 'theirs');
     await everybodyWrites(['a', 'c'], 6);
     await expectConverged(['a', 'c']);
-    for (const agent of agents.values()) await agent.stop();
+    for (const agent of agents.values()) {
+      await agent.stop();
+    }
     const config = agents.get('c')?.configFile ?? '';
     const both = async (...args: readonly string[]): Promise<[string, string]> => {
       const [theirs, ours] = await Promise.all([

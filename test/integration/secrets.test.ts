@@ -32,7 +32,9 @@ async function run(yaml: string, ...args: readonly string[]): Promise<string> {
 }
 
 const expectNoSecret = (text: string) => {
-  for (const form of FORMS) expect(text).not.toContain(form);
+  for (const form of FORMS) {
+    expect(text).not.toContain(form);
+  }
 };
 
 const s3 = (endpoint: string) =>
@@ -115,7 +117,9 @@ test('values of the application are in no log, metric or page', async () => {
       const response = await fetch(`${agent.url}${path}`);
       return response.text();
     });
-    for (const text of await Promise.all(pages)) expectNoSecret(text);
+    for (const text of await Promise.all(pages)) {
+      expectNoSecret(text);
+    }
     expectNoSecret(await agent.log());
   } finally {
     await agent.stop();

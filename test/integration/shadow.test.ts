@@ -14,7 +14,9 @@ beforeEach(async () => {
 
 afterEach(async () => {
   await fleet.close();
-  for (const application of applications.splice(0)) await application.close();
+  for (const application of applications.splice(0)) {
+    await application.close();
+  }
 });
 
 function application(host: string): PlainApplication {
@@ -75,7 +77,9 @@ test('what an application changed while its agent was down reaches the others', 
   const a = application('a');
   application('b');
   a.write((txn) => {
-    for (const key of ['modify', 'delete', 'keep']) txn.put('records', key, 'first');
+    for (const key of ['modify', 'delete', 'keep']) {
+      txn.put('records', key, 'first');
+    }
   });
   const first = await fleet.startAgent('a', { databaseSettings });
   const other = await fleet.startAgent('b', { databaseSettings });

@@ -49,7 +49,9 @@ test('any other bytes are refused, not misread', () => {
   fc.assert(
     fc.property(bytes(0, 600), (encoded) => {
       const pair = decodePair(encoded);
-      if (pair === undefined) return;
+      if (pair === undefined) {
+        return;
+      }
       expect(encodePair(pair.key, pair.value)).toEqual(encoded);
     }),
   );
@@ -60,9 +62,13 @@ test('all keys that upstream recorded are made byte for byte', () => {
   const { steps } = fixtureJson<{ steps: Recorded[] }>('d-shadow-dupsort', 'expected.json');
   let pairs = 0;
   for (const { transform, entries } of steps.flatMap(({ dbis }) => dbis)) {
-    if (transform === '') continue;
+    if (transform === '') {
+      continue;
+    }
     for (const { key, value, flags } of entries) {
-      if (Number(flags) === 1) continue;
+      if (Number(flags) === 1) {
+        continue;
+      }
       const recorded = Buffer.from(key ?? '', 'hex');
       const pair = decodePair(recorded);
       expect(encodePair(pair!.key, Buffer.from(value ?? '', 'hex'))).toEqual(recorded);

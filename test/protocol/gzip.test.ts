@@ -19,7 +19,9 @@ test('blocks that are compressed beside each other come out in their order', asy
     },
   });
   const blocks = Array.from({ length: 20 }, (_, index) => block(index));
-  for (let i = 0; i < blocks.length; i += 2) await gzip.add(blocks.slice(i, i + 2));
+  for (let i = 0; i < blocks.length; i += 2) {
+    await gzip.add(blocks.slice(i, i + 2));
+  }
   await gzip.finish();
   expect(gunzipSync(Buffer.concat(written)).equals(Buffer.concat(blocks))).toBe(true);
 });
@@ -30,10 +32,14 @@ test('whoever adds waits while too much is on its way', async () => {
   const gzip = new GzipWriter({ level: 1, write: () => mayGo });
   let added = 0;
   const adding = (async () => {
-    for (; added < 2 * GZIP_MEMBERS_IN_FLIGHT; added += 1) await gzip.add([block(added)]);
+    for (; added < 2 * GZIP_MEMBERS_IN_FLIGHT; added += 1) {
+      await gzip.add([block(added)]);
+    }
   })();
   // Nothing that could be awaited tells that it waits.
-  for (let i = 0; i < 100; i += 1) await turn();
+  for (let i = 0; i < 100; i += 1) {
+    await turn();
+  }
   expect(added).toBe(GZIP_MEMBERS_IN_FLIGHT - 1);
   go();
   await adding;
@@ -46,11 +52,15 @@ test('a write that fails is reported, and nothing is written behind it', async (
     level: 1,
     write: async () => {
       writes += 1;
-      if (writes === 2) throw new Error('no space left');
+      if (writes === 2) {
+        throw new Error('no space left');
+      }
     },
   });
   const adding = (async () => {
-    for (let i = 0; i < 2 * GZIP_MEMBERS_IN_FLIGHT; i += 1) await gzip.add([block(i)]);
+    for (let i = 0; i < 2 * GZIP_MEMBERS_IN_FLIGHT; i += 1) {
+      await gzip.add([block(i)]);
+    }
   })();
   await expect(adding).rejects.toThrow('no space left');
   await expect(gzip.finish()).rejects.toThrow('no space left');

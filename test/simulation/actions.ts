@@ -47,7 +47,9 @@ function commit(
     for (const [key, written] of registers) {
       const known = before.get(key);
       const loses = known !== undefined && !lacks(new Map([[key, known]]), key, written);
-      if (!loses || !seen) database.committed.set(key, written);
+      if (!loses || !seen) {
+        database.committed.set(key, written);
+      }
       const against = loses ? ` (loses against ${show(known)}${seen ? ', seen' : ''})` : '';
       world.log(`${database.label} writes ${key} ${show(written)}${against}`);
     }
@@ -60,14 +62,18 @@ function attempt(world: World, database: SimDatabase, work: () => void): void {
     work();
   } catch (error) {
     const text = String(error);
-    if (!world.traits.growsMaps || !/MDB_MAP_(FULL|RESIZED)/.test(text)) throw error;
+    if (!world.traits.growsMaps || !/MDB_MAP_(FULL|RESIZED)/.test(text)) {
+      throw error;
+    }
     world.log(`${database.label} cannot write: ${text}`);
   }
 }
 
 function write(world: World, random: SeededRandom): void {
   const host = pickHost(world, random);
-  if (world.traits.receiveOnly.includes(host.index)) return;
+  if (world.traits.receiveOnly.includes(host.index)) {
+    return;
+  }
   const database = pickDatabase(host, random);
   const { keys, growsMaps } = world.traits;
   const values = new Map<string, string | undefined>();
@@ -98,7 +104,9 @@ function writePlain(
   attempt(world, database, () => {
     database.commitPlain(values);
     for (const [key, value] of values) {
-      if (before.get(key) === value) continue;
+      if (before.get(key) === value) {
+        continue;
+      }
       const atNs = host.clock.nowNs();
       // What came and went between two looks at the LMDB leaves nothing to be seen.
       const wasKnown = value !== undefined || registers.get(key)?.deleted === false;
@@ -114,10 +122,16 @@ function writeTie(world: World, random: SeededRandom): void {
   const host = pickHost(world, random);
   const database = pickDatabase(host, random);
   const stored = [...world.ledger(database.name).winners];
-  if (stored.length === 0 || database.schema === 'shadow') return;
-  if (world.traits.receiveOnly.includes(host.index) || world.traits.pace === 'long') return;
+  if (stored.length === 0 || database.schema === 'shadow') {
+    return;
+  }
+  if (world.traits.receiveOnly.includes(host.index) || world.traits.pace === 'long') {
+    return;
+  }
   // It may lose against what is there, as what writeLoser writes.
-  if (world.traits.growsMaps) return;
+  if (world.traits.growsMaps) {
+    return;
+  }
   const [key, { timestampNs }] = random.pick(stored);
   const text = random.pick([undefined, '', 'tie', 'a']);
   commit(world, database, new Map([[key, register(timestampNs, text)]]));
@@ -128,15 +142,23 @@ function writeTie(world: World, random: SeededRandom): void {
 async function writeLoser(world: World, random: SeededRandom): Promise<void> {
   const host = pickHost(world, random);
   const database = pickDatabase(host, random);
-  if (database.schema === 'shadow' || world.traits.growsMaps) return;
-  if (world.traits.pace === 'long') return;
+  if (database.schema === 'shadow' || world.traits.growsMaps) {
+    return;
+  }
+  if (world.traits.pace === 'long') {
+    return;
+  }
   // Seen by the agent first, the winner must come back; else the application has simply replaced it.
   const { agent } = host;
   const looks = agent?.isDoomed === false && random.chance(0.6);
   const seen = looks && (await agent.detect(database.name));
   const entries = [...database.dump()];
-  if (entries.length === 0 || host.agent?.isGone === true) return;
-  if (seen) database.mustLook = true;
+  if (entries.length === 0 || host.agent?.isGone === true) {
+    return;
+  }
+  if (seen) {
+    database.mustLook = true;
+  }
   const [key, { timestampNs }] = random.pick(entries);
   const behind = BigInt(1 + random.below(20_000_000));
   commit(world, database, new Map([[key, register(timestampNs - behind, 'loser')]]), seen);
@@ -147,35 +169,50 @@ async function writeLoser(world: World, random: SeededRandom): Promise<void> {
 async function removeKey(world: World, random: SeededRandom): Promise<void> {
   const host = pickHost(world, random);
   const database = pickDatabase(host, random);
-  if (host.agent?.isDoomed !== false || database.schema === 'shadow') return;
-  if (world.traits.growsMaps || !(await host.agent.detect(database.name))) return;
+  if (host.agent?.isDoomed !== false || database.schema === 'shadow') {
+    return;
+  }
+  if (world.traits.growsMaps || !(await host.agent.detect(database.name))) {
+    return;
+  }
   const entries = [...database.dump()];
-  if (entries.length === 0 || host.agent.isGone) return;
+  if (entries.length === 0 || host.agent.isGone) {
+    return;
+  }
   const [key] = random.pick(entries);
   database.mustLook = true;
-  if (random.chance(0.2)) database.dropDbi(key);
-  else database.remove(key);
+  if (random.chance(0.2)) {
+    database.dropDbi(key);
+  } else {
+    database.remove(key);
+  }
   world.log(`${database.label} removes ${key} without a tombstone, or its whole DBI`);
   tell(world, random, host, database);
 }
 
 function startAgent(world: World, random: SeededRandom): void {
   const host = pickHost(world, random);
-  if (host.agent !== undefined) return;
+  if (host.agent !== undefined) {
+    return;
+  }
   world.log(`${host.label} starts`);
   world.start(host);
 }
 
 async function stopAgent(world: World, random: SeededRandom): Promise<void> {
   const host = pickHost(world, random);
-  if (host.agent === undefined) return;
+  if (host.agent === undefined) {
+    return;
+  }
   world.log(`${host.label} stops`);
   await world.stop(host);
 }
 
 async function crashAgent(world: World, random: SeededRandom): Promise<void> {
   const host = pickHost(world, random);
-  if (host.agent === undefined) return;
+  if (host.agent === undefined) {
+    return;
+  }
   world.log(`${host.label} crashes`);
   await world.crash(host);
 }
@@ -185,7 +222,9 @@ function crashInCall(world: World, random: SeededRandom): void {
   const host = pickHost(world, random);
   const database = pickDatabase(host, random);
   const { agent } = host;
-  if (agent === undefined || host.databases.some(({ mustLook }) => mustLook)) return;
+  if (agent === undefined || host.databases.some(({ mustLook }) => mustLook)) {
+    return;
+  }
   const commits = 1 + random.below(3);
   agent.crashAfter(database.name, commits, () => {
     world.log(`${host.label} crashes in a call for ${database.name}`);
@@ -194,7 +233,9 @@ function crashInCall(world: World, random: SeededRandom): void {
 
 function wantListing(world: World, random: SeededRandom): void {
   const host = pickHost(world, random);
-  for (const { engine } of host.agent?.engines ?? []) engine.noteListing();
+  for (const { engine } of host.agent?.engines ?? []) {
+    engine.noteListing();
+  }
   world.log(`${host.label} lists`);
 }
 
@@ -203,14 +244,18 @@ function deliverOldNotices(world: World, random: SeededRandom): void {
   const host = pickHost(world, random);
   const { name } = pickDatabase(host, random);
   const names = [...world.ledger(name).objects.keys()];
-  if (names.length === 0) return;
+  if (names.length === 0) {
+    return;
+  }
   const chosen = Array.from({ length: 1 + random.below(4) }, () => random.pick(names));
   host.agent?.find(name)?.engine.noteNames(chosen);
 }
 
 async function wipe(world: World, random: SeededRandom): Promise<void> {
   const host = pickHost(world, random);
-  if (host.agent !== undefined) return;
+  if (host.agent !== undefined) {
+    return;
+  }
   const database = pickDatabase(host, random);
   await database.replace(undefined);
   world.log(`${database.label} is wiped`);
@@ -218,7 +263,9 @@ async function wipe(world: World, random: SeededRandom): Promise<void> {
 
 function backup(world: World, random: SeededRandom): void {
   const database = pickDatabase(pickHost(world, random), random);
-  if (database.mustLook) return;
+  if (database.mustLook) {
+    return;
+  }
   database.saveBackup();
   world.log(`${database.label} is backed up`);
 }
@@ -226,17 +273,23 @@ function backup(world: World, random: SeededRandom): void {
 async function restore(world: World, random: SeededRandom): Promise<void> {
   const host = pickHost(world, random);
   const database = pickDatabase(host, random);
-  if (host.agent !== undefined || database.backup === undefined) return;
+  if (host.agent !== undefined || database.backup === undefined) {
+    return;
+  }
   await database.replace(database.backup);
   world.log(`${database.label} is restored`);
 }
 
 async function clone(world: World, random: SeededRandom): Promise<void> {
   const [from, to] = [pickHost(world, random), pickHost(world, random)];
-  if (from === to || to.agent !== undefined) return;
+  if (from === to || to.agent !== undefined) {
+    return;
+  }
   const source = pickDatabase(from, random);
   const target = to.databases.find(({ name }) => name === source.name);
-  if (target === undefined || source.mustLook) return;
+  if (target === undefined || source.mustLook) {
+    return;
+  }
   source.saveBackup();
   await target.replace(source.backup);
   world.log(`${target.label} becomes a copy of ${source.label}`);
@@ -245,7 +298,9 @@ async function clone(world: World, random: SeededRandom): Promise<void> {
 function skew(world: World, random: SeededRandom): void {
   const host = pickHost(world, random);
   // What is written with a clock behind may lose against what is there, as what writeLoser writes.
-  if (world.traits.growsMaps) return;
+  if (world.traits.growsMaps) {
+    return;
+  }
   host.clock.skewMs = world.traits.skewMs * random.pick(SKEWS);
   world.log(`${host.label} clock ${host.clock.skewMs} ms`);
 }
@@ -256,7 +311,9 @@ async function damage(world: World, random: SeededRandom): Promise<void> {
   const all = (await bucket.names()).filter((name) => name.endsWith('.pb.gz'));
   const newest = all.toSorted().slice(-2);
   const names = random.chance(0.7) ? newest : all;
-  if (names.length === 0 || !traits.damages) return;
+  if (names.length === 0 || !traits.damages) {
+    return;
+  }
   const name = random.pick(names);
   await bucket.damage(name, (bound) => random.below(bound));
   world.log(`damaged: ${name}`);
@@ -283,25 +340,39 @@ async function growMap(world: World, random: SeededRandom): Promise<void> {
   const host = pickHost(world, random);
   const database = pickDatabase(host, random);
   // Growing takes a commit of the application's.
-  if (world.traits.receiveOnly.includes(host.index)) return;
-  if (!world.traits.growsMaps || database.mapSizeBytes > 8 * 1024 ** 2) return;
+  if (world.traits.receiveOnly.includes(host.index)) {
+    return;
+  }
+  if (!world.traits.growsMaps || database.mapSizeBytes > 8 * 1024 ** 2) {
+    return;
+  }
   // In one process all that have the file open share one environment, and with it its map size.
-  if (host.agent !== undefined) return;
+  if (host.agent !== undefined) {
+    return;
+  }
   await database.growMap(4);
   world.log(`${database.label} map ${database.mapSizeBytes}`);
 }
 
 /** Everything in the bucket is gone, its id too; what hosts hold must come back into it. */
 async function emptyBucket(world: World, random: SeededRandom): Promise<void> {
-  if (!world.traits.exchangesBucket || random.chance(0.5)) return;
+  if (!world.traits.exchangesBucket || random.chance(0.5)) {
+    return;
+  }
   const signal = new AbortController().signal;
-  for (const name of await world.bucket.names()) await world.bucket.delete(name, signal);
-  for (const ledger of world.ledgers.values()) ledger.forget();
+  for (const name of await world.bucket.names()) {
+    await world.bucket.delete(name, signal);
+  }
+  for (const ledger of world.ledgers.values()) {
+    ledger.forget();
+  }
   world.log('the bucket is emptied');
 }
 
 function upstreamWrites(world: World, random: SeededRandom): void {
-  if (world.peers.length === 0) return;
+  if (world.peers.length === 0) {
+    return;
+  }
   const key = random.pick(world.traits.keys);
   const text = random.chance(0.25) ? undefined : `u${random.below(1000)}`;
   const written = register(world.scheduler.clock.nowNs(), text);

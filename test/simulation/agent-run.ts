@@ -81,12 +81,16 @@ export class AgentRun {
 
   /** Throws what the engine ended with, if it ended by an error. */
   requireNoFailure(): void {
-    if (this.#failure !== undefined) throw this.#failure;
+    if (this.#failure !== undefined) {
+      throw this.#failure;
+    }
   }
 
   /** Looks for local changes now, as the engine does. */
   async detect(): Promise<void> {
-    if (!this.#finished) await this.#database.detect();
+    if (!this.#finished) {
+      await this.#database.detect();
+    }
   }
 
   async stop(): Promise<void> {
@@ -110,15 +114,23 @@ export class AgentRun {
     return new Proxy(target, {
       get(inner, property) {
         const value: unknown = Reflect.get(inner, property);
-        if (typeof value !== 'function') return value;
+        if (typeof value !== 'function') {
+          return value;
+        }
         return (...args: unknown[]) => {
-          if (isGone()) return never();
+          if (isGone()) {
+            return never();
+          }
           const answer: unknown = Reflect.apply(value as () => unknown, inner, args);
-          if (isIterable(answer)) return abandonableItems(answer, isGone);
+          if (isIterable(answer)) {
+            return abandonableItems(answer, isGone);
+          }
           return Promise.resolve(answer).then(
             (result) => (isGone() ? never() : result),
             (error: unknown) => {
-              if (isGone()) return never();
+              if (isGone()) {
+                return never();
+              }
               throw error;
             },
           );
@@ -141,7 +153,9 @@ export class AgentRun {
       const timer = ms >= LONG_MS ? undefined : setTimeout(wake, Math.min(ms, LONGEST_SLEEP_MS));
       signal.addEventListener('abort', abort, { once: true });
     });
-    if (this.#crashed) await never();
+    if (this.#crashed) {
+      await never();
+    }
   };
 
   #observer(): SyncObserver {
@@ -216,7 +230,9 @@ function failing(database: LocalDatabase, fails: (call: string) => boolean): Loc
   return new Proxy(database, {
     get(inner, property) {
       const value: unknown = Reflect.get(inner, property);
-      if (typeof value !== 'function') return value;
+      if (typeof value !== 'function') {
+        return value;
+      }
       return (...args: unknown[]) => {
         if (CALLS_THAT_MAY_FAIL.has(property) && fails(String(property))) {
           const what = `the map is full (injected fault: ${String(property)})`;
@@ -241,8 +257,12 @@ async function* abandonableItems<T>(
   isGone: () => boolean,
 ): AsyncIterable<T> {
   for await (const item of items) {
-    if (isGone()) await never();
+    if (isGone()) {
+      await never();
+    }
     yield item;
   }
-  if (isGone()) await never();
+  if (isGone()) {
+    await never();
+  }
 }

@@ -16,14 +16,22 @@ const LARGE_MAP_BYTES = 64 * 1024 ** 2;
 export async function checkVectors(world: World): Promise<void> {
   for (const host of world.hosts) {
     const { agent } = host;
-    if (agent === undefined || agent.isGone) continue;
+    if (agent === undefined || agent.isGone) {
+      continue;
+    }
     for (const database of host.databases) {
       const running = agent.find(database.name);
-      if (running?.isStarted !== true) continue;
+      if (running?.isStarted !== true) {
+        continue;
+      }
       // What the application must not do is repaired at the next look. (With maps that grow it does nothing of that kind:
       // a look may find that the vector is void, and the engine would not hear of it.)
-      if (!world.traits.growsMaps) await agent.detect(database.name);
-      if (agent.isGone) break;
+      if (!world.traits.growsMaps) {
+        await agent.detect(database.name);
+      }
+      if (agent.isGone) {
+        break;
+      }
       const ledger = world.ledger(database.name);
       const objects = [...ledger.objects.values()];
       const known = objects.filter(({ object }) => running.engine.has(object));
@@ -46,7 +54,9 @@ function requireMerged(
   const content = database.dump();
   for (const { object, content: stored } of objects) {
     for (const [key, register] of stored) {
-      if (!ledger.isLost(content, key, register) || ledger.mayBeSwept(key, register)) continue;
+      if (!ledger.isLost(content, key, register) || ledger.mayBeSwept(key, register)) {
+        continue;
+      }
       const [has, had] = [show(content.get(key)), show(register)];
       throw new Violation(`I5: ${who} ${object.name} as merged and has ${key}=${has}, not ${had}`);
     }
@@ -58,7 +68,9 @@ export async function checkBucket(world: World): Promise<void> {
   for (const [name, ledger] of world.ledgers) {
     const content = await bucketContent(world, name);
     for (const [key, register] of ledger.winners) {
-      if (!ledger.isLost(content, key, register)) continue;
+      if (!ledger.isLost(content, key, register)) {
+        continue;
+      }
       const [gets, stored] = [show(content.get(key)), show(register)];
       throw new Violation(`I2: a fresh reader gets ${name} ${key}=${gets}, stored was ${stored}`);
     }
@@ -106,28 +118,38 @@ export async function healAndCheck(world: World): Promise<void> {
   const withinMs =
     world.traits.pace === 'long' ? HEALED_WITHIN_MS : 20 * world.traits.listingMs + 10 * 60_000;
   const reached = await scheduler.until(() => findWrong(world) === undefined, withinMs);
-  if (!reached) throw new Violation(findWrong(world) ?? 'never came to rest');
+  if (!reached) {
+    throw new Violation(findWrong(world) ?? 'never came to rest');
+  }
   // What is still on its way must not make it wrong again.
   await scheduler.run(world.traits.pace === 'long' ? 40 * 60_000 : 3 * world.traits.listingMs);
   const wrong = findWrong(world);
-  if (wrong !== undefined) throw new Violation(`not for long: ${wrong}`);
+  if (wrong !== undefined) {
+    throw new Violation(`not for long: ${wrong}`);
+  }
   await checkVectors(world);
   await checkBucket(world);
   checkPlainWrites(world);
   await checkFreshHost(world);
   for (const host of world.hosts) {
-    if (host.agent === undefined) continue;
+    if (host.agent === undefined) {
+      continue;
+    }
     await world.stop(host);
     for (const database of host.databases) {
       const unlike = findUnlike(world, database);
-      if (unlike !== undefined) throw new Violation(`after stopping: ${unlike}`);
+      if (unlike !== undefined) {
+        throw new Violation(`after stopping: ${unlike}`);
+      }
     }
   }
 }
 
 async function growMaps(host: SimHost): Promise<void> {
   for (const database of host.databases) {
-    if (database.mapSizeBytes <= 8 * 1024 ** 2) await database.growMap(16);
+    if (database.mapSizeBytes <= 8 * 1024 ** 2) {
+      await database.growMap(16);
+    }
   }
 }
 
@@ -141,7 +163,9 @@ async function checkFreshHost(world: World): Promise<void> {
   agent.requireNoFailure();
   for (const database of fresh.databases) {
     const unlike = findUnlike(world, database);
-    if (unlike !== undefined) throw new Violation(`I3: ${unlike}`);
+    if (unlike !== undefined) {
+      throw new Violation(`I3: ${unlike}`);
+    }
   }
 }
 
@@ -149,20 +173,30 @@ async function checkFreshHost(world: World): Promise<void> {
 function findWrong(world: World): string | undefined {
   for (const host of world.hosts) {
     const { agent } = host;
-    if (agent === undefined) return `${host.label} is down`;
+    if (agent === undefined) {
+      return `${host.label} is down`;
+    }
     agent.requireNoFailure();
-    if (agent.hasFinished) return `I1: the engines of ${host.label} have ended by themselves`;
-    if (!agent.isStarted) return `I1: ${host.label} has never finished its first pass`;
+    if (agent.hasFinished) {
+      return `I1: the engines of ${host.label} have ended by themselves`;
+    }
+    if (!agent.isStarted) {
+      return `I1: ${host.label} has never finished its first pass`;
+    }
     for (const database of host.databases) {
       const unlike = findUnlike(world, database);
-      if (unlike !== undefined) return `I1: ${unlike}`;
+      if (unlike !== undefined) {
+        return `I1: ${unlike}`;
+      }
     }
   }
   for (const peer of world.peers) {
     const wanted = expected(world, peer.database);
     const ledger = world.ledger(peer.database);
     for (const [key, register] of wanted) {
-      if (!ledger.isLost(peer.content, key, register)) continue;
+      if (!ledger.isLost(peer.content, key, register)) {
+        continue;
+      }
       return `I4: upstream has ${key}=${show(peer.content.get(key))}, should be ${show(register)}`;
     }
   }
@@ -176,9 +210,13 @@ function findUnlike(world: World, database: SimDatabase): string | undefined {
   const content = database.dump();
   for (const key of new Set([...wanted.keys(), ...content.keys()])) {
     const [want, have] = [wanted.get(key), content.get(key)];
-    if (equal(want, have) || ledger.late.has(key)) continue;
+    if (equal(want, have) || ledger.late.has(key)) {
+      continue;
+    }
     const isDropped = (have === undefined || have.deleted) && want !== undefined;
-    if (isDropped && ledger.mayBeDropped(want)) continue;
+    if (isDropped && ledger.mayBeDropped(want)) {
+      continue;
+    }
     return `${database.label} has ${key}=${show(have)}, should be ${show(want)}`;
   }
   return database.schema === 'native' ? undefined : findUnlikePlain(database, content);
@@ -190,8 +228,9 @@ function findUnlikePlain(database: SimDatabase, content: Content): string | unde
   for (const [key, register] of content) {
     const have = plain.get(key);
     const want = register.deleted ? undefined : Buffer.from(register.value).toString('latin1');
-    if (have !== want)
+    if (have !== want) {
       return `the application of ${database.label} reads ${key}=${have}, not ${want}`;
+    }
   }
   const beyond = [...plain.keys()].find((key) => !content.has(key));
   return beyond === undefined ? undefined : `${database.label} has ${beyond} without a register`;
@@ -202,13 +241,21 @@ function expected(world: World, name: string): Content {
   const all: Content = new Map(world.ledger(name).winners);
   for (const host of world.hosts) {
     for (const { name: own, committed } of host.databases) {
-      if (own !== name) continue;
-      for (const [key, register] of committed) mergeInto(all, key, register);
+      if (own !== name) {
+        continue;
+      }
+      for (const [key, register] of committed) {
+        mergeInto(all, key, register);
+      }
     }
   }
   for (const peer of world.peers) {
-    if (peer.database !== name) continue;
-    for (const [key, register] of peer.committed) mergeInto(all, key, register);
+    if (peer.database !== name) {
+      continue;
+    }
+    for (const [key, register] of peer.committed) {
+      mergeInto(all, key, register);
+    }
   }
   return all;
 }
@@ -220,16 +267,22 @@ function checkPlainWrites(world: World): void {
       const ledger = world.ledger(database.name);
       const content = database.dump();
       for (const [key, { value, atNs, watched }] of database.plain) {
-        if (ledger.late.has(key)) continue;
+        if (ledger.late.has(key)) {
+          continue;
+        }
         const wasStored = [...ledger.objects.values()].some(({ content: stored }) => {
           const register = stored.get(key);
-          if (register === undefined) return false;
+          if (register === undefined) {
+            return false;
+          }
           const text = Buffer.from(register.value).toString('latin1');
           return value === undefined ? register.deleted : !register.deleted && text === value;
         });
         const final = content.get(key);
         const isNewer = final === undefined || final.timestampNs >= atNs || !watched;
-        if (wasStored || isNewer) continue;
+        if (wasStored || isNewer) {
+          continue;
+        }
         throw new Violation(
           `I1: ${database.label} wrote ${key}=${value}; it was never stored, and ${show(final)} is older`,
         );

@@ -25,12 +25,16 @@ export function clearCrashPoint(dataPath: string): void {
 }
 
 function install(): void {
-  if (installed) return;
+  if (installed) {
+    return;
+  }
   installed = true;
   const { write } = Environment.prototype as { write: AnyWrite };
   Environment.prototype.write = function writeUntilCrash(this: Environment, work) {
     const plan = plans.get(this.dataPath);
-    if (plan?.crashed === true) throw new Crashed('the process has ended');
+    if (plan?.crashed === true) {
+      throw new Crashed('the process has ended');
+    }
     const outcome = write.call(this, work);
     if (plan !== undefined && outcome.txnId !== undefined) {
       plan.left -= 1;

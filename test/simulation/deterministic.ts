@@ -20,7 +20,9 @@ let done = false;
  * order. A process that simulates calls this once; it stays so.
  */
 export function makeThreadPoolDeterministic(): void {
-  if (done) return;
+  if (done) {
+    return;
+  }
   done = true;
   makeZlibDeterministic();
   makeSpoolsDeterministic();
@@ -33,7 +35,9 @@ function makeSpoolsDeterministic(): void {
   const { open, unlink } = fsPromises;
   const { createReadStream } = fs;
   fsPromises.open = (async (path: string, flags: string, mode: number) => {
-    if (!path.endsWith(SPOOL)) return open(path, flags, mode);
+    if (!path.endsWith(SPOOL)) {
+      return open(path, flags, mode);
+    }
     const fd = fs.openSync(path, flags, mode);
     return {
       write: async (chunk: Uint8Array, offset: number) => ({
@@ -43,8 +47,11 @@ function makeSpoolsDeterministic(): void {
     };
   }) as typeof open;
   fsPromises.unlink = async (path) => {
-    if (String(path).endsWith(SPOOL)) fs.rmSync(path);
-    else await unlink(path);
+    if (String(path).endsWith(SPOOL)) {
+      fs.rmSync(path);
+    } else {
+      await unlink(path);
+    }
   };
   fs.createReadStream = ((path: string, options: object) =>
     path.endsWith(SPOOL)
@@ -61,7 +68,9 @@ function makeZlibDeterministic(): void {
   const { init } = prototype as { init: (this: ZlibHandle, ...args: unknown[]) => unknown };
   prototype.init = function initNoted(this: ZlibHandle, ...args: unknown[]) {
     const callback = args.find((arg) => typeof arg === 'function');
-    if (callback !== undefined) callbacks.set(this, callback as Callback);
+    if (callback !== undefined) {
+      callbacks.set(this, callback as Callback);
+    }
     return init.apply(this, args);
   };
   prototype.write = function writeHere(this: ZlibHandle, ...args: unknown[]) {
@@ -73,6 +82,8 @@ function makeZlibDeterministic(): void {
     };
     this.writeSync(...args);
     this.onerror = onerror;
-    if (!failed) setImmediate(() => callbacks.get(this)?.call(this));
+    if (!failed) {
+      setImmediate(() => callbacks.get(this)?.call(this));
+    }
   };
 }

@@ -136,7 +136,9 @@ export class Fleet {
 
   /** What the application must not do (remove keys, write losers) is repaired only by an agent that saw it. */
   async lookIfNeeded(host: Host): Promise<void> {
-    if (!host.mustLook) return;
+    if (!host.mustLook) {
+      return;
+    }
     await host.run?.detect();
     host.mustLook = false;
   }
@@ -144,7 +146,9 @@ export class Fleet {
   /** Begins one run of the compactor; it goes on beside everything else. */
   startCompaction(): void {
     const { compaction } = this.traits;
-    if (compaction === undefined) return;
+    if (compaction === undefined) {
+      return;
+    }
     const random = this.random.fork();
     const { signal } = this.#compactionStop;
     const work = compact({
@@ -182,7 +186,9 @@ export class Fleet {
 
   /** Lets everything that is under way go on for a while. */
   async turns(count: number): Promise<void> {
-    for (let turn = 0; turn < count; turn += 1) await nextTurn();
+    for (let turn = 0; turn < count; turn += 1) {
+      await nextTurn();
+    }
   }
 
   async dispose(): Promise<void> {
@@ -195,7 +201,9 @@ export class Fleet {
   }
 
   #drawFault(call: StoreCall): Fault {
-    if (!this.#faults.chance(this.traits.faultRate) || this.isHealing) return 'none';
+    if (!this.#faults.chance(this.traits.faultRate) || this.isHealing) {
+      return 'none';
+    }
     switch (call) {
       case 'list':
         return this.#faults.weighted({ fail: 1, slow: 4 });

@@ -58,7 +58,9 @@ export class Host {
   tellChange(): void {
     const { run } = this;
     const txnId = lastTxn(this.file);
-    if (run === undefined || (this.#told.run === run && this.#told.txnId === txnId)) return;
+    if (run === undefined || (this.#told.run === run && this.#told.txnId === txnId)) {
+      return;
+    }
     this.#told = { run, txnId };
     run.engine.noteChange(txnId);
   }
@@ -85,7 +87,9 @@ export class Host {
     await this.#application.close();
     fs.rmSync(`${this.file}-lock`, { force: true });
     fs.rmSync(this.file, { force: true });
-    if (source !== undefined) fs.copyFileSync(source.file, this.file);
+    if (source !== undefined) {
+      fs.copyFileSync(source.file, this.file);
+    }
     this.committed = new Map(source?.committed);
     this.#application = new Application(this.file);
   }

@@ -21,7 +21,9 @@ export function lacks(
 }
 
 export function equal(a: Register | undefined, b: Register | undefined): boolean {
-  if (a === undefined || b === undefined) return a === b;
+  if (a === undefined || b === undefined) {
+    return a === b;
+  }
   return (
     a.timestampNs === b.timestampNs &&
     a.deleted === b.deleted &&
@@ -30,7 +32,9 @@ export function equal(a: Register | undefined, b: Register | undefined): boolean
 }
 
 export function show(register: Register | undefined): string {
-  if (register === undefined) return 'absent';
+  if (register === undefined) {
+    return 'absent';
+  }
   const value = Buffer.from(register.value).toString('latin1');
   const text = value.length > 20 ? `${value.slice(0, 8)}...${value.length}` : value;
   return `${register.deleted ? 'deleted' : `"${text}"`}@${register.timestampNs % 10_000_000_000_000n}`;
@@ -61,13 +65,19 @@ export class Ledger {
   }
 
   note(object: ObjectName, content: Content): void {
-    if (this.objects.has(object.name)) return;
+    if (this.objects.has(object.name)) {
+      return;
+    }
     this.objects.set(object.name, { object, content });
     for (const [key, register] of content) {
       mergeInto(this.winners, key, register);
-      if (register.deleted) this.#noteTombstone(key, register.timestampNs);
+      if (register.deleted) {
+        this.#noteTombstone(key, register.timestampNs);
+      }
       // The first contact of a host that kept no times: its own old entry may be under a tombstone dropped long ago.
-      else if (register.timestampNs <= 1n && this.#dropping !== undefined) this.late.add(key);
+      else if (register.timestampNs <= 1n && this.#dropping !== undefined) {
+        this.late.add(key);
+      }
     }
   }
 
@@ -79,7 +89,9 @@ export class Ledger {
 
   /** Lacking this is a violation. An old tombstone may be missing; what it deleted must not be there. */
   isLost(content: ReadonlyMap<string, Register>, key: string, wanted: Register): boolean {
-    if (this.late.has(key) || !lacks(content, key, wanted)) return false;
+    if (this.late.has(key) || !lacks(content, key, wanted)) {
+      return false;
+    }
     const have = content.get(key);
     return this.mayBeDropped(wanted) ? have !== undefined && !have.deleted : true;
   }
@@ -95,14 +107,18 @@ export class Ledger {
   }
 
   #isOld(timestampNs: bigint): boolean {
-    if (this.#dropping === undefined) return false;
+    if (this.#dropping === undefined) {
+      return false;
+    }
     const { retentionNs, skewNs } = this.#dropping;
     return timestampNs < this.#nowNs() - retentionNs + skewNs;
   }
 
   #noteTombstone(key: string, timestampNs: bigint): void {
     const known = this.#newestTombstones.get(key) ?? 0n;
-    if (timestampNs > known) this.#newestTombstones.set(key, timestampNs);
+    if (timestampNs > known) {
+      this.#newestTombstones.set(key, timestampNs);
+    }
     const dropping = this.#dropping;
     if (dropping !== undefined && this.#nowNs() - timestampNs > dropping.retentionNs / 8n) {
       this.late.add(key);

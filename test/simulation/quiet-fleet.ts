@@ -67,7 +67,9 @@ export class QuietFleet extends Fleet {
   /** Waits until it is so, or throws. */
   async until(what: string, isSo: () => boolean): Promise<void> {
     for (let round = 0; round < ROUNDS; round += 1) {
-      if (isSo()) return;
+      if (isSo()) {
+        return;
+      }
       await pause(1);
     }
     throw new Error(`never came: ${what}`);
@@ -83,7 +85,9 @@ export class QuietFleet extends Fleet {
 
   #host(index: number): Host {
     const host = this.hosts[index];
-    if (host === undefined) throw new Error('there is no such host');
+    if (host === undefined) {
+      throw new Error('there is no such host');
+    }
     return host;
   }
 }

@@ -32,7 +32,9 @@ export class RecordingStore extends MemoryObjectStore {
     return new Proxy<ObjectStore>(this, {
       get: (store, property) => {
         const value: unknown = Reflect.get(store, property);
-        if (property === 'get') return get;
+        if (property === 'get') {
+          return get;
+        }
         return typeof value === 'function' ? value.bind(store) : value;
       },
     });
@@ -56,22 +58,30 @@ export class RecordingStore extends MemoryObjectStore {
     if (outcome === 'stored' && object !== undefined && content !== undefined) {
       this.#ledger(object.database).note(object, content);
     }
-    if (outcome === 'stored') this.onStored(name);
+    if (outcome === 'stored') {
+      this.onStored(name);
+    }
     return outcome;
   }
 
   async names(): Promise<string[]> {
     const names: string[] = [];
-    for await (const { name } of this.list('', { signal: NEVER })) names.push(name);
+    for await (const { name } of this.list('', { signal: NEVER })) {
+      names.push(name);
+    }
     return names;
   }
 
   /** Flips a byte of an object, until {@link repairAll}. */
   async damage(name: string, random: (bound: number) => number): Promise<void> {
     const got = await this.get(name, { signal: NEVER });
-    if (got === undefined || this.#undamaged.has(name)) return;
+    if (got === undefined || this.#undamaged.has(name)) {
+      return;
+    }
     const chunks: Uint8Array[] = [];
-    for await (const chunk of got.body) chunks.push(chunk);
+    for await (const chunk of got.body) {
+      chunks.push(chunk);
+    }
     const bytes = Buffer.concat(chunks);
     const damaged = Buffer.from(bytes);
     // The trailer (checksum and length) is always looked at, whatever the deflated bytes say.
@@ -84,7 +94,9 @@ export class RecordingStore extends MemoryObjectStore {
   async repairAll(): Promise<void> {
     for (const [name, bytes] of this.#undamaged) {
       const got = await this.get(name, { signal: NEVER });
-      if (got !== undefined) await this.put(name, bytesBody(bytes), NEVER);
+      if (got !== undefined) {
+        await this.put(name, bytesBody(bytes), NEVER);
+      }
     }
     this.#undamaged.clear();
   }

@@ -44,10 +44,14 @@ export async function runSeed(seed: number, options: SeedOptions = {}): Promise<
   try {
     clock.freeze(() => world.scheduler.nowMs);
     for (const host of world.hosts) {
-      if (random.chance(0.7)) world.start(host);
+      if (random.chance(0.7)) {
+        world.start(host);
+      }
     }
     const looks = async () => {
-      if (!world.bucketChanged) return;
+      if (!world.bucketChanged) {
+        return;
+      }
       world.bucketChanged = false;
       await checkBucket(world);
     };
@@ -57,11 +61,15 @@ export async function runSeed(seed: number, options: SeedOptions = {}): Promise<
       const gapMs = -Math.log(1 - own.next()) * traits.gapMs;
       await world.scheduler.run(gapMs, looks);
       await forgetCrashed(world);
-      if (options.skip?.has(done) === true) continue;
+      if (options.skip?.has(done) === true) {
+        continue;
+      }
       await takeAction(world, weights, own);
       await world.scheduler.settle();
       await looks();
-      if (done % ACTIONS_PER_CHECK === ACTIONS_PER_CHECK - 1) await checkVectors(world);
+      if (done % ACTIONS_PER_CHECK === ACTIONS_PER_CHECK - 1) {
+        await checkVectors(world);
+      }
     }
     await healAndCheck(world);
   } catch (error) {
@@ -85,7 +93,9 @@ export async function runSeed(seed: number, options: SeedOptions = {}): Promise<
 /** Agents whose process ended in the middle of a call are down. */
 async function forgetCrashed(world: World): Promise<void> {
   for (const host of world.hosts) {
-    if (host.agent?.isGone === true) await world.crash(host);
+    if (host.agent?.isGone === true) {
+      await world.crash(host);
+    }
   }
 }
 

@@ -168,8 +168,11 @@ export class ScaleFleet {
     });
     void notices.run((names) => {
       for (const { engine } of agent.engines) {
-        if (names === 'list') engine.noteListing();
-        else engine.noteNames(names);
+        if (names === 'list') {
+          engine.noteListing();
+        } else {
+          engine.noteNames(names);
+        }
       }
     }, host.stopNotices.signal);
   }
@@ -207,7 +210,9 @@ export class ScaleFleet {
   /** Time goes on until all databases are equal. */
   async converge(withinMs: number): Promise<void> {
     for (let waitedMs = 0; this.#firstUnequal() !== undefined; waitedMs += LOOK_MS) {
-      if (waitedMs > withinMs) throw new Error(`never became equal: ${this.#firstUnequal()}`);
+      if (waitedMs > withinMs) {
+        throw new Error(`never became equal: ${this.#firstUnequal()}`);
+      }
       await this.scheduler.run(LOOK_MS);
     }
   }
@@ -224,11 +229,15 @@ export class ScaleFleet {
   #firstUnequal(): string | undefined {
     const running = this.hosts.filter(({ agent }) => agent !== undefined);
     const [first, ...others] = running;
-    if (first === undefined) return undefined;
+    if (first === undefined) {
+      return undefined;
+    }
     const content = first.database.dump();
     for (const { database } of others) {
       const [key] = differences(content, database.dump());
-      if (key !== undefined) return `${first.instance} and ${database.label} differ in ${key}`;
+      if (key !== undefined) {
+        return `${first.instance} and ${database.label} differ in ${key}`;
+      }
     }
     return undefined;
   }
@@ -244,7 +253,9 @@ export class ScaleFleet {
     for (const timestampNs of times) {
       const commit = this.#commits.get(timestampNs);
       // A host meets its own again in others' full snapshots.
-      if (commit === undefined || commit.host === host || arrived.has(timestampNs)) continue;
+      if (commit === undefined || commit.host === host || arrived.has(timestampNs)) {
+        continue;
+      }
       arrived.add(timestampNs);
       this.lagsMs.push(this.scheduler.nowMs - commit.atMs);
     }

@@ -143,9 +143,13 @@ export async function runScale(load: ScaleLoad, seed = 1): Promise<ScaleReport> 
 /** The first host fills its database; the others come to it. */
 async function begin(fleet: ScaleFleet, load: ScaleLoad, random: SeededRandom): Promise<void> {
   const [first, ...others] = fleet.hosts;
-  if (first === undefined) return;
+  if (first === undefined) {
+    return;
+  }
   const values = new Map<string, string>();
-  for (let at = 0; at < load.entries; at += 1) values.set(keyOf(at), 'at the begin');
+  for (let at = 0; at < load.entries; at += 1) {
+    values.set(keyOf(at), 'at the begin');
+  }
   fleet.start(first);
   fleet.commit(first, values);
   await fleet.scheduler.run(START_MS);
@@ -174,11 +178,15 @@ async function play(fleet: ScaleFleet, load: ScaleLoad, random: SeededRandom): P
       await fleet.stop(host);
       fleet.start(host);
     }
-    if (nextMs >= fromMs + lastMs) break;
+    if (nextMs >= fromMs + lastMs) {
+      break;
+    }
     await scheduler.run(Math.max(0, nextMs - scheduler.nowMs));
     // Thinned: as much happens as there should at this time of the day.
     const wave = 1 - load.dayWave * Math.cos((2 * Math.PI * (nextMs - fromMs)) / (24 * HOUR));
-    if (!random.chance(wave / (1 + load.dayWave))) continue;
+    if (!random.chance(wave / (1 + load.dayWave))) {
+      continue;
+    }
     commits += 1;
     fleet.commit(random.pick(hosts), values(random, { load, commits }));
   }

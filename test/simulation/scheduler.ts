@@ -58,17 +58,25 @@ export class Scheduler {
     },
   ): Promise<void> {
     const { owner, signal, woken } = options;
-    if (owner.isGone) return never();
-    if (signal?.aborted === true) return Promise.reject(signal.reason as Error);
+    if (owner.isGone) {
+      return never();
+    }
+    if (signal?.aborted === true) {
+      return Promise.reject(signal.reason as Error);
+    }
     return new Promise((resolve, reject) => {
       let done = false;
       const abort = () => {
         done = true;
-        if (!owner.isGone) reject(signal?.reason as Error);
+        if (!owner.isGone) {
+          reject(signal?.reason as Error);
+        }
       };
       const wake = () => {
         signal?.removeEventListener('abort', abort);
-        if (!done && !owner.isGone) resolve();
+        if (!done && !owner.isGone) {
+          resolve();
+        }
         done = true;
       };
       signal?.addEventListener('abort', abort, { once: true });
@@ -90,7 +98,9 @@ export class Scheduler {
   /** The next event happens, and all that follows from it. False: there is none within the limit. */
   async step(untilNs: bigint): Promise<boolean> {
     const next = this.#events[0];
-    if (next === undefined || next.atNs > untilNs) return false;
+    if (next === undefined || next.atNs > untilNs) {
+      return false;
+    }
     pop(this.#events);
     this.clock.advanceTo(next.atNs);
     this.count += 1;
@@ -102,7 +112,9 @@ export class Scheduler {
   /** Runs everything that happens in the next `ms`. */
   async run(ms: number, each?: () => void | Promise<void>): Promise<void> {
     const untilNs = this.clock.peekNs() + BigInt(Math.round(ms * 1e6));
-    while (await this.step(untilNs)) await each?.();
+    while (await this.step(untilNs)) {
+      await each?.();
+    }
     this.clock.advanceTo(untilNs);
   }
 
@@ -110,7 +122,9 @@ export class Scheduler {
   async until(isSo: () => boolean | Promise<boolean>, ms: number): Promise<boolean> {
     const untilNs = this.clock.peekNs() + BigInt(Math.round(ms)) * NS_PER_MS;
     while (!(await isSo())) {
-      if (!(await this.step(untilNs))) return isSo();
+      if (!(await this.step(untilNs))) {
+        return isSo();
+      }
     }
     return true;
   }
@@ -134,8 +148,12 @@ export function never<T>(): Promise<T> {
 
 function isFileWorkUnderWay(): boolean {
   for (const resource of process.getActiveResourcesInfo()) {
-    if (resource === 'Immediate' || resource.startsWith('FSReq')) return true;
-    if (resource.startsWith('FileHandle')) return true;
+    if (resource === 'Immediate' || resource.startsWith('FSReq')) {
+      return true;
+    }
+    if (resource.startsWith('FileHandle')) {
+      return true;
+    }
   }
   return false;
 }
@@ -151,7 +169,9 @@ function push(heap: Event[], event: Event): void {
   while (at > 0) {
     const parent = (at - 1) >> 1;
     const above = heap[parent];
-    if (above === undefined || !isBefore(event, above)) break;
+    if (above === undefined || !isBefore(event, above)) {
+      break;
+    }
     heap[at] = above;
     at = parent;
   }
@@ -161,15 +181,23 @@ function push(heap: Event[], event: Event): void {
 /** Takes the first one out of a binary heap. */
 function pop(heap: Event[]): void {
   const last = heap.pop();
-  if (last === undefined || heap.length === 0) return;
+  if (last === undefined || heap.length === 0) {
+    return;
+  }
   let at = 0;
   for (;;) {
     let child = 2 * at + 1;
     const [left, right] = [heap[child], heap[child + 1]];
-    if (left === undefined) break;
-    if (right !== undefined && isBefore(right, left)) child += 1;
+    if (left === undefined) {
+      break;
+    }
+    if (right !== undefined && isBefore(right, left)) {
+      child += 1;
+    }
     const below = heap[child];
-    if (below === undefined || !isBefore(below, last)) break;
+    if (below === undefined || !isBefore(below, last)) {
+      break;
+    }
     heap[at] = below;
     at = child;
   }

@@ -69,7 +69,9 @@ export class SimAgent implements Owner {
     this.#options = options;
     const store = options.makeStore(this);
     const memory = new Semaphore(4);
-    for (const database of options.databases) this.#start(database, { store, memory });
+    for (const database of options.databases) {
+      this.#start(database, { store, memory });
+    }
   }
 
   get hasFinished(): boolean {
@@ -78,7 +80,9 @@ export class SimAgent implements Owner {
 
   /** Throws what an engine ended with, if one ended by an error. */
   requireNoFailure(): void {
-    if (this.#failure !== undefined) throw this.#failure as Error;
+    if (this.#failure !== undefined) {
+      throw this.#failure as Error;
+    }
   }
 
   find(name: string): RunningEngine | undefined {
@@ -93,7 +97,9 @@ export class SimAgent implements Owner {
   /** Looks for local changes now, as the engine does; false where it could not: not open yet, or failed. */
   async detect(name: string): Promise<boolean> {
     const found = this.find(name);
-    if (found === undefined || this.isGone) return false;
+    if (found === undefined || this.isGone) {
+      return false;
+    }
     return this.#options.scheduler.working(() =>
       found.database.detect().then(
         () => !this.isGone,
@@ -115,7 +121,9 @@ export class SimAgent implements Owner {
   /** Crashes in the middle of a call, behind the commit of that number. */
   crashAfter(name: string, commits: number, onCrash: () => void): void {
     const path = this.find(name)?.path;
-    if (path === undefined) return;
+    if (path === undefined) {
+      return;
+    }
     this.isDoomed = true;
     crashAfterCommits(path, commits, () => {
       this.isGone = true;
@@ -176,7 +184,9 @@ export class SimAgent implements Owner {
       },
       (error: unknown) => {
         this.#finished += 1;
-        if (!this.isGone) this.#failure ??= error;
+        if (!this.isGone) {
+          this.#failure ??= error;
+        }
       },
     );
     this.#running.push(running);
@@ -194,24 +204,34 @@ export class SimAgent implements Owner {
         throw new SyncError('MAP_FULL', what, { retryable: true });
       }
       const result = await scheduler.working(work);
-      if (property === 'open') onOpen();
+      if (property === 'open') {
+        onOpen();
+      }
       await scheduler.sleep(halfMs(), this);
       return result;
     };
     return new Proxy<LocalDatabase>(database, {
       get: (inner, property) => {
         const value: unknown = Reflect.get(inner, property);
-        if (typeof value !== 'function' || typeof property !== 'string') return value;
+        if (typeof value !== 'function' || typeof property !== 'string') {
+          return value;
+        }
         return (...args: unknown[]) => {
-          if (this.isGone) return never();
+          if (this.isGone) {
+            return never();
+          }
           const work = () => Reflect.apply(value as () => Promise<unknown>, inner, args);
           const answer = turn.then(() => call(property, work));
           // Encoding a full snapshot takes long, and other calls go on meanwhile.
-          if (property !== 'encodeSnapshot') turn = answer.catch(() => undefined);
+          if (property !== 'encodeSnapshot') {
+            turn = answer.catch(() => undefined);
+          }
           return answer.then(
             (result) => (this.isGone ? never() : result),
             (error: unknown) => {
-              if (this.isGone) return never();
+              if (this.isGone) {
+                return never();
+              }
               throw error;
             },
           );
@@ -236,7 +256,9 @@ export class SimAgent implements Owner {
     const { onLog, onRejoined } = this.#options;
     return {
       swept: ({ removed }) => {
-        if (removed > 0) onLog(`note swept ${removed}`);
+        if (removed > 0) {
+          onLog(`note swept ${removed}`);
+        }
       },
       rejoinBegan: () => onLog('note rejoin began'),
       rejoined: ({ dropped, stamped }) => {

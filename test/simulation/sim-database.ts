@@ -67,12 +67,17 @@ export class SimDatabase {
 
   /** A plain one commits values; undefined: removes the key. */
   commitPlain(values: ReadonlyMap<string, string | undefined>): void {
-    if (this.#plainApp === undefined) throw new Error('not a plain application');
+    if (this.#plainApp === undefined) {
+      throw new Error('not a plain application');
+    }
     this.#plainApp.write((txn) => {
       for (const [key, value] of values) {
         const [dbi, name] = splitKey(key);
-        if (value === undefined) txn.remove(dbi, name);
-        else txn.put(dbi, name, value);
+        if (value === undefined) {
+          txn.remove(dbi, name);
+        } else {
+          txn.put(dbi, name, value);
+        }
       }
     });
   }
@@ -106,7 +111,9 @@ export class SimDatabase {
   dumpPlain(): Map<string, string> {
     const content = new Map<string, string>();
     eachEntry(this.file, (dbi, key, value) => {
-      if (!dbi.startsWith('_sync')) content.set(`${dbi}/${key}`, value.toString('latin1'));
+      if (!dbi.startsWith('_sync')) {
+        content.set(`${dbi}/${key}`, value.toString('latin1'));
+      }
     });
     return content;
   }
@@ -127,7 +134,9 @@ export class SimDatabase {
     await this.close();
     fs.rmSync(`${this.file}-lock`, { force: true });
     fs.rmSync(this.file, { force: true });
-    if (source !== undefined) fs.copyFileSync(source.file, this.file);
+    if (source !== undefined) {
+      fs.copyFileSync(source.file, this.file);
+    }
     this.committed = new Map(source?.committed);
     this.plain = new Map(source?.plain);
     this.#open();
@@ -141,7 +150,9 @@ export class SimDatabase {
     // LMDB writes the new size with the next commit.
     const key =
       this.schema === 'native' ? undefined : new Map([['other/grown', String(this.mapSizeBytes)]]);
-    if (key !== undefined) this.commitPlain(key);
+    if (key !== undefined) {
+      this.commitPlain(key);
+    }
   }
 
   async close(): Promise<void> {
@@ -153,12 +164,17 @@ export class SimDatabase {
 
   #open(): void {
     const options = { mapSize: this.mapSizeBytes };
-    if (this.schema === 'native') this.#native = new Application(this.file, options);
-    else this.#plainApp = new PlainApplication(this.file, options);
+    if (this.schema === 'native') {
+      this.#native = new Application(this.file, options);
+    } else {
+      this.#plainApp = new PlainApplication(this.file, options);
+    }
   }
 
   #requireNative(): Application {
-    if (this.#native === undefined) throw new Error('not a native application');
+    if (this.#native === undefined) {
+      throw new Error('not a native application');
+    }
     return this.#native;
   }
 }
@@ -166,7 +182,9 @@ export class SimDatabase {
 function readShadow(file: string): Content {
   const content: Content = new Map();
   eachEntry(file, (dbi, key, value) => {
-    if (!dbi.startsWith(SHADOW_PREFIX)) return;
+    if (!dbi.startsWith(SHADOW_PREFIX)) {
+      return;
+    }
     const { timestampNs, flags, headerLength } = parseValueHeader(value);
     const deleted = (flags & 1) === 1;
     content.set(`${dbi.slice(SHADOW_PREFIX.length)}/${key}`, {

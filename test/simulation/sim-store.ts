@@ -66,7 +66,9 @@ export class SimStore implements ObjectStore {
     const infos = await this.#call('list', prefix, signal, async () => {
       const all: ObjectInfo[] = [];
       const { bucket } = this.#parts;
-      for await (const info of bucket.list(prefix, { signal: NEVER, startAfter })) all.push(info);
+      for await (const info of bucket.list(prefix, { signal: NEVER, startAfter })) {
+        all.push(info);
+      }
       return all;
     });
     yield* infos;
@@ -128,12 +130,16 @@ export class SimStore implements ObjectStore {
     this.#parts.onRequest?.(call);
     // As many calls as whoever gave it has under way.
     setMaxListeners(0, signal);
-    if (signal.aborted) return Promise.reject(signal.reason as Error);
+    if (signal.aborted) {
+      return Promise.reject(signal.reason as Error);
+    }
     const { fault, beforeMs, afterMs, lateMs, isTiedToCaller } = this.#draw(call);
     return new Promise<T>((resolve, reject) => {
       let answered = false;
       const answer = (give: () => void) => {
-        if (answered || owner.isGone) return;
+        if (answered || owner.isGone) {
+          return;
+        }
         answered = true;
         signal.removeEventListener('abort', abort);
         give();
@@ -145,7 +151,9 @@ export class SimStore implements ObjectStore {
         answer(() => reject(new SyncError('STORAGE_FAILED', what, { retryable: true })));
       };
       scheduler.after(beforeMs, async () => {
-        if ((answered || owner.isGone) && isTiedToCaller) return;
+        if ((answered || owner.isGone) && isTiedToCaller) {
+          return;
+        }
         if (fault === 'fail') {
           scheduler.after(afterMs, fail);
           return;
@@ -153,7 +161,9 @@ export class SimStore implements ObjectStore {
         if (fault === 'lands later') {
           scheduler.after(afterMs, fail);
           scheduler.after(lateMs, async () => {
-            if (fate.dropsLate) return;
+            if (fate.dropsLate) {
+              return;
+            }
             await effect();
             log(`${call} ${name} lands late`);
           });
@@ -161,8 +171,11 @@ export class SimStore implements ObjectStore {
         }
         const result = await effect();
         scheduler.after(afterMs, () => {
-          if (fault === 'answer lost') fail();
-          else answer(() => resolve(result));
+          if (fault === 'answer lost') {
+            fail();
+          } else {
+            answer(() => resolve(result));
+          }
         });
       });
     });
@@ -187,7 +200,9 @@ export class SimStore implements ObjectStore {
         ? { fail: 2, slow: 4, 'answer lost': 0, 'lands later': 0 }
         : { fail: 2, slow: 3, 'answer lost': 2, 'lands later': 2 },
     );
-    if (fault !== 'slow') return { ...usual, fault };
+    if (fault !== 'slow') {
+      return { ...usual, fault };
+    }
     const [before, after] = [random.next() * network.slowMs, random.next() * network.slowMs];
     return { ...usual, beforeMs: before, afterMs: after, fault: 'none' as const };
   }

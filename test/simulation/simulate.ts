@@ -44,12 +44,19 @@ const { values } = parseArgs({
 });
 
 async function main(): Promise<void> {
-  if (values.help) process.stdout.write(HELP);
-  else if (values.worker !== undefined) await work(Number(values.worker));
-  else if (values.day) await scale(DAY_LOAD);
-  else if (values.fleet !== undefined) await scale(fleetLoad(Number(values.fleet)));
-  else if (values.seed !== undefined) await one(Number(values.seed));
-  else await many();
+  if (values.help) {
+    process.stdout.write(HELP);
+  } else if (values.worker !== undefined) {
+    await work(Number(values.worker));
+  } else if (values.day) {
+    await scale(DAY_LOAD);
+  } else if (values.fleet !== undefined) {
+    await scale(fleetLoad(Number(values.fleet)));
+  } else if (values.seed !== undefined) {
+    await one(Number(values.seed));
+  } else {
+    await many();
+  }
 }
 
 /** A load in virtual time, and what it took. */
@@ -57,7 +64,9 @@ async function scale(load: ScaleLoad): Promise<void> {
   const report = await runScale(load, Number(values.seed ?? 1));
   const text = `${JSON.stringify(report, undefined, 2)}\n`;
   process.stdout.write(text);
-  if (values.json === undefined) return;
+  if (values.json === undefined) {
+    return;
+  }
   await mkdir(dirname(values.json), { recursive: true });
   await writeFile(values.json, text);
 }
@@ -76,7 +85,9 @@ async function one(seed: number): Promise<void> {
     process.exitCode = 1;
     return;
   }
-  if (values.trace) process.stdout.write(`${trace.join('\n')}\n`);
+  if (values.trace) {
+    process.stdout.write(`${trace.join('\n')}\n`);
+  }
   process.stdout.write(`seed ${seed}: ok, ${actions} actions, ${events} events, trace ${hash}\n`);
 }
 
@@ -100,7 +111,9 @@ async function many(): Promise<void> {
   };
   const timer = setInterval(status, STATUS_MS);
   const end = () => {
-    for (const child of children) child.kill('SIGKILL');
+    for (const child of children) {
+      child.kill('SIGKILL');
+    }
   };
   process.once('SIGINT', () => {
     failure ??= '';
@@ -113,23 +126,31 @@ async function many(): Promise<void> {
       const code = await batch(
         from,
         (report, child) => {
-          if (failure !== undefined) return;
+          if (failure !== undefined) {
+            return;
+          }
           done += 1;
           events += report.events;
           failure = report.failure;
-          if (failure !== undefined) end();
-          else if (Date.now() >= untilMs) child.kill('SIGKILL');
+          if (failure !== undefined) {
+            end();
+          } else if (Date.now() >= untilMs) {
+            child.kill('SIGKILL');
+          }
         },
         children,
       );
-      if (code !== 0 && code !== null)
+      if (code !== 0 && code !== null) {
         failure ??= `the process of the seeds from ${from} ended with ${code}`;
+      }
     }
   };
   await Promise.all(Array.from({ length: jobs }, job));
   clearInterval(timer);
   status();
-  if (failure === undefined || failure === '') return;
+  if (failure === undefined || failure === '') {
+    return;
+  }
   process.stdout.write(`${failure}\n`);
   process.exitCode = 1;
 }
@@ -159,7 +180,9 @@ async function work(from: number): Promise<void> {
     await new Promise<void>((resolve) => {
       process.send?.({ seed, events, ...failure } satisfies Report, () => resolve());
     });
-    if (result.failure !== undefined) break;
+    if (result.failure !== undefined) {
+      break;
+    }
   }
   process.disconnect?.();
 }

@@ -140,7 +140,9 @@ function drawRetention(
   hosts: readonly number[],
 ): Retention | undefined {
   const who = random.weighted({ nobody: 1, all: 3, agents: 2, some: 2, compactor: 3 });
-  if (who === 'nobody') return undefined;
+  if (who === 'nobody') {
+    return undefined;
+  }
   const sweepers = {
     all: hosts,
     agents: hosts,
@@ -154,7 +156,9 @@ function drawRetention(
 
 function drawCleaner(random: SeededRandom, pace: Pace): Traits['cleaner'] {
   const long = pace === 'long';
-  if (random.chance(0.5)) return undefined;
+  if (random.chance(0.5)) {
+    return undefined;
+  }
   return {
     mustKeepMs: random.pick([0, long ? 10 * MINUTE : 50]),
     intervalMs: long ? 20 * MINUTE : random.pick([SECOND, 10 * SECOND]),
@@ -164,7 +168,9 @@ function drawCleaner(random: SeededRandom, pace: Pace): Traits['cleaner'] {
 
 /** The shortest retention of anybody who drops tombstones. */
 export function shortestRetentionMs({ retention }: Traits): number | undefined {
-  if (retention === undefined) return undefined;
+  if (retention === undefined) {
+    return undefined;
+  }
   const all = [
     ...(retention.sweepers.length > 0 ? [retention.agentsMs] : []),
     ...(retention.compactorMs === undefined ? [] : [retention.compactorMs]),

@@ -43,9 +43,13 @@ export class UpstreamPeer {
   /** One round of its loop: loads what is new, stores what changed. */
   async round(): Promise<void> {
     for (const [instance, name] of await this.#newest()) {
-      if (this.#loaded.get(instance) === name) continue;
+      if (this.#loaded.get(instance) === name) {
+        continue;
+      }
       const bytes = await readObject(this.#store, name);
-      if (bytes === undefined) continue;
+      if (bytes === undefined) {
+        continue;
+      }
       const state: State = new Map();
       try {
         mergeBytes(state, bytes);
@@ -63,15 +67,21 @@ export class UpstreamPeer {
         }
       }
     }
-    if (this.#changed) await this.#storeAll();
+    if (this.#changed) {
+      await this.#storeAll();
+    }
   }
 
   async #newest(): Promise<Map<string, string>> {
     const newest = new Map<string, string>();
     for await (const { name } of this.#store.list(`${this.database}__`, { signal: NEVER })) {
       const object = parseObjectName(name);
-      if (object?.kind !== 'snapshot' || object.instance === this.instance) continue;
-      if (name > (newest.get(object.instance) ?? '')) newest.set(object.instance, name);
+      if (object?.kind !== 'snapshot' || object.instance === this.instance) {
+        continue;
+      }
+      if (name > (newest.get(object.instance) ?? '')) {
+        newest.set(object.instance, name);
+      }
     }
     return newest;
   }

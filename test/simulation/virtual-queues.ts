@@ -55,13 +55,17 @@ export class VirtualQueues {
     this.#random = parts.random;
     this.#times = parts.times;
     this.#queues.set(INGEST, { messages: new Map(), waiting: new Set() });
-    for (let poller = 0; poller < POLLERS; poller += 1) void this.#runLambda();
+    for (let poller = 0; poller < POLLERS; poller += 1) {
+      void this.#runLambda();
+    }
   }
 
   /** The queue of one agent, which is there from now on. */
   queueOf(instance: string): string {
     const url = `https://sqs/${PREFIX}${instance}`;
-    if (!this.#queues.has(url)) this.#queues.set(url, { messages: new Map(), waiting: new Set() });
+    if (!this.#queues.has(url)) {
+      this.#queues.set(url, { messages: new Map(), waiting: new Set() });
+    }
     return url;
   }
 
@@ -116,7 +120,9 @@ export class VirtualQueues {
         visibilitySeconds: LAMBDA_VISIBILITY_SECONDS,
         owner: AWS,
       });
-      if (messages.length === 0) continue;
+      if (messages.length === 0) {
+        continue;
+      }
       await this.#scheduler.sleep(this.#draw(this.#times.invokeMs), AWS);
       this.requests.lambdaRuns += 1;
       await fanOut.handle(messages.map(({ id, body }) => ({ messageId: id, body })));
@@ -139,7 +145,9 @@ export class VirtualQueues {
       send: async (url, bodies) => {
         this.requests.fanOutSends += 1;
         await this.#request(AWS);
-        for (const body of bodies) this.#put(url, body);
+        for (const body of bodies) {
+          this.#put(url, body);
+        }
         return [];
       },
     };
@@ -176,8 +184,12 @@ export class VirtualQueues {
     const now = this.#scheduler.nowMs;
     const taken: QueueMessage[] = [];
     for (const message of this.#queue(url).messages.values()) {
-      if (taken.length === BATCH) break;
-      if (message.visibleAtMs > now) continue;
+      if (taken.length === BATCH) {
+        break;
+      }
+      if (message.visibleAtMs > now) {
+        continue;
+      }
       message.visibleAtMs = now + visibilitySeconds * 1000;
       taken.push({ id: message.id, body: message.body, receipt: message.id });
     }
@@ -190,16 +202,22 @@ export class VirtualQueues {
     const id = String(this.#lastId);
     queue.messages.set(id, { id, body, visibleAtMs: this.#scheduler.nowMs });
     // One of those who wait gets it.
-    for (const wake of queue.waiting) wake();
+    for (const wake of queue.waiting) {
+      wake();
+    }
   }
 
   #delete(url: string, receipts: readonly string[]): void {
-    for (const receipt of receipts) this.#queue(url).messages.delete(receipt);
+    for (const receipt of receipts) {
+      this.#queue(url).messages.delete(receipt);
+    }
   }
 
   #queue(url: string): Queue {
     const queue = this.#queues.get(url);
-    if (queue === undefined) throw new Error(`no such queue: ${url}`);
+    if (queue === undefined) {
+      throw new Error(`no such queue: ${url}`);
+    }
     return queue;
   }
 

@@ -23,7 +23,9 @@ export class WorldClock {
 
   /** Never back. */
   advanceTo(ns: bigint): void {
-    if (ns > this.#nowNs) this.#nowNs = ns;
+    if (ns > this.#nowNs) {
+      this.#nowNs = ns;
+    }
   }
 }
 

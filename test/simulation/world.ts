@@ -84,7 +84,9 @@ export class World {
     const replace = this.bucket.putIfUnchanged.bind(this.bucket);
     this.bucket.putIfUnchanged = async (name, bytes, options) => {
       const etag = await replace(name, bytes, options);
-      if (etag !== undefined) this.log(`  published ${name}`);
+      if (etag !== undefined) {
+        this.log(`  published ${name}`);
+      }
       this.bucketChanged = true;
       return etag;
     };
@@ -93,7 +95,9 @@ export class World {
     }
     if (traits.upstream) {
       for (const { name, schema } of traits.databases) {
-        if (schema === 'native') this.#addPeer(name);
+        if (schema === 'native') {
+          this.#addPeer(name);
+        }
       }
     }
   }
@@ -105,7 +109,9 @@ export class World {
 
   ledger(database: string): Ledger {
     const ledger = this.ledgers.get(database);
-    if (ledger === undefined) throw new Error(`no such database: ${database}`);
+    if (ledger === undefined) {
+      throw new Error(`no such database: ${database}`);
+    }
     return ledger;
   }
 
@@ -192,7 +198,9 @@ export class World {
       databaseFails: () => !fate.isHealing && this.#faults.chance(traits.databaseFaultRate),
       onLog: (text) => {
         const isWanted = text.startsWith('note ') || process.env.SIMULATION_LOG !== undefined;
-        if (isWanted || BUGS.test(text)) this.log(`  ${host.label} ${run}: ${text}`);
+        if (isWanted || BUGS.test(text)) {
+          this.log(`  ${host.label} ${run}: ${text}`);
+        }
       },
       cleaning: cleaner && { settings: cleaner, observer: SILENT_CLEANER },
       sweeping: sweeps
@@ -214,14 +222,18 @@ export class World {
   tellChange(host: SimHost, database: SimDatabase, ms: number): void {
     const { agent } = host;
     this.scheduler.after(ms, () => {
-      if (host.agent === agent) agent?.find(database.name)?.engine.noteChange(database.lastTxn);
+      if (host.agent === agent) {
+        agent?.find(database.name)?.engine.noteChange(database.lastTxn);
+      }
     });
   }
 
   /** Time goes on until the agent has stopped. */
   async stop(host: SimHost): Promise<void> {
     const { agent } = host;
-    if (agent === undefined) return;
+    if (agent === undefined) {
+      return;
+    }
     await this.lookIfNeeded(host);
     host.agent = undefined;
     let stopped = false;
@@ -246,14 +258,18 @@ export class World {
     await agent?.crash();
     // What it had not looked at gets the time of the last sync at the next start, and may lose.
     for (const { plain } of host.databases) {
-      for (const [key, written] of plain) plain.set(key, { ...written, watched: false });
+      for (const [key, written] of plain) {
+        plain.set(key, { ...written, watched: false });
+      }
     }
   }
 
   /** What the application must not do (remove keys, write losers) is repaired only by an agent that saw it. */
   async lookIfNeeded(host: SimHost): Promise<void> {
     for (const database of host.databases) {
-      if (!database.mustLook) continue;
+      if (!database.mustLook) {
+        continue;
+      }
       await host.agent?.detect(database.name);
       database.mustLook = false;
     }
@@ -300,17 +316,24 @@ export class World {
   /** The processes of compactors are gone, or are told to end. */
   endCompactions(how: 'crash' | 'abort'): void {
     for (const running of this.#compactions) {
-      if (how === 'abort') running.abort.abort(new Error('aborted'));
-      else running.owner.isGone = true;
+      if (how === 'abort') {
+        running.abort.abort(new Error('aborted'));
+      } else {
+        running.owner.isGone = true;
+      }
     }
-    if (how === 'crash') this.#compactions.clear();
+    if (how === 'crash') {
+      this.#compactions.clear();
+    }
   }
 
   async dispose(): Promise<void> {
     this.endCompactions('crash');
     for (const host of this.hosts) {
       await host.agent?.crash();
-      for (const database of host.databases) await database.close();
+      for (const database of host.databases) {
+        await database.close();
+      }
     }
     fs.rmSync(this.folder, { recursive: true, force: true });
   }
@@ -319,8 +342,12 @@ export class World {
   #listAgain(host: SimHost, agent: SimAgent): void {
     const { listingMs } = this.traits;
     this.scheduler.after(listingMs * (0.8 + 0.4 * this.#faults.next()), () => {
-      if (agent.isGone || host.agent !== agent) return;
-      for (const { engine } of agent.engines) engine.noteListing();
+      if (agent.isGone || host.agent !== agent) {
+        return;
+      }
+      for (const { engine } of agent.engines) {
+        engine.noteListing();
+      }
       this.#listAgain(host, agent);
     });
   }
@@ -329,11 +356,17 @@ export class World {
   #announce(name: string): void {
     const object = parseObjectName(name);
     this.log(`  stored ${name}`);
-    if (object === undefined || object.kind === 'base') return;
+    if (object === undefined || object.kind === 'base') {
+      return;
+    }
     const { noticeLoss, noticeMs } = this.traits;
     for (const host of this.hosts) {
-      if (host.instance === object.instance && !this.#faults.chance(0.2)) continue;
-      if (this.#faults.chance(noticeLoss)) continue;
+      if (host.instance === object.instance && !this.#faults.chance(0.2)) {
+        continue;
+      }
+      if (this.#faults.chance(noticeLoss)) {
+        continue;
+      }
       const times = this.#faults.chance(0.1) ? 2 : 1;
       for (let time = 0; time < times; time += 1) {
         this.scheduler.after(noticeMs * this.#faults.next(), () => {

@@ -28,7 +28,9 @@ class ObservedStore extends MemoryObjectStore {
   override async put(name: string, body: ObjectBody, signal: AbortSignal): Promise<void> {
     if (name === UPDATE_MARKER) {
       const chunks: Uint8Array[] = [];
-      for await (const chunk of body.open()) chunks.push(chunk);
+      for await (const chunk of body.open()) {
+        chunks.push(chunk);
+      }
       this.#onMarker(Buffer.concat(chunks).toString());
     }
     await super.put(name, body, signal);
@@ -48,7 +50,9 @@ class World {
 
   constructor(ownObjectsGapMs = 0) {
     this.inner = new ObservedStore((text) => {
-      if (this.fails !== undefined) throw this.fails;
+      if (this.fails !== undefined) {
+        throw this.fails;
+      }
       this.texts.push(text);
     });
     this.store = new MarkedStore(
@@ -86,7 +90,9 @@ class World {
 }
 
 async function settle(): Promise<void> {
-  for (let turn = 0; turn < 5; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+  for (let turn = 0; turn < 5; turn += 1) {
+    await new Promise((resolve) => setImmediate(resolve));
+  }
 }
 
 test('the text is upstream’s: full name, etag, nanoseconds, deletion', () => {
@@ -210,7 +216,9 @@ test('the marker is in no listing, and can be read by its name', async () => {
   await world.store.create(FULL(1), BODY, never);
   await world.store.close();
   const names: string[] = [];
-  for await (const { name } of world.store.list('', { signal: never })) names.push(name);
+  for await (const { name } of world.store.list('', { signal: never })) {
+    names.push(name);
+  }
   expect(names).toEqual([FULL(1)]);
   const got = await world.store.get(UPDATE_MARKER, { signal: never });
   expect((await readAll(got)).toString()).toBe(world.texts[0]);

@@ -57,7 +57,9 @@ export function encodeSnapshot(meta: Partial<SnapshotMeta>, dbis: readonly TestD
   writer.begin({ ...EMPTY_META, ...meta });
   for (const { name, flags = 0, transform = '', entries } of dbis) {
     writer.beginDbi({ name, flags, transform });
-    for (const one of entries) writer.entry(entryView(one));
+    for (const one of entries) {
+      writer.entry(entryView(one));
+    }
     writer.endDbi();
   }
   writer.end();
@@ -75,7 +77,9 @@ export function mergeBytes(state: State, compressed: Uint8Array): SnapshotMeta {
     onDbi(header) {
       dbi = state.get(header.name) ?? new Map();
       // Private DBIs never travel: every reader passes over them.
-      if (!header.name.startsWith('_sync')) state.set(header.name, dbi);
+      if (!header.name.startsWith('_sync')) {
+        state.set(header.name, dbi);
+      }
     },
     onEntry(view) {
       const { key, value, timestampNs, deleted } = entryOf(view);
@@ -94,9 +98,13 @@ export function mergeBytes(state: State, compressed: Uint8Array): SnapshotMeta {
 /** All bytes of an object; undefined if there is none. */
 export async function readObject(store: ObjectStore, name: string): Promise<Buffer | undefined> {
   const fetched = await store.get(name, { signal: SIGNAL });
-  if (fetched === undefined) return undefined;
+  if (fetched === undefined) {
+    return undefined;
+  }
   const chunks: Uint8Array[] = [];
-  for await (const chunk of fetched.body) chunks.push(chunk);
+  for await (const chunk of fetched.body) {
+    chunks.push(chunk);
+  }
   return Buffer.concat(chunks);
 }
 
@@ -107,14 +115,18 @@ export async function freshState(store: ObjectStore, database = 'main'): Promise
   const listed: ObjectName[] = [];
   for await (const { name } of store.list(`${database}__`, { signal: SIGNAL })) {
     const parsed = parseObjectName(name);
-    if (parsed !== undefined && parsed.instance !== COMPACTED_INSTANCE) listed.push(parsed);
+    if (parsed !== undefined && parsed.instance !== COMPACTED_INSTANCE) {
+      listed.push(parsed);
+    }
   }
   const manifestBytes = await readObject(store, manifestName(database));
   if (manifestBytes !== undefined) {
     const manifest = parseManifest(manifestBytes);
     for (const name of [manifest.base, ...manifest.level1]) {
       const bytes = await readObject(store, name);
-      if (bytes === undefined) throw new Error(`${name} is named by the manifest and missing`);
+      if (bytes === undefined) {
+        throw new Error(`${name} is named by the manifest and missing`);
+      }
       const meta = mergeBytes(state, bytes);
       vector = joinVectors(vector, meta.vector ?? new Map());
     }
@@ -123,9 +135,13 @@ export async function freshState(store: ObjectStore, database = 'main'): Promise
   const newestFirst = listed.toSorted((a, b) => (a.timeNs > b.timeNs ? -1 : 1));
   for (const kind of ['snapshot', 'delta']) {
     for (const object of newestFirst) {
-      if (object.kind !== kind || covers(vector, object)) continue;
+      if (object.kind !== kind || covers(vector, object)) {
+        continue;
+      }
       const bytes = await readObject(store, object.name);
-      if (bytes === undefined) throw new Error(`${object.name} is gone`);
+      if (bytes === undefined) {
+        throw new Error(`${object.name} is gone`);
+      }
       try {
         const meta = mergeBytes(state, bytes);
         if (kind === 'snapshot') {
@@ -145,7 +161,9 @@ export function plain(state: State): Record<string, Record<string, string>> {
   const dbis = [...state].toSorted(([a], [b]) => (a < b ? -1 : 1));
   const result: Record<string, Record<string, string>> = {};
   for (const [name, dbi] of dbis) {
-    if (dbi.size === 0) continue;
+    if (dbi.size === 0) {
+      continue;
+    }
     const entries = [...dbi].toSorted(([a], [b]) => (a < b ? -1 : 1));
     result[name] = Object.fromEntries(
       entries.map(([key, { timestampNs, value, deleted }]) => [
@@ -291,6 +309,8 @@ export class TestCompactor {
 /** Names in the bucket, ascending. */
 export async function names(store: ObjectStore): Promise<string[]> {
   const all: string[] = [];
-  for await (const { name } of store.list('', { signal: SIGNAL })) all.push(name);
+  for await (const { name } of store.list('', { signal: SIGNAL })) {
+    all.push(name);
+  }
   return all;
 }

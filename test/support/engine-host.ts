@@ -43,7 +43,9 @@ export class EngineHost {
   }
 
   get engine(): DatabaseEngine {
-    if (this.#engine === undefined) throw new Error('not started');
+    if (this.#engine === undefined) {
+      throw new Error('not started');
+    }
     return this.#engine;
   }
 
@@ -85,7 +87,9 @@ export class EngineHost {
     this.#engine = engine;
     this.#running = engine.run(this.#stop.signal);
     this.#running.catch(() => undefined);
-    if (wait !== false) await this.eventually(() => this.#isStarted);
+    if (wait !== false) {
+      await this.eventually(() => this.#isStarted);
+    }
   }
 
   async stop(): Promise<void> {
@@ -129,7 +133,9 @@ export class EngineHost {
   }
 
   async close(): Promise<void> {
-    if (this.#engine !== undefined) await this.stop();
+    if (this.#engine !== undefined) {
+      await this.stop();
+    }
     await this.app.close();
   }
 
@@ -174,8 +180,11 @@ export async function hostSleep(ms: number, signal: AbortSignal): Promise<void> 
     function end(): void {
       clearTimeout(timer);
       signal.removeEventListener('abort', end);
-      if (signal.aborted) reject(signal.reason as Error);
-      else resolve();
+      if (signal.aborted) {
+        reject(signal.reason as Error);
+      } else {
+        resolve();
+      }
     }
     signal.addEventListener('abort', end, { once: true });
   });

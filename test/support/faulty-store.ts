@@ -59,14 +59,18 @@ export class FaultyStore implements ObjectStore {
   /** Lets every hung request land now. */
   async landLate(): Promise<number> {
     const late = this.#late.splice(0);
-    for (const land of late) await land();
+    for (const land of late) {
+      await land();
+    }
     return late.length;
   }
 
   async *list(prefix: string, options: ListOptions): AsyncIterable<ObjectInfo> {
     const fault = await this.#before('list', prefix, () => Promise.resolve());
     for await (const info of this.#inner.list(prefix, options)) {
-      if (fault === 'slow') await this.pause();
+      if (fault === 'slow') {
+        await this.pause();
+      }
       yield info;
     }
   }
@@ -74,7 +78,9 @@ export class FaultyStore implements ObjectStore {
   async get(name: string, options: GetOptions): Promise<FetchedObject | undefined> {
     const fault = await this.#before('get', name, () => Promise.resolve());
     const got = await this.#inner.get(name, options);
-    if (fault === 'slow') await this.pause();
+    if (fault === 'slow') {
+      await this.pause();
+    }
     return got === undefined || fault !== 'cut off' ? got : { ...got, body: cutOff(got.body) };
   }
 
@@ -120,17 +126,27 @@ export class FaultyStore implements ObjectStore {
   async #run<T>(call: StoreCall, name: string, act: (late: boolean) => Promise<T>): Promise<T> {
     const fault = await this.#before(call, name, () => act(true));
     const answer = await act(false);
-    if (fault === 'slow') await this.pause();
+    if (fault === 'slow') {
+      await this.pause();
+    }
     return answer;
   }
 
   async #before(call: StoreCall, name: string, act: () => Promise<unknown>): Promise<Fault> {
     this.calls[call] += 1;
     const fault = this.plan(call, name);
-    if (fault === 'slow') await this.pause();
-    if (fault === 'none' || fault === 'slow' || fault === 'cut off') return fault;
-    if (fault === 'answer lost') await act();
-    if (fault === 'lands later') this.#late.push(act);
+    if (fault === 'slow') {
+      await this.pause();
+    }
+    if (fault === 'none' || fault === 'slow' || fault === 'cut off') {
+      return fault;
+    }
+    if (fault === 'answer lost') {
+      await act();
+    }
+    if (fault === 'lands later') {
+      this.#late.push(act);
+    }
     throw new SyncError('STORAGE_FAILED', `cannot ${call} ${name}: injected fault (${fault})`, {
       retryable: true,
     });
@@ -157,7 +173,9 @@ function nextTurn(): Promise<void> {
 /** The same bytes, whatever becomes of the original body meanwhile. */
 async function collect(body: ObjectBody): Promise<ObjectBody & { readonly bytes: Uint8Array }> {
   const chunks: Uint8Array[] = [];
-  for await (const chunk of body.open()) chunks.push(Uint8Array.from(chunk));
+  for await (const chunk of body.open()) {
+    chunks.push(Uint8Array.from(chunk));
+  }
   const bytes = Buffer.concat(chunks);
   return {
     bytes,

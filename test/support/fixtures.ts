@@ -30,7 +30,6 @@ export type JsonSnapshot = {
 };
 
 /** The parsed JSON of a fixture. */
-// oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the caller knows the shape of the file it names
 export function fixtureJson<T>(...parts: string[]): T {
   return JSON.parse(readFileSync(path.join(FIXTURES, ...parts), 'utf8')) as T;
 }

@@ -76,7 +76,9 @@ export async function startTestProxy({
     port: typeof address === 'object' && address !== null ? address.port : 0,
     asked,
     async stop() {
-      for (const socket of sockets) socket.destroy();
+      for (const socket of sockets) {
+        socket.destroy();
+      }
       await new Promise((resolve) => server.close(resolve));
     },
   };

@@ -9,7 +9,9 @@ export function before(method: 'write' | 'beginRead', call: number, work: () => 
     ...args: unknown[]
   ) {
     calls += 1;
-    if (calls === call) work();
+    if (calls === call) {
+      work();
+    }
     return original.apply(this, args) as never;
   });
 }

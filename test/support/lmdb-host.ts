@@ -59,7 +59,9 @@ export class LmdbHost {
   }
 
   async close(): Promise<void> {
-    for (const db of this.#open) await db.close();
+    for (const db of this.#open) {
+      await db.close();
+    }
     await this.application.close();
     fs.rmSync(this.folder, { recursive: true, force: true });
   }
@@ -73,7 +75,9 @@ export class LmdbHost {
   /** Sends a delta of what is pending; returns its content. */
   async sendDelta(db: LocalDatabase): Promise<Record<string, Record<string, string>>> {
     const { object: encoded } = await db.encodeDelta(this.next());
-    if (encoded === undefined) return {};
+    if (encoded === undefined) {
+      return {};
+    }
     const content = await readEncoded(encoded.spool);
     await db.acknowledge(encoded.token);
     return content;
@@ -82,7 +86,9 @@ export class LmdbHost {
   /** Sends a full snapshot and saves the marker. */
   async sendAll(db: LocalDatabase, vector: VersionVector = new Map()): Promise<EncodedObject> {
     const { object: encoded } = await db.encodeSnapshot(this.next());
-    if (encoded === undefined) throw new Error('there is nothing to send');
+    if (encoded === undefined) {
+      throw new Error('there is nothing to send');
+    }
     await db.acknowledge(encoded.token);
     await db.persist({ vector });
     return encoded;

@@ -36,12 +36,17 @@ for (let i = 0; i < transactions; i += 1) {
     for (let left = 1 + random(4); left > 0; left -= 1) {
       const key = Buffer.from(`key-${random(3000)}`);
       const dice = random(100);
-      if (dice < 60) plain.putSync(key, bytes(random(100)));
-      else if (dice < 75) plain.removeSync(key);
-      else if (dice < 80) wide.putSync(Buffer.from(`w${random(40)}`), bytes(random(12000)));
-      else if (dice < 92)
+      if (dice < 60) {
+        plain.putSync(key, bytes(random(100)));
+      } else if (dice < 75) {
+        plain.removeSync(key);
+      } else if (dice < 80) {
+        wide.putSync(Buffer.from(`w${random(40)}`), bytes(random(12000)));
+      } else if (dice < 92) {
         dup.putSync(Buffer.from(`d${random(12)}`), Buffer.from(String(random(4000))));
-      else dup.removeSync(Buffer.from(`d${random(12)}`));
+      } else {
+        dup.removeSync(Buffer.from(`d${random(12)}`));
+      }
     }
   });
 }

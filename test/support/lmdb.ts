@@ -134,7 +134,9 @@ export class Application {
 
 /** Header and application value. */
 export function nativeValue(entry: NativeEntry, txnId: number): Buffer {
-  if (entry.raw !== undefined) return entry.raw;
+  if (entry.raw !== undefined) {
+    return entry.raw;
+  }
   const value = Buffer.from(entry.value ?? '');
   const ts = BigInt(entry.ts);
   const whole = Buffer.alloc(32 + value.length);
@@ -155,9 +157,13 @@ export type DumpedEntry = { ts: bigint; value: string; deleted: boolean; txn: nu
 export function dumpEntries(file: string): Record<string, Record<string, DumpedEntry>> {
   const dump: Record<string, Record<string, DumpedEntry>> = {};
   for (const [dbi, entries] of Object.entries(dumpRaw(file))) {
-    if (dbi.startsWith('_sync')) continue;
+    if (dbi.startsWith('_sync')) {
+      continue;
+    }
     dump[dbi] = {};
-    for (const [key, value] of Object.entries(entries)) dump[dbi][key] = parseNative(value);
+    for (const [key, value] of Object.entries(entries)) {
+      dump[dbi][key] = parseNative(value);
+    }
   }
   return dump;
 }

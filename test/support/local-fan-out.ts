@@ -49,7 +49,9 @@ export class LocalFanOut {
             await sqs.send(new SendMessageBatchCommand({ QueueUrl: queueUrl, Entries }));
             return [];
           } catch (error) {
-            if (error instanceof QueueDoesNotExist) return 'gone';
+            if (error instanceof QueueDoesNotExist) {
+              return 'gone';
+            }
             throw error;
           }
         },
@@ -68,7 +70,9 @@ export class LocalFanOut {
           await sqs.send(new DeleteMessageCommand({ QueueUrl, ReceiptHandle }));
         }
       } catch (error) {
-        if (!signal.aborted) throw error;
+        if (!signal.aborted) {
+          throw error;
+        }
       }
     }
   }

@@ -1,7 +1,9 @@
 /** The text under a heading of level 2, up to the next one. Throws where there is none of that name. */
 export function section(markdown: string, heading: string): string {
   const start = markdown.indexOf(`\n## ${heading}\n`);
-  if (start < 0) throw new Error(`no section ${heading}`);
+  if (start < 0) {
+    throw new Error(`no section ${heading}`);
+  }
   const end = markdown.indexOf('\n## ', start + 1);
   return markdown.slice(start, end < 0 ? undefined : end);
 }
@@ -19,7 +21,9 @@ export function commandsOf(markdown: string): string[] {
 /** The first block of this language. */
 export function blockOf(markdown: string, language: string): string {
   const [block] = blocks(markdown, language);
-  if (block === undefined) throw new Error(`no block of ${language}`);
+  if (block === undefined) {
+    throw new Error(`no block of ${language}`);
+  }
   return block;
 }
 

@@ -25,7 +25,9 @@ export class SeededRandom {
   }
 
   pick<T>(items: readonly T[]): T {
-    if (items.length === 0) throw new Error('nothing to pick from');
+    if (items.length === 0) {
+      throw new Error('nothing to pick from');
+    }
     return items[this.below(items.length)] as T;
   }
 
@@ -35,7 +37,9 @@ export class SeededRandom {
     let at = this.next() * entries.reduce((sum, [, weight]) => sum + weight, 0);
     for (const [name, weight] of entries) {
       at -= weight;
-      if (at < 0) return name;
+      if (at < 0) {
+        return name;
+      }
     }
     return this.pick(entries)[0];
   }

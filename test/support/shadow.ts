@@ -76,8 +76,11 @@ export class PlainApplication {
           this.#open(dbi).putSync(bytes(key), bytes(value));
         },
         remove: (dbi, key, value) => {
-          if (value === undefined) this.#open(dbi).removeSync(bytes(key));
-          else this.#open(dbi).removeSync(bytes(key), bytes(value) as never);
+          if (value === undefined) {
+            this.#open(dbi).removeSync(bytes(key));
+          } else {
+            this.#open(dbi).removeSync(bytes(key), bytes(value) as never);
+          }
         },
         drop: (dbi) => {
           this.#open(dbi).dropSync();
@@ -141,7 +144,9 @@ export function dumpLmdb(file: string): DumpedDbi[] {
   using data = DataFile.open(file);
   const dump: DumpedDbi[] = [];
   for (const [name, record] of listDbis(data, data.readMeta())) {
-    if (name === '_sync_state') continue;
+    if (name === '_sync_state') {
+      continue;
+    }
     const entries: DumpEntry[] = [];
     const cursor = new PageCursor(data, record);
     while (cursor.next()) {
@@ -229,7 +234,9 @@ export class ShadowHost {
     const options = { seq: this.#seq, timeNs: this.#seq };
     const { object } =
       kind === 'delta' ? await db.encodeDelta(options) : await db.encodeSnapshot(options);
-    if (object === undefined) return undefined;
+    if (object === undefined) {
+      return undefined;
+    }
     await db.acknowledge(object.token);
     return object.spool;
   }
@@ -243,7 +250,9 @@ export class ShadowHost {
   }
 
   async close(): Promise<void> {
-    for (const db of this.#open) await db.close();
+    for (const db of this.#open) {
+      await db.close();
+    }
     await this.application.close();
     fs.rmSync(this.folder, { recursive: true, force: true });
   }

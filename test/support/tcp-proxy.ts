@@ -47,7 +47,9 @@ export class TcpProxy {
   /** Ends all connections and every new one. */
   cut(): void {
     this.#line.isCut = true;
-    for (const socket of this.#sockets) socket.destroy();
+    for (const socket of this.#sockets) {
+      socket.destroy();
+    }
   }
 
   heal(): void {

@@ -43,14 +43,18 @@ export async function compact(context: CommandContext, flags: CompactFlags): Pro
         context.out.write(flags.json ? reportJson(report) : reportText(report));
         failures.push(...problemsOf(report));
       } catch (error) {
-        if (signal.aborted || !(error instanceof SyncError)) throw error;
+        if (signal.aborted || !(error instanceof SyncError)) {
+          throw error;
+        }
         context.log.error({ db: database, error: errorText(error) }, 'compaction failed');
         failures.push(error);
       }
       await context.out.drain();
     }
     const [first] = failures;
-    if (first !== undefined) throw first;
+    if (first !== undefined) {
+      throw first;
+    }
   } finally {
     await store.close();
   }
@@ -70,7 +74,9 @@ function selectDatabases({ lmdbs }: Config, only: readonly string[]): readonly s
 /** A dry run must not make a bucket either. */
 function storageFor(storage: StorageConfig, { dryRun }: CompactFlags): StorageConfig {
   const { options } = storage;
-  if (!dryRun || options instanceof SyncError) return storage;
+  if (!dryRun || options instanceof SyncError) {
+    return storage;
+  }
   switch (options.type) {
     case 's3':
       return { ...storage, options: { ...options, createBucket: false } };
@@ -82,7 +88,9 @@ function storageFor(storage: StorageConfig, { dryRun }: CompactFlags): StorageCo
 }
 
 function deadlineOf(timeoutMs: number): number | undefined {
-  if (timeoutMs <= 0) return undefined;
+  if (timeoutMs <= 0) {
+    return undefined;
+  }
   return performance.now() + timeoutMs - Math.min(timeoutMs * MARGIN_SHARE, LONGEST_MARGIN_MS);
 }
 

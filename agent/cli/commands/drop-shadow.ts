@@ -26,14 +26,20 @@ export async function dropShadow(context: CommandContext): Promise<void> {
           return names;
         },
       );
-      for (const dbi of dropped) context.log.info({ db: name, dbi: shownName(dbi) }, 'dropped');
+      for (const dbi of dropped) {
+        context.log.info({ db: name, dbi: shownName(dbi) }, 'dropped');
+      }
       context.log.info({ db: name, dbis: dropped.length }, 'Done');
     } catch (error) {
-      if (!(error instanceof SyncError)) throw error;
+      if (!(error instanceof SyncError)) {
+        throw error;
+      }
       logFailure(context, name, error);
       failures.push(error);
     }
   }
   const [first] = failures;
-  if (first !== undefined) throw first;
+  if (first !== undefined) {
+    throw first;
+  }
 }

@@ -24,7 +24,9 @@ export async function dump(context: CommandContext, flags: DumpFlags): Promise<v
     const total = dbis.reduce((sum, [, { entries }]) => sum + entries, 0);
     using progress = dumpProgress(context, { label: name, total, unit: 'entries' });
     for (const [dbi] of dbis) {
-      if (!flags.json) context.out.write(`\n### ${name} :: ${shownName(dbi)}\n\n`);
+      if (!flags.json) {
+        context.out.write(`\n### ${name} :: ${shownName(dbi)}\n\n`);
+      }
       const line = flags.json
         ? jsonLine(name, dbi)
         : (key: Buffer, value: Buffer) =>

@@ -44,12 +44,16 @@ export class JsonDumpSink implements SnapshotSink {
   onDbi({ name, flags, transform }: DbiHeader): void {
     const isShown = this.#onlyDbi === '' || this.#onlyDbi === name;
     this.#entryHead = isShown ? JSON.stringify({ dbi: name }).slice(0, -1) : undefined;
-    if (isShown) this.#line({ dbi: name, flags: formatDbiFlags(flags), transform });
+    if (isShown) {
+      this.#line({ dbi: name, flags: formatDbiFlags(flags), transform });
+    }
   }
 
   onEntry(entry: EntryView): void {
     const head = this.#entryHead;
-    if (head === undefined) return;
+    if (head === undefined) {
+      return;
+    }
     const { buffer, byteOffset, length } = entry.buffer;
     const bytes = Buffer.from(buffer, byteOffset, length);
     const key = bytes.toString('hex', entry.keyStart, entry.keyEnd);

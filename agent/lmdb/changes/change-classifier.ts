@@ -30,15 +30,21 @@ export class ValueMap {
 
   set(dbiName: string, key: string, value: Buffer): void {
     let dbi = this.#dbis.get(dbiName);
-    if (dbi === undefined) this.#dbis.set(dbiName, (dbi = new Map()));
-    if (!dbi.has(key)) this.#size += 1;
+    if (dbi === undefined) {
+      this.#dbis.set(dbiName, (dbi = new Map()));
+    }
+    if (!dbi.has(key)) {
+      this.#size += 1;
+    }
     this.#bytes += key.length + value.length;
     dbi.set(key, value);
   }
 
   *entries(): IterableIterator<{ dbiName: string; key: string; value: Buffer }> {
     for (const [dbiName, dbi] of this.#dbis) {
-      for (const [key, value] of dbi) yield { dbiName, key, value };
+      for (const [key, value] of dbi) {
+        yield { dbiName, key, value };
+      }
     }
   }
 }
@@ -69,7 +75,9 @@ const MAX_INVALID = 10_000;
 
 /** Remembers a local value without a valid header. */
 export function noteInvalid(invalid: Set<string>, dbiName: string, key: string): void {
-  if (invalid.size < MAX_INVALID) invalid.add(`${dbiName}\0${key}`);
+  if (invalid.size < MAX_INVALID) {
+    invalid.add(`${dbiName}\0${key}`);
+  }
 }
 
 /**
@@ -110,12 +118,18 @@ export class ChangeClassifier implements DiffSink {
     this.#dbiName = name;
     const flags = (oldDb?.flags ?? 0) | (newDb?.flags ?? 0);
     this.#skip = isPrivateDbi(name) || (flags & MDB_DUPSORT) !== 0;
-    if (!isPrivateDbi(name)) this.dataChanged = true;
-    if (oldDb !== undefined && newDb === undefined) this.droppedDbis.set(name, oldDb.flags);
+    if (!isPrivateDbi(name)) {
+      this.dataChanged = true;
+    }
+    if (oldDb !== undefined && newDb === undefined) {
+      this.droppedDbis.set(name, oldDb.flags);
+    }
   }
 
   onChange(change: DiffChange): void {
-    if (this.#skip) return;
+    if (this.#skip) {
+      return;
+    }
     const { overlay, invalid, merged } = this.#options;
     const key = change.keyBuffer.toString('latin1', change.keyStart, change.keyEnd);
     const ours = overlay?.get(this.#dbiName, key);
@@ -125,22 +139,29 @@ export class ChangeClassifier implements DiffSink {
         : change.hasOld && showValue(this.#old, change.oldBuffer, change.oldStart, change.oldEnd);
     if (!change.hasNew) {
       invalid.delete(`${this.#dbiName}\0${key}`);
-      if (hasOld)
+      if (hasOld) {
         this.#regress(key, ours ?? copyRange(change.oldBuffer, change.oldStart, change.oldEnd));
+      }
       return;
     }
     const { newBuffer, newStart, newEnd } = change;
-    if (ours !== undefined && ours.equals(newBuffer.subarray(newStart, newEnd))) return;
+    if (ours !== undefined && ours.equals(newBuffer.subarray(newStart, newEnd))) {
+      return;
+    }
     if (!isValidValue(newBuffer, newStart, newEnd)) {
       noteInvalid(invalid, this.#dbiName, key);
       return;
     }
-    if (invalid.size > 0) invalid.delete(`${this.#dbiName}\0${key}`);
+    if (invalid.size > 0) {
+      invalid.delete(`${this.#dbiName}\0${key}`);
+    }
     if (hasOld && incomingWins(newBuffer, newStart, newEnd, this.#old)) {
       this.#regress(key, ours ?? copyRange(change.oldBuffer, change.oldStart, change.oldEnd));
       return;
     }
-    if (merged.has(txnIdAt(newBuffer, newStart))) return;
+    if (merged.has(txnIdAt(newBuffer, newStart))) {
+      return;
+    }
     this.#addLocal(
       key,
       readBigEndian32(newBuffer, newStart),
@@ -152,19 +173,25 @@ export class ChangeClassifier implements DiffSink {
     this.pending.add(this.#dbiName, key);
     this.newChanges += 1;
     this.#highest.note(timeHi, timeLo);
-    if (isAbove(timeHi, timeLo, this.#futureHi, this.#futureLo)) this.futureEntries += 1;
+    if (isAbove(timeHi, timeLo, this.#futureHi, this.#futureLo)) {
+      this.futureEntries += 1;
+    }
   }
 
   #regress(key: string, winner: Buffer): void {
     this.regressed.set(this.#dbiName, key, winner);
     this.pending.add(this.#dbiName, key);
-    if (this.regressed.bytes > this.#options.regressionBytesMax) throw new TooManyRegressions();
+    if (this.regressed.bytes > this.#options.regressionBytesMax) {
+      throw new TooManyRegressions();
+    }
   }
 }
 
 /** Shows a stored native value as an entry (without its key); false: it has no valid header. */
 export function showValue(view: EntryView, buffer: Buffer, start: number, end: number): boolean {
-  if (!isValidValue(buffer, start, end)) return false;
+  if (!isValidValue(buffer, start, end)) {
+    return false;
+  }
   view.buffer = buffer;
   view.valueStart = start + headerLengthAt(buffer, start, end);
   view.valueEnd = end;
@@ -176,7 +203,9 @@ export function showValue(view: EntryView, buffer: Buffer, start: number, end: n
 
 /** True if the bytes are a value with a header that can be read; without the cost of an exception. */
 export function isValidValue(buffer: Uint8Array, start: number, end: number): boolean {
-  if (end - start < 24 || buffer[start + 16] !== 0) return false;
+  if (end - start < 24 || buffer[start + 16] !== 0) {
+    return false;
+  }
   return end - start >= 24 + 8 * (((buffer[start + 22] ?? 0) << 8) | (buffer[start + 23] ?? 0));
 }
 

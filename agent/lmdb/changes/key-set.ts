@@ -34,15 +34,23 @@ export class KeySet {
   }
 
   add(dbiName: string, key: string): void {
-    if (this.#overflowed) return;
+    if (this.#overflowed) {
+      return;
+    }
     let keys = this.#dbis.get(dbiName);
-    if (keys === undefined) this.#dbis.set(dbiName, (keys = new Set()));
+    if (keys === undefined) {
+      this.#dbis.set(dbiName, (keys = new Set()));
+    }
     const before = keys.size;
     keys.add(key);
-    if (keys.size === before) return;
+    if (keys.size === before) {
+      return;
+    }
     this.#size += 1;
     this.#bytes += key.length + KEY_OVERHEAD_BYTES;
-    if (this.#bytes > this.#maxBytes) this.overflow();
+    if (this.#bytes > this.#maxBytes) {
+      this.overflow();
+    }
   }
 
   has(dbiName: string, key: string): boolean {
@@ -50,7 +58,9 @@ export class KeySet {
   }
 
   delete(dbiName: string, key: string): void {
-    if (this.#dbis.get(dbiName)?.delete(key) !== true) return;
+    if (this.#dbis.get(dbiName)?.delete(key) !== true) {
+      return;
+    }
     this.#size -= 1;
     this.#bytes -= key.length + KEY_OVERHEAD_BYTES;
   }
@@ -62,8 +72,12 @@ export class KeySet {
   }
 
   addAll(other: KeySet): void {
-    if (other.overflowed) this.overflow();
-    for (const [dbiName, keys] of other.#dbis) for (const key of keys) this.add(dbiName, key);
+    if (other.overflowed) {
+      this.overflow();
+    }
+    for (const [dbiName, keys] of other.#dbis) {
+      for (const key of keys) this.add(dbiName, key);
+    }
   }
 
   clear(): void {
@@ -77,7 +91,9 @@ export class KeySet {
   *dbis(): IterableIterator<[string, ReadonlySet<string>]> {
     for (const name of [...this.#dbis.keys()].toSorted()) {
       const keys = this.#dbis.get(name);
-      if (keys !== undefined) yield [name, keys];
+      if (keys !== undefined) {
+        yield [name, keys];
+      }
     }
   }
 }

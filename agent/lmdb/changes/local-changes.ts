@@ -42,7 +42,9 @@ export class LocalChanges {
   /** Takes over what a diff found, also one that broke off: what it found is true. */
   addDiff(found: DiffFindings): void {
     this.addRegressed(found.regressed);
-    for (const [name, flags] of found.droppedDbis) this.droppedDbis.set(name, flags);
+    for (const [name, flags] of found.droppedDbis) {
+      this.droppedDbis.set(name, flags);
+    }
     this.addChanges(found);
   }
 
@@ -72,7 +74,9 @@ export class LocalChanges {
   }
 
   raiseMaxTs(maxTsNs: bigint): void {
-    if (maxTsNs > this.maxTsNs) this.maxTsNs = maxTsNs;
+    if (maxTsNs > this.maxTsNs) {
+      this.maxTsNs = maxTsNs;
+    }
   }
 
   /** The part of a detection that comes from here. */

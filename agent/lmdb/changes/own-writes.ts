@@ -72,7 +72,9 @@ export class OwnWrites {
   /** What the last one wrote and another process has removed or replaced by a loser since, as of `to`. */
   findOverwritten(file: DataFile, to: Meta): ValueMap | undefined {
     const last = this.#last;
-    if (last === undefined || last.txnId === to.txnId) return undefined;
+    if (last === undefined || last.txnId === to.txnId) {
+      return undefined;
+    }
     return findOverwritten(file, to, last.written.map);
   }
 

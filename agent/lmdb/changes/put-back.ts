@@ -16,15 +16,21 @@ export type PutBackOptions = {
 /** Writes each winner back, unless something newer is there by now; returns how many were written. */
 export function putBack(txn: WriteTxn, options: PutBackOptions): number {
   const { file, regressed, droppedDbis, onPut } = options;
-  if (regressed.size === 0) return 0;
+  if (regressed.size === 0) {
+    return 0;
+  }
   const dbis = listDbis(file, txn.committed);
   const stored = new StoredRegisters(file, dbis);
   let count = 0;
   for (const { dbiName, key: keyText, value } of regressed.entries()) {
     const key = Buffer.from(keyText, 'latin1');
-    if (stored.compare({ dbiName, key, value }) !== 'wins') continue;
+    if (stored.compare({ dbiName, key, value }) !== 'wins') {
+      continue;
+    }
     const restored = plainValue(value, txn.txnId);
-    if (!dbis.has(dbiName)) txn.createDbi(dbiName, droppedDbis.get(dbiName) ?? 0);
+    if (!dbis.has(dbiName)) {
+      txn.createDbi(dbiName, droppedDbis.get(dbiName) ?? 0);
+    }
     txn.put(dbiName, key, restored);
     onPut(dbiName, keyText, restored);
     count += 1;
@@ -41,7 +47,9 @@ export function findOverwritten(file: DataFile, to: Meta, written: ValueMap): Va
   const stored = new StoredRegisters(file, listDbis(file, to));
   for (const { dbiName, key, value } of written.entries()) {
     // Removed by us: nothing that another process did to it since has overwritten anything.
-    if (value.length === 0) continue;
+    if (value.length === 0) {
+      continue;
+    }
     if (stored.compare({ dbiName, key: Buffer.from(key, 'latin1'), value }) === 'wins') {
       overwritten.set(dbiName, key, value);
     }

@@ -24,7 +24,9 @@ export function nativeDbis(file: DataFile, meta: Meta): SyncedDbis {
   const dbis = new Map<string, SyncedDbi>();
   for (const [name, record] of listDbis(file, meta)) {
     // Native values have one value per key; what is in a DUPSORT DBI cannot have a header of its own.
-    if (isPrivateDbi(name) || (record.flags & MDB_DUPSORT) !== 0) continue;
+    if (isPrivateDbi(name) || (record.flags & MDB_DUPSORT) !== 0) {
+      continue;
+    }
     const header = { name, flags: record.flags & DBI_FLAGS_MASK, transform: '' };
     dbis.set(name, { record, header });
   }
@@ -33,7 +35,9 @@ export function nativeDbis(file: DataFile, meta: Meta): SyncedDbis {
 
 export function countEntries(dbis: SyncedDbis): number {
   let entries = 0;
-  for (const { record } of dbis.values()) entries += record.entries;
+  for (const { record } of dbis.values()) {
+    entries += record.entries;
+  }
   return entries;
 }
 
@@ -100,9 +104,13 @@ export function scanLocalChanges(file: DataFile, meta: Meta, options: ScanOption
       const timeLo = readBigEndian32(valueBuffer, valueStart + 4);
       highest.note(timeHi, timeLo);
       const txnId = txnIdAt(valueBuffer, valueStart);
-      if ((txnId <= sinceTxn && txnId !== 0) || merged.has(txnId)) continue;
+      if ((txnId <= sinceTxn && txnId !== 0) || merged.has(txnId)) {
+        continue;
+      }
       changes += 1;
-      if (!isAbove(timeHi, timeLo, knownHi, knownLo)) low = true;
+      if (!isAbove(timeHi, timeLo, knownHi, knownLo)) {
+        low = true;
+      }
       pending.add(name, cursor.keyBuffer.toString('latin1', cursor.keyStart, cursor.keyEnd));
     }
   }

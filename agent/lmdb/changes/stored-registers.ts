@@ -27,15 +27,21 @@ export class StoredRegisters {
   compare(write: { dbiName: string; key: Buffer; value: Buffer }): 'wins' | 'loses' | 'invalid' {
     const { dbiName, key, value } = write;
     const record = this.#dbis.get(dbiName);
-    if (record === undefined) return 'wins';
+    if (record === undefined) {
+      return 'wins';
+    }
     let cursor = this.#cursors.get(dbiName);
     if (cursor === undefined) {
       cursor = new PageCursor(this.#file, record);
       this.#cursors.set(dbiName, cursor);
     }
-    if (!cursor.seek(key, 0, key.length) || !isAtKey(cursor, key)) return 'wins';
+    if (!cursor.seek(key, 0, key.length) || !isAtKey(cursor, key)) {
+      return 'wins';
+    }
     const { valueBuffer, valueStart, valueEnd } = cursor;
-    if (!isValidValue(valueBuffer, valueStart, valueEnd)) return 'invalid';
+    if (!isValidValue(valueBuffer, valueStart, valueEnd)) {
+      return 'invalid';
+    }
     showValue(this.#incoming, value, 0, value.length);
     return incomingWins(valueBuffer, valueStart, valueEnd, this.#incoming) ? 'wins' : 'loses';
   }

@@ -23,8 +23,11 @@ export class TxnRanges {
     // Afterwards `low` is the first range that begins above the id.
     while (low < high) {
       const middle = (low + high) >>> 1;
-      if ((this.#ranges[middle]?.first ?? 0) <= txnId) low = middle + 1;
-      else high = middle;
+      if ((this.#ranges[middle]?.first ?? 0) <= txnId) {
+        low = middle + 1;
+      } else {
+        high = middle;
+      }
     }
     return txnId <= (this.#ranges[low - 1]?.last ?? -1);
   }

@@ -103,7 +103,9 @@ export class MergeCollector implements SnapshotSink {
       this.#dbi = undefined;
       return;
     }
-    for (const [missing, flags] of target.missing) this.missingDbis.set(missing, flags);
+    for (const [missing, flags] of target.missing) {
+      this.missingDbis.set(missing, flags);
+    }
     const local = dbis.get(target.name);
     this.#dbi = {
       name: target.name,
@@ -115,11 +117,15 @@ export class MergeCollector implements SnapshotSink {
 
   onEntry(entry: EntryView): void {
     const dbi = this.#dbi;
-    if (dbi === undefined) return;
+    if (dbi === undefined) {
+      return;
+    }
     this.entries += 1;
     const { timeHi, timeLo } = entry;
     this.#highest.note(timeHi, timeLo);
-    if (isAbove(timeHi, timeLo, this.#futureHi, this.#futureLo)) this.futureEntries += 1;
+    if (isAbove(timeHi, timeLo, this.#futureHi, this.#futureLo)) {
+      this.futureEntries += 1;
+    }
     if (dbi.integerKeys && !INTEGER_KEY_LENGTHS.has(entry.keyEnd - entry.keyStart)) {
       throw rejected(
         `DBI ${dbi.name} has integer keys, one here has ${entry.keyEnd - entry.keyStart} bytes`,
@@ -127,7 +133,9 @@ export class MergeCollector implements SnapshotSink {
     }
     dbi.check?.(entry, dbi.name);
     this.#options.seenKeys?.add(dbi.name, entry.buffer, entry.keyStart, entry.keyEnd);
-    if (this.#checkOnly || !this.#winsLocally(dbi, entry)) return;
+    if (this.#checkOnly || !this.#winsLocally(dbi, entry)) {
+      return;
+    }
     this.#collect(dbi.name, entry);
   }
 
@@ -136,12 +144,18 @@ export class MergeCollector implements SnapshotSink {
   #winsLocally(dbi: { name: string; cursor: PageCursor | undefined }, entry: EntryView): boolean {
     const { cursor } = dbi;
     const { buffer, keyStart, keyEnd } = entry;
-    if (cursor === undefined || !cursor.seek(buffer, keyStart, keyEnd)) return true;
+    if (cursor === undefined || !cursor.seek(buffer, keyStart, keyEnd)) {
+      return true;
+    }
     const length = keyEnd - keyStart;
-    if (cursor.keyEnd - cursor.keyStart !== length) return true;
+    if (cursor.keyEnd - cursor.keyStart !== length) {
+      return true;
+    }
     const localKey = cursor.keyBuffer;
     for (let i = 0, at = cursor.keyStart; i < length; i += 1, at += 1) {
-      if (localKey[at] !== buffer[keyStart + i]) return true;
+      if (localKey[at] !== buffer[keyStart + i]) {
+        return true;
+      }
     }
     const { valueBuffer, valueStart, valueEnd } = cursor;
     if (valueStart !== valueEnd && !isValidValue(valueBuffer, valueStart, valueEnd)) {
@@ -170,7 +184,9 @@ export class MergeCollector implements SnapshotSink {
     this.#collected?.set(key.toString('latin1'), this.writes.length);
     this.writes.push(write);
     this.#bytes += key.length + write.value.length + WRITE_OVERHEAD_BYTES;
-    if (this.#bytes <= this.#options.maxBytes) return;
+    if (this.#bytes <= this.#options.maxBytes) {
+      return;
+    }
     const writes = this.writes;
     this.writes = [];
     this.#bytes = 0;
@@ -186,7 +202,9 @@ export class MergeCollector implements SnapshotSink {
 
   /** A large DBI comes as several messages whose keys go on ascending; the same DBI once more, later, may not. */
   #beginOrder(name: string): void {
-    if (this.#dbi?.name === name) return;
+    if (this.#dbi?.name === name) {
+      return;
+    }
     this.#lastKey = undefined;
     this.#collected = this.#seen.has(name) ? this.#indexWrites(name) : undefined;
     this.#seen.add(name);
@@ -195,7 +213,9 @@ export class MergeCollector implements SnapshotSink {
   #indexWrites(dbiName: string): Map<string, number> {
     const index = new Map<string, number>();
     for (const [at, write] of this.writes.entries()) {
-      if (write.dbiName === dbiName) index.set(write.key.toString('latin1'), at);
+      if (write.dbiName === dbiName) {
+        index.set(write.key.toString('latin1'), at);
+      }
     }
     return index;
   }
@@ -205,7 +225,9 @@ export class MergeCollector implements SnapshotSink {
     const last = this.#lastKey;
     this.#lastKey = key;
     if (this.#collected === undefined) {
-      if (last === undefined || last.compare(key) < 0) return undefined;
+      if (last === undefined || last.compare(key) < 0) {
+        return undefined;
+      }
       this.#collected = this.#indexWrites(dbiName);
     }
     return this.#collected.get(key.toString('latin1'));
@@ -214,7 +236,9 @@ export class MergeCollector implements SnapshotSink {
   /** After a slice was applied, the local side is that of the new root. */
   #reopenCursor(): void {
     const dbi = this.#dbi;
-    if (dbi === undefined) return;
+    if (dbi === undefined) {
+      return;
+    }
     const local = this.#options.dbis().get(dbi.name);
     dbi.cursor = local === undefined ? undefined : new PageCursor(this.#options.file, local);
   }
@@ -231,7 +255,9 @@ export class MergeCollector implements SnapshotSink {
       flags: entry.flags,
       paddingBlock: headerPadding,
     });
-    if (!deleted) value.set(entry.buffer.subarray(entry.valueStart, entry.valueEnd), at);
+    if (!deleted) {
+      value.set(entry.buffer.subarray(entry.valueStart, entry.valueEnd), at);
+    }
     return value;
   }
 }

@@ -57,7 +57,9 @@ export class WriteSetApplier {
       let puttingMs = 0;
       const { result, lockHeldMs, lockWaitMs } = this.#session.transact((txn) => {
         const startedMs = performance.now();
-        for (const [name, flags] of missingDbis) txn.createDbi(name, flags);
+        for (const [name, flags] of missingDbis) {
+          txn.createDbi(name, flags);
+        }
         // Where nobody else has committed since the comparison, it still holds.
         const isTrue = txn.committed.txnId === comparedTxn && txn.onlyMerged;
         const recheckAt = isTrue ? undefined : txn.committed;
@@ -109,14 +111,18 @@ export class WriteSetApplier {
     let put = 0;
     for (let at = from; at < writes.length; at += 1) {
       const write = writes[at];
-      if (write === undefined) break;
+      if (write === undefined) {
+        break;
+      }
       if (stillWins === undefined || stillWins(write)) {
         txn.put(write.dbiName, write.key, write.value);
         this.touched?.add(write.dbiName, write.key);
         put += 1;
       }
       if ((at - from) % WRITES_PER_CLOCK_LOOK === WRITES_PER_CLOCK_LOOK - 1) {
-        if (performance.now() > untilMs) return { next: at + 1, put };
+        if (performance.now() > untilMs) {
+          return { next: at + 1, put };
+        }
       }
     }
     return { next: writes.length, put };
@@ -128,10 +134,13 @@ export class WriteSetApplier {
     const stored = new StoredRegisters(file, listDbis(file, committed));
     return (write) => {
       const ours = local.get(write.dbiName, write.key.toString('latin1'));
-      if (ours !== undefined) return replaces(write.value, ours);
+      if (ours !== undefined) {
+        return replaces(write.value, ours);
+      }
       const outcome = stored.compare(write);
-      if (outcome === 'invalid')
+      if (outcome === 'invalid') {
         noteInvalid(changes.invalid, write.dbiName, write.key.toString('latin1'));
+      }
       return outcome === 'wins';
     };
   }

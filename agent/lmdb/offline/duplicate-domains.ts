@@ -49,7 +49,9 @@ export function fixDuplicateDomains(
   let kept: Entry | undefined;
   for (const entry of liveEntries(file, requireDbi(dbis, INDEX_DBI))) {
     const domain = displayDomain(entry.name);
-    if (isRepaired(domain)) toDelete.add(domain);
+    if (isRepaired(domain)) {
+      toDelete.add(domain);
+    }
     if (kept === undefined || !kept.name.equals(entry.name)) {
       kept = entry;
       continue;
@@ -83,12 +85,16 @@ function requireSchema(file: DataFile, record: DbRecord): void {
   const isFound =
     cursor.seek(key, 0, key.length) &&
     key.equals(cursor.keyBuffer.subarray(cursor.keyStart, cursor.keyEnd));
-  if (!isFound) throw new SyncError('USAGE', 'PowerDNS has not written its schemaversion yet');
+  if (!isFound) {
+    throw new SyncError('USAGE', 'PowerDNS has not written its schemaversion yet');
+  }
   const value = cursor.valueBuffer.subarray(cursor.valueStart, cursor.valueEnd);
   let version: number | undefined;
   try {
     const header = headerLengthAt(value, 0, value.length);
-    if (value.length === header + ID_BYTES) version = value.readUInt32BE(header);
+    if (value.length === header + ID_BYTES) {
+      version = value.readUInt32BE(header);
+    }
   } catch {
     // Schema 4 and below have no header.
   }
@@ -107,7 +113,9 @@ function* liveEntries(file: DataFile, record: DbRecord): Generator<Entry> {
     const header = parseValueHeader(
       cursor.valueBuffer.subarray(cursor.valueStart, cursor.valueEnd),
     );
-    if ((header.flags & FLAG_DELETED) !== 0) continue;
+    if ((header.flags & FLAG_DELETED) !== 0) {
+      continue;
+    }
     const nameEnd = key.length < LENGTH_BYTES ? 0 : LENGTH_BYTES + key.readUInt16BE(0);
     if (key.length !== nameEnd + ID_BYTES || nameEnd === 0) {
       throw new SyncError('USAGE', `${INDEX_DBI}: key ${key.toString('hex')} is no domain`, {

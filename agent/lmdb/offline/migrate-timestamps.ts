@@ -37,7 +37,9 @@ export function migrateTimestamps(
   const { sourceDbi, targetDbi, addDeleted } = migration;
   const dbis = listDbis(file, txn.committed);
   const source = dbis.get(sourceDbi);
-  if (source === undefined) return undefined;
+  if (source === undefined) {
+    return undefined;
+  }
   const target = dbis.get(targetDbi);
   if (target === undefined) {
     throw new SyncError('USAGE', `there is no DBI ${targetDbi}`, {
@@ -48,7 +50,9 @@ export function migrateTimestamps(
     [sourceDbi, source],
     [targetDbi, target],
   ] as const) {
-    if ((record.flags & MDB_DUPSORT) === 0) continue;
+    if ((record.flags & MDB_DUPSORT) === 0) {
+      continue;
+    }
     throw new SyncError('USAGE', `DBI ${name} is MDB_DUPSORT: its entries have no timestamps`);
   }
   const walk = { file, txn, source, target, migration };
@@ -73,10 +77,14 @@ function copyLater({ file, txn, source, target, migration }: Walk): number {
     if (length < VALUE_HEADER_BYTES) {
       throw invalid(`${migration.targetDbi}: a value of ${length} bytes has no header`, key);
     }
-    if (!seekKey(from, key)) continue;
+    if (!seekKey(from, key)) {
+      continue;
+    }
     const time = timeOf(from, migration.sourceDbi);
     const old = to.valueBuffer.subarray(to.valueStart, to.valueEnd);
-    if (old.compare(time, 0, TIME_BYTES, 0, TIME_BYTES) >= 0) continue;
+    if (old.compare(time, 0, TIME_BYTES, 0, TIME_BYTES) >= 0) {
+      continue;
+    }
     const value = Buffer.from(old);
     time.copy(value);
     value.writeBigUInt64BE(BigInt(txn.txnId), TIME_BYTES);
@@ -93,7 +101,9 @@ function addTombstones({ file, txn, source, target, migration }: Walk): number {
   while (from.next()) {
     const key = keyOf(from);
     const time = timeOf(from, migration.sourceDbi);
-    if (!isDeleted(from, migration.sourceDbi) || seekKey(to, key)) continue;
+    if (!isDeleted(from, migration.sourceDbi) || seekKey(to, key)) {
+      continue;
+    }
     const value = Buffer.alloc(VALUE_HEADER_BYTES);
     const [timeHi, timeLo] = [time.readUInt32BE(0), time.readUInt32BE(4)];
     writeValueHeader(value, 0, { timeHi, timeLo, txnId: txn.txnId, flags: FLAG_DELETED });
@@ -105,7 +115,9 @@ function addTombstones({ file, txn, source, target, migration }: Walk): number {
 
 function isDeleted(cursor: PageCursor, dbi: string): boolean {
   const value = cursor.valueBuffer.subarray(cursor.valueStart, cursor.valueEnd);
-  if (value.length === TIME_BYTES) return true;
+  if (value.length === TIME_BYTES) {
+    return true;
+  }
   const key = keyOf(cursor);
   let header;
   try {
@@ -113,7 +125,9 @@ function isDeleted(cursor: PageCursor, dbi: string): boolean {
   } catch (cause) {
     throw invalid(`${dbi}: a value of ${value.length} bytes has no header`, key, cause);
   }
-  if ((header.flags & FLAG_DELETED) === 0) return false;
+  if ((header.flags & FLAG_DELETED) === 0) {
+    return false;
+  }
   if (value.length > header.headerLength) {
     throw invalid(`${dbi}: a deleted entry has a value`, key);
   }
@@ -133,7 +147,9 @@ function keyOf(cursor: PageCursor): Buffer {
 }
 
 function seekKey(cursor: PageCursor, key: Buffer): boolean {
-  if (!cursor.seek(key, 0, key.length)) return false;
+  if (!cursor.seek(key, 0, key.length)) {
+    return false;
+  }
   return key.equals(cursor.keyBuffer.subarray(cursor.keyStart, cursor.keyEnd));
 }
 

@@ -64,7 +64,9 @@ export class TreeCollector {
  * Errors: ENVIRONMENT_UNREADABLE.
  */
 export function collectByBranches(source: PageSource, db: DbRecord, filter: PageFilter): void {
-  if (db.root === EMPTY_ROOT) return;
+  if (db.root === EMPTY_ROOT) {
+    return;
+  }
   if (db.depth < 1 || db.depth > MAX_TREE_DEPTH) {
     throw damaged(`a tree of depth ${db.depth}`);
   }
@@ -75,7 +77,9 @@ export function collectByBranches(source: PageSource, db: DbRecord, filter: Page
     filter(pageNumber);
     const page = buffers[level];
     // Below the last branch stand the leaves.
-    if (page === undefined) return;
+    if (page === undefined) {
+      return;
+    }
     source.readPage(pageNumber, page);
     const count = branchCount(page);
     for (let index = 0; index < count; index += 1) {

@@ -92,7 +92,9 @@ export class PageCursor {
       return this.#compareDuplicates(buffer, start, end, value, 0, value.length) >= 0;
     }
     openDuplicates(duplicates, node, this.#source.pageCount);
-    if (!duplicates.seek(this.#compareDuplicates, value, 0, value.length)) return false;
+    if (!duplicates.seek(this.#compareDuplicates, value, 0, value.length)) {
+      return false;
+    }
     this.#value.showKey(duplicates.node);
     return true;
   }

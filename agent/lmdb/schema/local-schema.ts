@@ -64,7 +64,9 @@ export class LocalSchema {
 
   /** The DBIs that hold the registers of a state. */
   synced(file: DataFile, meta: Meta): SyncedDbis {
-    if (this.shadow === undefined) return nativeDbis(file, meta);
+    if (this.shadow === undefined) {
+      return nativeDbis(file, meta);
+    }
     return this.shadow.synced(file, meta, this.#changes.droppedDbis);
   }
 
@@ -85,7 +87,9 @@ export class LocalSchema {
       diffPages(file, from, to, pages, classifier);
       // Both sides of what we wrote were compared in the diff.
       const overwritten = shadow ? undefined : own.findOverwritten(file, to);
-      if (overwritten !== undefined) this.#changes.addRegressed(overwritten);
+      if (overwritten !== undefined) {
+        this.#changes.addRegressed(overwritten);
+      }
     } finally {
       this.#changes.addDiff(classifier);
     }

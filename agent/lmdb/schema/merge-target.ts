@@ -43,7 +43,9 @@ export function rejected(what: string, hint?: string): SyncError {
  */
 export function nativeTargets(createFlags: Readonly<Record<string, number>> = {}): FindTarget {
   return ({ name, flags, transform }, { dbis }) => {
-    if (isPrivateDbi(name)) return undefined;
+    if (isPrivateDbi(name)) {
+      return undefined;
+    }
     if (transform !== '' || (flags & MDB_DUPSORT) !== 0) {
       throw rejected(`DBI ${name} is one of duplicate values (${transform || 'MDB_DUPSORT'})`);
     }

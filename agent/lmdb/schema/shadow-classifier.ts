@@ -70,24 +70,36 @@ export class ShadowClassifier implements DiffSink, DiffFindings {
     const shadowed = applicationDbiName(name);
     this.#shadowName = shadowed === undefined ? undefined : name;
     this.#application = shadowed ?? (isPrivateDbi(name) ? undefined : name);
-    if (this.#application === undefined) return;
+    if (this.#application === undefined) {
+      return;
+    }
     this.dataChanged = true;
-    if (shadowed !== undefined) return;
+    if (shadowed !== undefined) {
+      return;
+    }
     this.#oldHasPairs = hasPairs(oldDb);
     this.#newHasPairs = hasPairs(newDb);
-    if (this.#newHasPairs && !this.#options.dupsortHack) throw duplicatesRefused(name);
-    if (oldDb !== undefined && newDb === undefined) this.droppedDbis.set(name, oldDb.flags);
+    if (this.#newHasPairs && !this.#options.dupsortHack) {
+      throw duplicatesRefused(name);
+    }
+    if (oldDb !== undefined && newDb === undefined) {
+      this.droppedDbis.set(name, oldDb.flags);
+    }
   }
 
   onChange(change: DiffChange): void {
-    if (this.#application === undefined) return;
+    if (this.#application === undefined) {
+      return;
+    }
     if (this.#shadowName !== undefined) {
       const key = Buffer.from(change.keyBuffer.subarray(change.keyStart, change.keyEnd));
       this.#onRegister(this.#shadowName, key, change);
       this.#check(this.#application, key);
       return;
     }
-    if (change.hasOld) this.#onSide(this.#application, change, 'old');
+    if (change.hasOld) {
+      this.#onSide(this.#application, change, 'old');
+    }
     // Where the key is the same on both sides, one look is enough.
     if (change.hasNew && (this.#newHasPairs || !change.hasOld)) {
       this.#onSide(this.#application, change, 'new');
@@ -106,32 +118,50 @@ export class ShadowClassifier implements DiffSink, DiffFindings {
         ? change.oldBuffer.subarray(change.oldStart, change.oldEnd)
         : change.newBuffer.subarray(change.newStart, change.newEnd),
     );
-    if (pair !== undefined) this.#check(dbiName, pair);
+    if (pair !== undefined) {
+      this.#check(dbiName, pair);
+    }
     // No shadow key can stand for it: it is reported, and the others go on.
-    else if (side === 'new') noteInvalid(this.#options.invalid, dbiName, key.toString('latin1'));
-    else this.#options.invalid.delete(`${dbiName}\0${key.toString('latin1')}`);
+    else if (side === 'new') {
+      noteInvalid(this.#options.invalid, dbiName, key.toString('latin1'));
+    } else {
+      this.#options.invalid.delete(`${dbiName}\0${key.toString('latin1')}`);
+    }
   }
 
   #check(dbiName: string, key: Buffer): void {
     const { sides, behind, invalid } = this.#options;
     const both = sides.of(dbiName);
     both.look(key);
-    if (both.isAmbiguous) noteInvalid(invalid, dbiName, key.toString('latin1'));
-    else if (invalid.size > 0) invalid.delete(`${dbiName}\0${key.toString('latin1')}`);
-    if (!both.isInStep) behind.add(dbiName, key.toString('latin1'));
+    if (both.isAmbiguous) {
+      noteInvalid(invalid, dbiName, key.toString('latin1'));
+    } else if (invalid.size > 0) {
+      invalid.delete(`${dbiName}\0${key.toString('latin1')}`);
+    }
+    if (!both.isInStep) {
+      behind.add(dbiName, key.toString('latin1'));
+    }
   }
 
   #onRegister(shadowName: string, key: Buffer, change: DiffChange): void {
-    if (!change.hasNew) return;
+    if (!change.hasNew) {
+      return;
+    }
     const { newBuffer, newStart, newEnd } = change;
-    if (!isValidValue(newBuffer, newStart, newEnd)) return;
-    if (this.#options.merged.has(txnIdAt(newBuffer, newStart))) return;
+    if (!isValidValue(newBuffer, newStart, newEnd)) {
+      return;
+    }
+    if (this.#options.merged.has(txnIdAt(newBuffer, newStart))) {
+      return;
+    }
     this.pending.add(shadowName, key.toString('latin1'));
     this.newChanges += 1;
     const timeHi = readBigEndian32(newBuffer, newStart);
     const timeLo = readBigEndian32(newBuffer, newStart + 4);
     this.#highest.note(timeHi, timeLo);
-    if (isAbove(timeHi, timeLo, this.#futureHi, this.#futureLo)) this.futureEntries += 1;
+    if (isAbove(timeHi, timeLo, this.#futureHi, this.#futureLo)) {
+      this.futureEntries += 1;
+    }
   }
 }
 

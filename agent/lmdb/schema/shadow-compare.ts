@@ -26,7 +26,9 @@ export function applicationDbis(file: DataFile, meta: Meta): Set<string> {
   const names = new Set<string>();
   for (const name of listDbis(file, meta).keys()) {
     const application = applicationDbiName(name) ?? (isPrivateDbi(name) ? undefined : name);
-    if (application !== undefined) names.add(application);
+    if (application !== undefined) {
+      names.add(application);
+    }
   }
   return names;
 }
@@ -49,7 +51,9 @@ export function* findBehind(
     const sides = new ShadowSides(file, meta).of(dbiName);
     const liveMet = yield* walkMain(file, { dbiName, sides, invalid: options.invalid });
     // Where the application's entries account for all live registers, none of them is left over.
-    if (countLive(file, sides) !== liveMet) yield* walkShadow(file, { dbiName, sides });
+    if (countLive(file, sides) !== liveMet) {
+      yield* walkShadow(file, { dbiName, sides });
+    }
   }
 }
 
@@ -59,7 +63,9 @@ function* walkMain(
   { dbiName, sides, invalid }: { dbiName: string; sides: DbiSides; invalid: Set<string> },
 ): Generator<BehindKey, number> {
   let liveMet = 0;
-  if (sides.main === undefined) return liveMet;
+  if (sides.main === undefined) {
+    return liveMet;
+  }
   const cursor = new PageCursor(file, sides.main);
   while (cursor.next()) {
     const own = cursor.keyBuffer.subarray(cursor.keyStart, cursor.keyEnd);
@@ -71,9 +77,15 @@ function* walkMain(
       continue;
     }
     sides.look(key);
-    if (sides.isLive) liveMet += 1;
-    if (sides.isAmbiguous) noteInvalid(invalid, dbiName, key.toString('latin1'));
-    if (!sides.isInStep) yield { dbiName, key: key.toString('latin1') };
+    if (sides.isLive) {
+      liveMet += 1;
+    }
+    if (sides.isAmbiguous) {
+      noteInvalid(invalid, dbiName, key.toString('latin1'));
+    }
+    if (!sides.isInStep) {
+      yield { dbiName, key: key.toString('latin1') };
+    }
   }
   return liveMet;
 }
@@ -83,22 +95,30 @@ function* walkShadow(
   file: DataFile,
   { dbiName, sides }: { dbiName: string; sides: DbiSides },
 ): Generator<BehindKey> {
-  if (sides.shadow === undefined) return;
+  if (sides.shadow === undefined) {
+    return;
+  }
   const cursor = new PageCursor(file, sides.shadow);
   while (cursor.next()) {
     const key = cursor.keyBuffer.subarray(cursor.keyStart, cursor.keyEnd);
     sides.look(key);
-    if (!sides.hasMain && !sides.isInStep) yield { dbiName, key: key.toString('latin1') };
+    if (!sides.hasMain && !sides.isInStep) {
+      yield { dbiName, key: key.toString('latin1') };
+    }
   }
 }
 
 function countLive(file: DataFile, { shadow }: DbiSides): number {
-  if (shadow === undefined) return 0;
+  if (shadow === undefined) {
+    return 0;
+  }
   let live = 0;
   const cursor = new PageCursor(file, shadow);
   while (cursor.next()) {
     const { valueBuffer, valueStart } = cursor;
-    if (((valueBuffer[valueStart + 17] ?? 0) & 1) === 0) live += 1;
+    if (((valueBuffer[valueStart + 17] ?? 0) & 1) === 0) {
+      live += 1;
+    }
   }
   return live;
 }

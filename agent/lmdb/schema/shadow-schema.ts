@@ -38,10 +38,14 @@ export function shadowedDbis(
   const synced = new Map<string, SyncedDbi>();
   for (const [shadowName, record] of dbis) {
     const name = applicationDbiName(shadowName);
-    if (name === undefined) continue;
+    if (name === undefined) {
+      continue;
+    }
     const known = dbis.get(name)?.flags ?? dropped.get(name) ?? createFlags[name];
     // With dupsort_hack nobody can tell any more what its keys stand for: as upstream does, it stays here.
-    if (known === undefined && dupsortHack) continue;
+    if (known === undefined && dupsortHack) {
+      continue;
+    }
     const flags = (known ?? record.flags) & PERSISTENT_FLAGS;
     const transform = (flags & MDB_DUPSORT) === 0 ? '' : DUPSORT_TRANSFORM;
     synced.set(shadowName, { record, header: { name, flags, transform } });
@@ -56,7 +60,9 @@ export function shadowedDbis(
 export function shadowTargets({ dupsortHack, createFlags }: ShadowSchemaOptions): FindTarget {
   return (header, { formatVersion, dbis }) => {
     const { name, flags } = header;
-    if (isPrivateDbi(name)) return undefined;
+    if (isPrivateDbi(name)) {
+      return undefined;
+    }
     requireConsistent(header, formatVersion);
     const main = dbis.get(name);
     const override = createFlags[name];
@@ -94,9 +100,13 @@ function missingDbis(
   dbis: ReadonlyMap<string, DbRecord>,
 ): MergeTarget['missing'] {
   const missing = new Map<string, number>();
-  if (!dbis.has(name)) missing.set(name, mainFlags);
+  if (!dbis.has(name)) {
+    missing.set(name, mainFlags);
+  }
   const shadowName = shadowDbiName(name);
-  if (!dbis.has(shadowName)) missing.set(shadowName, shadowDbiFlags(mainFlags));
+  if (!dbis.has(shadowName)) {
+    missing.set(shadowName, shadowDbiFlags(mainFlags));
+  }
   return missing;
 }
 
@@ -120,7 +130,9 @@ function requireSameKind(
   { name, transform }: DbiHeader,
   { formatVersion, hasPairs }: { formatVersion: number; hasPairs: boolean },
 ): void {
-  if (formatVersion < FIRST_FORMAT_WITH_ORIGINAL_FLAGS || hasPairs === (transform !== '')) return;
+  if (formatVersion < FIRST_FORMAT_WITH_ORIGINAL_FLAGS || hasPairs === (transform !== '')) {
+    return;
+  }
   throw rejected(
     hasPairs
       ? `the local DBI ${name} has duplicate values (MDB_DUPSORT), that of the snapshot has not`
@@ -132,7 +144,9 @@ function requireSameKind(
 function requirePair(entry: EntryView, dbiName: string): void {
   const { buffer, keyStart, keyEnd, valueStart, valueEnd, flags } = entry;
   // A deletion of what is no pair removes nothing; it may be left from a DBI that was one of single values once.
-  if ((flags & FLAG_DELETED) !== 0) return;
+  if ((flags & FLAG_DELETED) !== 0) {
+    return;
+  }
   const key = Buffer.from(buffer.subarray(keyStart, keyEnd));
   const pair = decodePair(key);
   if (pair === undefined) {

@@ -82,14 +82,21 @@ export class DbiSides {
   look(key: Buffer): void {
     this.#lookShadow(key);
     this.isAmbiguous = false;
-    if (this.hasPairs) this.#lookPair(decodePair(key));
-    else this.#lookMain(key);
+    if (this.hasPairs) {
+      this.#lookPair(decodePair(key));
+    } else {
+      this.#lookMain(key);
+    }
   }
 
   /** False where the application has another value than the register of the key that was looked at. */
   get isInStep(): boolean {
-    if (this.isAmbiguous) return true;
-    if (!this.hasMain) return !this.isLive;
+    if (this.isAmbiguous) {
+      return true;
+    }
+    if (!this.hasMain) {
+      return !this.isLive;
+    }
     return (
       this.isLive &&
       this.shadowEnd - this.liveStart === this.mainEnd - this.mainStart &&
@@ -107,10 +114,14 @@ export class DbiSides {
     const cursor = this.#shadow;
     this.hasShadow = false;
     this.isLive = false;
-    if (cursor === undefined || !cursor.seek(key, 0, key.length) || !isAtKey(cursor, key)) return;
+    if (cursor === undefined || !cursor.seek(key, 0, key.length) || !isAtKey(cursor, key)) {
+      return;
+    }
     const { valueBuffer, valueStart, valueEnd } = cursor;
     // One without a header is nobody's register: the application's value replaces it.
-    if (!isValidValue(valueBuffer, valueStart, valueEnd)) return;
+    if (!isValidValue(valueBuffer, valueStart, valueEnd)) {
+      return;
+    }
     this.hasShadow = true;
     this.shadowBuffer = valueBuffer;
     this.shadowStart = valueStart;
@@ -122,7 +133,9 @@ export class DbiSides {
   #lookMain(key: Buffer): void {
     const cursor = this.#main;
     this.hasMain = false;
-    if (cursor === undefined || !cursor.seek(key, 0, key.length) || !isAtKey(cursor, key)) return;
+    if (cursor === undefined || !cursor.seek(key, 0, key.length) || !isAtKey(cursor, key)) {
+      return;
+    }
     this.hasMain = true;
     this.#showMain(cursor);
   }
@@ -130,7 +143,9 @@ export class DbiSides {
   #lookPair(pair: DecodedPair | undefined): void {
     const cursor = this.#main;
     this.hasMain = false;
-    if (cursor === undefined || pair === undefined) return;
+    if (cursor === undefined || pair === undefined) {
+      return;
+    }
     const { key, value } = pair;
     const isWhole = value.length < pairValueBytes(key.length);
     // Values that only begin with these bytes are next to each other, unless they are sorted from their ends.
@@ -138,14 +153,20 @@ export class DbiSides {
     let has = isScattered ? cursor.seek(key, 0, key.length) : cursor.seekPair(key, value);
     for (; has && isAtKey(cursor, key); has = cursor.next()) {
       if (!beginsWith(cursor, value, isWhole)) {
-        if (isScattered) continue;
+        if (isScattered) {
+          continue;
+        }
         return;
       }
       this.isAmbiguous = this.hasMain;
       this.hasMain = true;
-      if (this.isAmbiguous) return;
+      if (this.isAmbiguous) {
+        return;
+      }
       this.#showMain(cursor);
-      if (isWhole) return;
+      if (isWhole) {
+        return;
+      }
       // Kept, because the cursor goes on to see whether there is another one.
       this.mainBuffer = Buffer.from(this.mainBuffer.subarray(this.mainStart, this.mainEnd));
       this.mainStart = 0;
@@ -188,6 +209,8 @@ export class ShadowSides {
 function beginsWith(cursor: PageCursor, value: Buffer, isWhole: boolean): boolean {
   const { valueBuffer, valueStart, valueEnd } = cursor;
   const length = valueEnd - valueStart;
-  if (length < value.length || (isWhole && length !== value.length)) return false;
+  if (length < value.length || (isWhole && length !== value.length)) {
+    return false;
+  }
   return value.compare(valueBuffer, valueStart, valueStart + value.length) === 0;
 }

@@ -37,21 +37,27 @@ export function compareAll(shadow: Shadow, host: CatchUpHost, found: KeySet): vo
       host.changes.invalid,
     )) {
       found.add(dbiName, key);
-      if (found.bytes > COMPARE_BYTES) settle(shadow, host);
+      if (found.bytes > COMPARE_BYTES) {
+        settle(shadow, host);
+      }
     }
     settle(shadow, host);
     isComplete = true;
   } finally {
     pinned.release();
     // What was not compared is to be found by another one.
-    if (!isComplete) shadow.behind.overflow();
+    if (!isComplete) {
+      shadow.behind.overflow();
+    }
   }
 }
 
 function settle(shadow: Shadow, host: CatchUpHost): void {
   for (let round = 0; shadow.isBehind(host.file, host.basis); round += 1) {
     // The application goes on changing things, or there is more to compare: with the next look.
-    if (round >= MAX_CATCH_UP_ROUNDS || shadow.behind.overflowed) return;
+    if (round >= MAX_CATCH_UP_ROUNDS || shadow.behind.overflowed) {
+      return;
+    }
     host.stampSome();
   }
 }
@@ -62,8 +68,12 @@ export function transactCaughtUp<T>(shadow: Shadow, host: CatchUpHost, transact:
     try {
       return transact();
     } catch (error) {
-      if (!(error instanceof TooManyLocalChanges)) throw error;
-      if (round >= MAX_CATCH_UP_ROUNDS) throw error.asSyncError();
+      if (!(error instanceof TooManyLocalChanges)) {
+        throw error;
+      }
+      if (round >= MAX_CATCH_UP_ROUNDS) {
+        throw error.asSyncError();
+      }
       catchUp(shadow, host);
     }
   }

@@ -41,7 +41,9 @@ export function openShadow(
   { lastSyncNs }: SyncState,
 ): Shadow | undefined {
   const { schemaTracksChanges = true, dupsortHack = false, createFlags = {} } = options;
-  if (schemaTracksChanges) return undefined;
+  if (schemaTracksChanges) {
+    return undefined;
+  }
   return new Shadow({ dupsortHack, createFlags, lastSyncNs });
 }
 
@@ -141,10 +143,14 @@ export class Shadow {
       stampOne(txn, { dbiName, key, timeNs, sides: sides.of(dbiName), local, written });
       done.push({ set, dbiName, key });
       const isLookDue = done.length % WRITES_PER_CLOCK_LOOK === 0;
-      if (untilMs !== undefined && isLookDue && performance.now() > untilMs) break;
+      if (untilMs !== undefined && isLookDue && performance.now() > untilMs) {
+        break;
+      }
     }
     const committed = (changes: LocalChanges) => {
-      for (const { set, dbiName, key } of done) set.delete(dbiName, key);
+      for (const { set, dbiName, key } of done) {
+        set.delete(dbiName, key);
+      }
       changes.addChanges(findingsOf(local, futureFromNs));
     };
     return { local, committed };
@@ -152,7 +158,9 @@ export class Shadow {
 
   *#allBehind(): Generator<Done> {
     for (const set of [this.behind, this.behindAtStart]) {
-      for (const [dbiName, keys] of set.dbis()) for (const key of keys) yield { set, dbiName, key };
+      for (const [dbiName, keys] of set.dbis()) {
+        for (const key of keys) yield { set, dbiName, key };
+      }
     }
   }
 
@@ -168,7 +176,9 @@ export class Shadow {
     const sides = new ShadowSides(file, txn.committed);
     return (shadowName, key, value) => {
       const dbiName = applicationDbiName(shadowName);
-      if (dbiName === undefined) return;
+      if (dbiName === undefined) {
+        return;
+      }
       const own = local.get(shadowName, key.toString('latin1'));
       const before = own === undefined ? committedLive(sides.of(dbiName), key) : liveValue(own);
       writeMain(txn, { dbiName, key, before, after: liveValue(value) });
@@ -180,7 +190,9 @@ export class Shadow {
 function createShadows(txn: WriteTxn, file: DataFile, written: WrittenValues): void {
   const dbis = listDbis(file, txn.committed);
   for (const [name, record] of dbis) {
-    if (isPrivateDbi(name) || dbis.has(shadowDbiName(name))) continue;
+    if (isPrivateDbi(name) || dbis.has(shadowDbiName(name))) {
+      continue;
+    }
     txn.createDbi(shadowDbiName(name), shadowDbiFlags(record.flags));
     written.dataChanged = true;
   }
@@ -194,8 +206,12 @@ function findingsOf(local: ValueMap, futureFromNs: bigint): ChangeFindings {
   for (const { dbiName, key, value } of local.entries()) {
     pending.add(dbiName, key);
     const timeNs = value.readBigUInt64BE(0);
-    if (timeNs > maxTsNs) maxTsNs = timeNs;
-    if (timeNs > futureFromNs) futureEntries += 1;
+    if (timeNs > maxTsNs) {
+      maxTsNs = timeNs;
+    }
+    if (timeNs > futureFromNs) {
+      futureEntries += 1;
+    }
   }
   return { pending, newChanges: local.size, futureEntries, maxTsNs };
 }
@@ -215,10 +231,14 @@ function stampOne(
   const { dbiName, key: keyText, timeNs, sides, local, written } = options;
   const shadowName = shadowDbiName(dbiName);
   // Stamped in this transaction already, as a change of now.
-  if (local.get(shadowName, keyText) !== undefined) return;
+  if (local.get(shadowName, keyText) !== undefined) {
+    return;
+  }
   const key = Buffer.from(keyText, 'latin1');
   sides.look(key);
-  if (sides.isInStep) return;
+  if (sides.isInStep) {
+    return;
+  }
   const storedNs = sides.hasShadow ? sides.shadowBuffer.readBigUInt64BE(sides.shadowStart) : -1n;
   const stampNs = timeNs > storedNs ? timeNs : storedNs + 1n;
   if (stampNs > MAX_TIME_NS) {
@@ -246,7 +266,9 @@ function registerOf(sides: DbiSides, timeNs: bigint): Buffer {
     txnId: 0,
     flags: hasMain ? 0 : FLAG_DELETED,
   });
-  if (hasMain) mainBuffer.copy(value, VALUE_HEADER_BYTES, mainStart, mainEnd);
+  if (hasMain) {
+    mainBuffer.copy(value, VALUE_HEADER_BYTES, mainStart, mainEnd);
+  }
   return value;
 }
 
@@ -261,21 +283,34 @@ function writeMain(
   },
 ): void {
   const { dbiName, key, before, after } = write;
-  if (before !== undefined && after !== undefined && before.equals(after)) return;
+  if (before !== undefined && after !== undefined && before.equals(after)) {
+    return;
+  }
   if (((txn.dbiFlags(dbiName) ?? 0) & MDB_DUPSORT) === 0) {
-    if (after !== undefined) txn.put(dbiName, key, after);
-    else if (before !== undefined) txn.remove(dbiName, key);
+    if (after !== undefined) {
+      txn.put(dbiName, key, after);
+    } else if (before !== undefined) {
+      txn.remove(dbiName, key);
+    }
     return;
   }
   const pair = decodePair(key);
-  if (pair === undefined) return;
-  if (before !== undefined) txn.removeValue(dbiName, pair.key, before);
-  if (after !== undefined) txn.put(dbiName, pair.key, after);
+  if (pair === undefined) {
+    return;
+  }
+  if (before !== undefined) {
+    txn.removeValue(dbiName, pair.key, before);
+  }
+  if (after !== undefined) {
+    txn.put(dbiName, pair.key, after);
+  }
 }
 
 /** The application value of a register with a valid header; undefined: it is deleted. */
 function liveValue(value: Buffer): Buffer | undefined {
-  if (((value[17] ?? 0) & FLAG_DELETED) !== 0) return undefined;
+  if (((value[17] ?? 0) & FLAG_DELETED) !== 0) {
+    return undefined;
+  }
   return value.subarray(headerLengthAt(value, 0, value.length));
 }
 

@@ -69,7 +69,9 @@ export class Basis {
 
   /** Moves on by a page diff. If it throws, nothing but the found regressions has changed. */
   advance(to: Meta): void {
-    if (to.txnId === this.#meta.txnId) return;
+    if (to.txnId === this.#meta.txnId) {
+      return;
+    }
     const file = this.#parts.file();
     const state = this.#states.read(file, to);
     const own = this.own.leftExactly(to);
@@ -85,11 +87,15 @@ export class Basis {
         own: writes,
         futureFromNs,
       };
-      if (this.schema.findChanges(between)) this.#dataTxnId = to.txnId;
+      if (this.schema.findChanges(between)) {
+        this.#dataTxnId = to.txnId;
+      }
     } else {
       // Nobody else has committed: what differs is what we wrote, and only the pages must be followed.
       diffPages(file, this.#meta, to, this.#pages, undefined);
-      if (own.written.dataChanged) this.#dataTxnId = to.txnId;
+      if (own.written.dataChanged) {
+        this.#dataTxnId = to.txnId;
+      }
     }
     this.#meta = to;
     this.#state = state;
@@ -101,7 +107,9 @@ export class Basis {
     const moved = meta.txnId !== this.#meta.txnId;
     this.#states.reset();
     this.#meta = meta;
-    if (!moved) return false;
+    if (!moved) {
+      return false;
+    }
     this.#state = this.#states.read(this.#parts.file(), meta);
     this.own.forgetOverlay();
     this.schema.shadow?.behind.overflow();

@@ -53,8 +53,12 @@ export async function finishRejoin(
       lockMs: session.options.maxLockHoldMs,
       stampNs: nowNs,
       decide: ({ dbiName, key, sent, timestampNs }) => {
-        if (seen.has(dbiName, key, 0, key.length)) return 'keep';
-        if (sent) return othersWrote ? 'remove' : 'keep';
+        if (seen.has(dbiName, key, 0, key.length)) {
+          return 'keep';
+        }
+        if (sent) {
+          return othersWrote ? 'remove' : 'keep';
+        }
         return timestampNs < staleBeforeNs ? 'stamp' : 'keep';
       },
     });

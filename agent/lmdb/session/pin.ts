@@ -27,6 +27,8 @@ export class Pin {
 
   release(): void {
     this.#holders -= 1;
-    if (this.#holders === 0) this.#read.close();
+    if (this.#holders === 0) {
+      this.#read.close();
+    }
   }
 }

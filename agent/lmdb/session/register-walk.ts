@@ -75,7 +75,9 @@ export function changeSome(session: Session, options: WalkOptions): WalkResult {
   const walked = walk(session, options);
   const { found } = walked;
   const rest = { next: walked.next, entries: walked.entries, tombstones: walked.tombstones };
-  if (found.length === 0) return { ...rest, removed: 0, stamped: 0, transactions: 0 };
+  if (found.length === 0) {
+    return { ...rest, removed: 0, stamped: 0, transactions: 0 };
+  }
   const readAt = session.basis.txnId;
   const { result } = session.transact((txn) => {
     const untilMs = performance.now() + options.lockMs * WRITING_PART;
@@ -83,14 +85,18 @@ export function changeSome(session: Session, options: WalkOptions): WalkResult {
     let removed = 0;
     let stamped = 0;
     const { removal } = options;
-    if (removal !== undefined && wouldChange(session.state, removal)) txn.writeState(removal);
+    if (removal !== undefined && wouldChange(session.state, removal)) {
+      txn.writeState(removal);
+    }
     for (const [at, one] of found.entries()) {
       if (at > 0 && at % WRITES_PER_CLOCK_LOOK === 0 && performance.now() > untilMs) {
         const { dbiName, key, entries, tombstones } = one;
         return { next: { dbiName, key }, entries, tombstones, removed, stamped };
       }
       // Somebody has committed since it was read: what changed is no longer what was decided on.
-      if (isSame?.(one) === false) continue;
+      if (isSame?.(one) === false) {
+        continue;
+      }
       if (one.verdict === 'remove') {
         txn.remove(one.dbiName, one.key);
         removed += 1;
@@ -123,7 +129,9 @@ function walk(
   let tombstones = 0;
   const dbis = [...session.synced(basis)].toSorted(([a], [b]) => (a < b ? -1 : 1));
   for (const [dbiName, { record }] of dbis) {
-    if (from !== undefined && dbiName < from.dbiName) continue;
+    if (from !== undefined && dbiName < from.dbiName) {
+      continue;
+    }
     const cursor = new PageCursor(file, record);
     const isHere = from?.dbiName === dbiName;
     let more = isHere ? cursor.seek(from.key, 0, from.key.length) : cursor.next();
@@ -134,7 +142,9 @@ function walk(
         return { found, next: { dbiName, key: Buffer.from(key) }, entries, tombstones };
       }
       walked += 1;
-      if (!isValidValue(valueBuffer, valueStart, valueEnd)) continue;
+      if (!isValidValue(valueBuffer, valueStart, valueEnd)) {
+        continue;
+      }
       const deleted = ((valueBuffer[valueStart + 17] ?? 0) & FLAG_DELETED) !== 0;
       const txnId = txnIdAt(valueBuffer, valueStart);
       const verdict = decide({
@@ -153,9 +163,13 @@ function walk(
         found.push({ dbiName, key: Buffer.from(key), value, verdict, entries, tombstones });
         bytes += key.length + value.length;
       }
-      if (verdict === 'remove') continue;
+      if (verdict === 'remove') {
+        continue;
+      }
       entries += 1;
-      if (deleted) tombstones += 1;
+      if (deleted) {
+        tombstones += 1;
+      }
     }
   }
   return { found, next: undefined, entries, tombstones };
@@ -167,10 +181,14 @@ function sameValues(session: Session, committed: Meta): (found: Found) => boolea
   const cursors = new Map<string, PageCursor>();
   return ({ dbiName, key, value }) => {
     const record = dbis.get(dbiName)?.record;
-    if (record === undefined) return false;
+    if (record === undefined) {
+      return false;
+    }
     const cursor = cursors.get(dbiName) ?? new PageCursor(session.file, record);
     cursors.set(dbiName, cursor);
-    if (!cursor.seek(key, 0, key.length) || !isAtKey(cursor, key)) return false;
+    if (!cursor.seek(key, 0, key.length) || !isAtKey(cursor, key)) {
+      return false;
+    }
     return value.equals(cursor.valueBuffer.subarray(cursor.valueStart, cursor.valueEnd));
   };
 }

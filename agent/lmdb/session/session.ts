@@ -161,7 +161,9 @@ export class Session {
         await this.#movePin();
         break;
       } catch (error) {
-        if (!(error instanceof TooManyRegressions)) throw error;
+        if (!(error instanceof TooManyRegressions)) {
+          throw error;
+        }
         this.#putBackWithoutMoving();
       }
     }
@@ -169,7 +171,9 @@ export class Session {
       this.requireRepaired();
     } catch (error) {
       // Kept, and tried again at the next refresh; until then nothing goes out.
-      if (!(error instanceof SyncError) || !error.retryable) throw error;
+      if (!(error instanceof SyncError) || !error.retryable) {
+        throw error;
+      }
     }
   }
 
@@ -187,8 +191,12 @@ export class Session {
 
   /** Errors: MAP_FULL or TRANSACTION_FAILED while a regressed entry could not be put back, or a register stamped. */
   requireRepaired(): void {
-    if (this.changes.regressed.size > 0) this.transact(() => undefined);
-    if (this.#known.schema.shadow !== undefined) catchUp(this.#known.schema.shadow, this);
+    if (this.changes.regressed.size > 0) {
+      this.transact(() => undefined);
+    }
+    if (this.#known.schema.shadow !== undefined) {
+      catchUp(this.#known.schema.shadow, this);
+    }
   }
 
   stampSome(): void {
@@ -202,7 +210,9 @@ export class Session {
   /** Nothing of this LMDB is in the bucket. */
   resetMarker(): void {
     this.#uploadedTxn = undefined;
-    if (this.hasData) this.changes.pending.overflow();
+    if (this.hasData) {
+      this.changes.pending.overflow();
+    }
   }
 
   persist(update: {
@@ -214,7 +224,9 @@ export class Session {
   }): void {
     const { vector, ...rest } = update;
     const whole = { ...rest, together: this.#together(vector, 0n) };
-    if (wouldChange(this.state, whole)) this.#write(whole);
+    if (wouldChange(this.state, whole)) {
+      this.#write(whole);
+    }
   }
 
   #write(update: SyncStateUpdate): void {
@@ -242,7 +254,9 @@ export class Session {
    */
   transact<T>(work: (txn: SessionTxn) => T): WriteOutcome<T> {
     const { shadow } = this.#known.schema;
-    if (shadow === undefined) return this.#transactOnce(work);
+    if (shadow === undefined) {
+      return this.#transactOnce(work);
+    }
     return transactCaughtUp(shadow, this, () => this.#transactOnce(work));
   }
 
@@ -269,7 +283,9 @@ export class Session {
     const { result, own, repaired } = outcome.result;
     repaired.committed();
     const { txnId } = outcome;
-    if (txnId !== undefined) this.#known.own.add({ ...own, txnId });
+    if (txnId !== undefined) {
+      this.#known.own.add({ ...own, txnId });
+    }
     this.changes.regressed = new ValueMap();
     this.#repin();
     return { ...outcome, result };
@@ -285,7 +301,9 @@ export class Session {
     try {
       read = this.environment.beginRead();
     } catch (error) {
-      if (!needsReopen(error) || this.#retained > 0) throw error;
+      if (!needsReopen(error) || this.#retained > 0) {
+        throw error;
+      }
     }
     if (read !== undefined && (!this.environment.mapGrew(read.meta) || this.#retained > 0)) {
       this.#adopt(read);
@@ -301,7 +319,9 @@ export class Session {
       this.#adopt(this.environment.beginRead());
     } catch (error) {
       // The transaction is committed; the pin stays behind it, and the next refresh repeats this.
-      if (!(error instanceof TooManyRegressions) && !(error instanceof SyncError)) throw error;
+      if (!(error instanceof TooManyRegressions) && !(error instanceof SyncError)) {
+        throw error;
+      }
     }
   }
 
@@ -337,7 +357,9 @@ export class Session {
     // In a compacted copy transactions count from 1 again: marker and ids of merges belong to another count, and with
     // them changes of the next transactions would pass for sent ones.
     const renumbered = isRenumbered(this.state, this.basis.txnId);
-    if (renumbered) this.#uploadedTxn = undefined;
+    if (renumbered) {
+      this.#uploadedTxn = undefined;
+    }
     const { entriesAtStop, vector } = this.state;
     if (
       this.#uploadedTxn === undefined &&
@@ -346,8 +368,12 @@ export class Session {
     ) {
       // Nothing was ever sent or merged: all of it is to be sent, and there is nothing to be compared with.
       this.#known.skipScan();
-      if (this.hasData) this.changes.pending.overflow();
-      if (!renumbered) return;
+      if (this.hasData) {
+        this.changes.pending.overflow();
+      }
+      if (!renumbered) {
+        return;
+      }
     }
     const { low, changes } = this.#known.scanSince(this.#uploadedTxn ?? 0, {
       ignoresMerged: renumbered,
@@ -357,9 +383,13 @@ export class Session {
     if (renumbered) {
       this.#write({ together: this.#together(this.state.vector, 0n), forgetMerged: true });
     }
-    if ((low || vanished) && vector.size > 0) this.#forgetVector();
+    if ((low || vanished) && vector.size > 0) {
+      this.#forgetVector();
+    }
     const { shadow } = this.#known.schema;
-    if (shadow !== undefined) compareAll(shadow, this, shadow.behindAtStart);
+    if (shadow !== undefined) {
+      compareAll(shadow, this, shadow.behindAtStart);
+    }
   }
 
   /** The vector says more than the entries hold: everything in the bucket is to be merged again. */
@@ -376,7 +406,11 @@ export class Session {
     const read = this.environment.beginRead();
     this.#pin = new Pin(read);
     const { vector } = this.state;
-    if (!this.#known.jumpTo(read.meta)) return;
-    if (this.#known.scanSince(since).low && vector.size > 0) this.#forgetVector();
+    if (!this.#known.jumpTo(read.meta)) {
+      return;
+    }
+    if (this.#known.scanSince(since).low && vector.size > 0) {
+      this.#forgetVector();
+    }
   }
 }

@@ -120,7 +120,9 @@ export class DirectLocalDatabase implements LocalDatabase {
       this.#requireNothingInFlight();
       await session.refresh();
       session.requireRepaired();
-      if (!session.hasData) return { pinned: undefined, detection: session.takeDetection() };
+      if (!session.hasData) {
+        return { pinned: undefined, detection: session.takeDetection() };
+      }
       const pinned = session.retainPin();
       const own = streamOf(this.#options.instance, this.#options.run);
       const vector = joinVectors(session.state.vector, new Map([[own, options.seq]]));
@@ -130,7 +132,9 @@ export class DirectLocalDatabase implements LocalDatabase {
       const token = this.#takeToken(pinned.meta.txnId);
       return { session, pinned, vector, meta, token, detection: session.takeDetection() };
     });
-    if (begun.pinned === undefined) return { detection: begun.detection, object: undefined };
+    if (begun.pinned === undefined) {
+      return { detection: begun.detection, object: undefined };
+    }
     const { session, pinned, vector, meta, token, detection } = begun;
     try {
       const { invalid } = session.changes;
@@ -164,7 +168,9 @@ export class DirectLocalDatabase implements LocalDatabase {
 
   acknowledge(token: number): Promise<void> {
     return this.#exclusive(async () => {
-      if (this.#inFlight?.token !== token) return;
+      if (this.#inFlight?.token !== token) {
+        return;
+      }
       this.#require().markUploaded(this.#inFlight.txnId);
       this.#inFlight = undefined;
     });
@@ -174,7 +180,9 @@ export class DirectLocalDatabase implements LocalDatabase {
     return this.#exclusive(async () => {
       const session = this.#require();
       await session.refresh();
-      if (session.vectorForgotten) return nothingMerged(session.takeDetection());
+      if (session.vectorForgotten) {
+        return nothingMerged(session.takeDetection());
+      }
       const applier = new WriteSetApplier(session);
       const first = await this.#check(session, request);
       if (first.complete) {
@@ -381,7 +389,9 @@ export class DirectLocalDatabase implements LocalDatabase {
   }
 
   #require(): Session {
-    if (this.#session !== undefined) return this.#session;
+    if (this.#session !== undefined) {
+      return this.#session;
+    }
     throw new SyncError('ENVIRONMENT_UNREADABLE', `the database ${this.#options.name} is closed`);
   }
 

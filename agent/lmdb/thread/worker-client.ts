@@ -52,9 +52,13 @@ export class WorkerLocalDatabase implements LocalDatabase {
     });
     this.#worker.on('message', (response: Response) => this.#receive(response));
     const end = (error: Error) => {
-      if (this.#ended !== undefined) return;
+      if (this.#ended !== undefined) {
+        return;
+      }
       this.#ended = error;
-      for (const { reject } of this.#waiting.values()) reject(error);
+      for (const { reject } of this.#waiting.values()) {
+        reject(error);
+      }
       this.#waiting.clear();
       onCrash?.(error);
     };
@@ -131,7 +135,9 @@ export class WorkerLocalDatabase implements LocalDatabase {
   }
 
   #send<T>(method: Method, args: readonly unknown[], transfer: ArrayBuffer[]): Promise<T> {
-    if (this.#ended !== undefined) return Promise.reject(this.#ended);
+    if (this.#ended !== undefined) {
+      return Promise.reject(this.#ended);
+    }
     this.#lastId += 1;
     const id = this.#lastId;
     return new Promise<T>((resolve, reject) => {
@@ -145,9 +151,14 @@ export class WorkerLocalDatabase implements LocalDatabase {
   #receive(response: Response): void {
     const waiting = this.#waiting.get(response.id);
     this.#waiting.delete(response.id);
-    if (waiting === undefined) return;
-    if ('error' in response) waiting.reject(uncarryError(response.error));
-    else waiting.resolve(response.result as never);
+    if (waiting === undefined) {
+      return;
+    }
+    if ('error' in response) {
+      waiting.reject(uncarryError(response.error));
+    } else {
+      waiting.resolve(response.result as never);
+    }
   }
 }
 

@@ -29,7 +29,9 @@ export type Response =
 
 export function carryError(error: unknown): CarriedError {
   const { message, stack } = error instanceof Error ? error : new Error(String(error));
-  if (!(error instanceof SyncError)) return { message, stack, sync: undefined };
+  if (!(error instanceof SyncError)) {
+    return { message, stack, sync: undefined };
+  }
   const { code, hint, retryable } = error;
   return { message, stack, sync: { code, hint, retryable } };
 }
@@ -39,7 +41,9 @@ export function uncarryError({ message, stack, sync }: CarriedError): Error {
     return new SyncError(sync.code, message, { hint: sync.hint, retryable: sync.retryable });
   }
   const error = new Error(message);
-  if (stack !== undefined) error.stack = stack;
+  if (stack !== undefined) {
+    error.stack = stack;
+  }
   return error;
 }
 
@@ -51,7 +55,9 @@ export type PackedSpool = { readonly spool: Spool; readonly transfer: ArrayBuffe
  * repeated) a copy goes. Without this a view would be sent with all of the buffer that it is a part of.
  */
 export function packSpool(spool: Spool, { mayTake }: { readonly mayTake: boolean }): PackedSpool {
-  if (spool.kind === 'file') return { spool, transfer: [] };
+  if (spool.kind === 'file') {
+    return { spool, transfer: [] };
+  }
   const { bytes } = spool;
   const isWhole = bytes.length === bytes.buffer.byteLength && bytes.buffer instanceof ArrayBuffer;
   const own = mayTake && isWhole ? bytes : new Uint8Array(bytes);

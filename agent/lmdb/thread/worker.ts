@@ -25,7 +25,9 @@ function answer(id: number, result: unknown): void {
 
 port.on('message', ({ id, method, args, acknowledged }: Request) => {
   // Calls are carried out in their order, and this one cannot fail.
-  if (acknowledged !== undefined) void database.acknowledge(acknowledged);
+  if (acknowledged !== undefined) {
+    void database.acknowledge(acknowledged);
+  }
   // The client's types are those of LocalDatabase.
   const call = database[method] as (...values: readonly unknown[]) => Promise<unknown>;
   call.apply(database, [...args]).then(

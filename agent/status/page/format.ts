@@ -26,7 +26,9 @@ export function table(heads: readonly string[], rows: readonly (readonly Cell[])
 }
 
 function isNumber(cell: Cell | undefined): boolean {
-  if (typeof cell === 'number') return true;
+  if (typeof cell === 'number') {
+    return true;
+  }
   return Array.isArray(cell) && cell[1].class === 'number';
 }
 
@@ -36,8 +38,12 @@ export function figure(text: string): ViewNode {
 }
 
 function cellNode(cell: Cell, kind: string): ViewNode {
-  if (typeof cell === 'number') return el('td', 'number', cell.toLocaleString('en-US'));
-  if (typeof cell === 'string') return el('td', kind, cell);
+  if (typeof cell === 'number') {
+    return el('td', 'number', cell.toLocaleString('en-US'));
+  }
+  if (typeof cell === 'string') {
+    return el('td', kind, cell);
+  }
   return cell[0] === 'td' ? cell : el('td', kind, cell);
 }
 
@@ -48,11 +54,21 @@ const DAY = 24 * HOUR;
 
 /** A length of time for people: two digits are enough. */
 export function duration(ms: number): string {
-  if (ms < SECOND) return `${twoDigits(ms)} ms`;
-  if (ms < 10 * SECOND) return `${twoDigits(ms / SECOND)} s`;
-  if (ms < 2 * MINUTE) return `${Math.round(ms / SECOND)} s`;
-  if (ms < 2 * HOUR) return `${Math.round(ms / MINUTE)} min`;
-  if (ms < 2 * DAY) return `${Math.round(ms / HOUR)} h`;
+  if (ms < SECOND) {
+    return `${twoDigits(ms)} ms`;
+  }
+  if (ms < 10 * SECOND) {
+    return `${twoDigits(ms / SECOND)} s`;
+  }
+  if (ms < 2 * MINUTE) {
+    return `${Math.round(ms / SECOND)} s`;
+  }
+  if (ms < 2 * HOUR) {
+    return `${Math.round(ms / MINUTE)} min`;
+  }
+  if (ms < 2 * DAY) {
+    return `${Math.round(ms / HOUR)} h`;
+  }
   return `${Math.round(ms / DAY)} days`;
 }
 
@@ -64,7 +80,9 @@ function twoDigits(value: number): string {
 export function age(atMs: number, nowMs: number): string {
   const ms = nowMs - atMs;
   // Clocks differ a little; more than that is worth a word.
-  if (ms < -SECOND) return `${duration(-ms)} in the future`;
+  if (ms < -SECOND) {
+    return `${duration(-ms)} in the future`;
+  }
   return ms < SECOND ? 'just now' : `${duration(Math.round(ms / SECOND) * SECOND)} ago`;
 }
 

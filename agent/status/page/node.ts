@@ -63,7 +63,9 @@ export function toHtml(nodes: readonly ViewNode[]): string {
 }
 
 function nodeHtml(node: ViewNode): string {
-  if (typeof node === 'string') return escapeHtml(node);
+  if (typeof node === 'string') {
+    return escapeHtml(node);
+  }
   const [tag, attributes, children] = node;
   const shown = Object.entries(attributes).map(([key, value]) => ` ${key}="${escapeHtml(value)}"`);
   return `<${tag}${shown.join('')}>${toHtml(children)}</${tag}>`;

@@ -43,9 +43,15 @@ export function databaseCard(
 }
 
 function chip(database: DatabaseStatus): ViewNode {
-  if (database.mapFull) return el('span', 'chip error', 'map full');
-  if (database.error !== undefined) return el('span', 'chip error', 'LMDB error');
-  if (!database.started) return el('span', 'chip starting', 'initial sync');
+  if (database.mapFull) {
+    return el('span', 'chip error', 'map full');
+  }
+  if (database.error !== undefined) {
+    return el('span', 'chip error', 'LMDB error');
+  }
+  if (!database.started) {
+    return el('span', 'chip starting', 'initial sync');
+  }
   const lagMs = behind(database);
   return lagMs > 0
     ? el('span', 'chip warning', `${duration(lagMs)} behind`)

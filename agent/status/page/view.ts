@@ -53,14 +53,22 @@ export function statusView(
 }
 
 function verdictOf(checks: readonly Check[], databases: readonly DatabaseStatus[]): Verdict {
-  if (checks.some(({ level }) => level === 'error')) return 'error';
-  if (checks.length > 0) return 'warning';
+  if (checks.some(({ level }) => level === 'error')) {
+    return 'error';
+  }
+  if (checks.length > 0) {
+    return 'warning';
+  }
   return databases.every(({ started }) => started) ? 'ok' : 'starting';
 }
 
 function headlineOf(verdict: Verdict, checks: readonly Check[]): string {
-  if (verdict === 'ok') return 'All is well';
-  if (verdict === 'starting') return 'Starting';
+  if (verdict === 'ok') {
+    return 'All is well';
+  }
+  if (verdict === 'starting') {
+    return 'Starting';
+  }
   const failures = checks.filter(({ level }) => level === 'error').length;
   const warnings = checks.length - failures;
   return [
@@ -128,13 +136,17 @@ function noticeText(source: StatusSource, nowMs: number): string {
     poll: 'New objects are found by listing the storage',
     marker: 'New objects are found by looking at the update marker',
   }[kind];
-  if (trouble === undefined) return `${how}.`;
+  if (trouble === undefined) {
+    return `${how}.`;
+  }
   return `${how}: not for ${duration(nowMs - trouble.sinceMs)} (${trouble.error}); the storage is listed instead.`;
 }
 
 /** Failures first; their order else is that of the databases. */
 function problems(checks: readonly Check[]): ViewNode[] {
-  if (checks.length === 0) return [];
+  if (checks.length === 0) {
+    return [];
+  }
   const sorted = [
     ...checks.filter(({ level }) => level === 'error'),
     ...checks.filter(({ level }) => level !== 'error'),
@@ -205,7 +217,9 @@ function storageSection(source: StatusSource, nowMs: number): ViewNode {
 
 function costText(source: StatusSource, nowMs: number): ViewNode[] {
   const cost = costJson(source, nowMs);
-  if (cost === null) return [];
+  if (cost === null) {
+    return [];
+  }
   const { dollars_per_month: month, dollars_per_month_listing: listing } = cost;
   const every = duration(cost.poll_interval_ms);
   return [

@@ -14,7 +14,9 @@ function slowHook(outcomes: ('ok' | 'failed')[] = []) {
     name: 'test',
     run: async (changes) => {
       await new Promise<void>((end) => runs.push({ changes, end }));
-      if (outcomes.shift() === 'failed') throw new Error('no');
+      if (outcomes.shift() === 'failed') {
+        throw new Error('no');
+      }
     },
     timeoutMs: 10_000,
     minIntervalMs: 100,

@@ -17,7 +17,9 @@ function sink(isTTY: boolean): { terminal: ProgressTerminal; text: () => string 
 }
 
 async function* chunks(...sizes: readonly number[]): AsyncGenerator<Uint8Array> {
-  for (const size of sizes) yield new Uint8Array(size);
+  for (const size of sizes) {
+    yield new Uint8Array(size);
+  }
 }
 
 async function passThrough(terminal: ProgressTerminal | undefined, shownAfterMs: number) {
@@ -28,7 +30,9 @@ async function passThrough(terminal: ProgressTerminal | undefined, shownAfterMs:
     shownAfterMs,
   });
   let bytes = 0;
-  for await (const chunk of progress.count(chunks(1024, 1024))) bytes += chunk.length;
+  for await (const chunk of progress.count(chunks(1024, 1024))) {
+    bytes += chunk.length;
+  }
   return bytes;
 }
 

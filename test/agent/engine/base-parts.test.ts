@@ -53,14 +53,18 @@ async function addLevel1(): Promise<Manifest> {
 
 async function manifest(): Promise<Manifest> {
   const bytes = await readObject(store, manifestName('main'));
-  if (bytes === undefined) throw new Error('nothing is published');
+  if (bytes === undefined) {
+    throw new Error('nothing is published');
+  }
   return parseManifest(bytes);
 }
 
 /** The bucket as agents see it, which notes what they get. */
 const watched = new Proxy({} as MemoryObjectStore, {
   get(_, key: keyof MemoryObjectStore) {
-    if (key !== 'get') return store[key].bind(store);
+    if (key !== 'get') {
+      return store[key].bind(store);
+    }
     return (...args: Parameters<MemoryObjectStore['get']>) => {
       gets.push(args[1].firstBytes === undefined ? args[0] : `head of ${args[0]}`);
       const fails = failing || args[0] === unreadable;
@@ -82,7 +86,9 @@ function startReceiver(vector: VersionVector) {
     releaseExcept: () => {},
     async fetch(object: ObjectName) {
       const got = await watched.get(object.name, { signal: SIGNAL });
-      if (got === undefined) return { kind: 'missing' };
+      if (got === undefined) {
+        return { kind: 'missing' };
+      }
       // What the base itself says it covers, as the real one reads from it.
       const absorbed = { ...object, vector: upTo(1n) };
       return { kind: 'fetched', fetched: { object, absorbed, release: async () => {} } };

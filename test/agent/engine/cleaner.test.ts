@@ -196,7 +196,9 @@ describe('Cleaner', () => {
 
   test('without the right to delete it warns once and rests', async () => {
     const world = start();
-    for (let count = 0; count < 20; count += 1) await world.a.delta([]);
+    for (let count = 0; count < 20; count += 1) {
+      await world.a.delta([]);
+    }
     const full = await world.a.snapshot([]);
     world.fullSnapshots.set(full, vectorOf({ 'a.r1': 21n }));
     await world.clean();
@@ -222,8 +224,12 @@ describe('Cleaner', () => {
       mayClean: () => {
         may += 1;
         world.setRandom(randoms[may] ?? 0.5);
-        if (may === 3) world.store.plan = () => 'none';
-        if (may === 4) stop.abort(new Error('stopped'));
+        if (may === 3) {
+          world.store.plan = () => 'none';
+        }
+        if (may === 4) {
+          stop.abort(new Error('stopped'));
+        }
         return may > 1;
       },
     });

@@ -29,7 +29,9 @@ function upstream(instance: string, time: string): ListedObject {
 
 function listed(name: string): ListedObject {
   const object = parseObjectName(name);
-  if (object === undefined) throw new Error(name);
+  if (object === undefined) {
+    throw new Error(name);
+  }
   return { ...object, sizeBytes: 100, etag: '"1"' };
 }
 

@@ -161,7 +161,9 @@ test('in another bucket everything is sent and merged anew', async () => {
   fleet.write(fleet.a, 'k', '1');
   await stored(1);
   await fleet.stop(fleet.a);
-  for (const name of await fleet.bucket.names()) await fleet.bucket.delete(name, NEVER);
+  for (const name of await fleet.bucket.names()) {
+    await fleet.bucket.delete(name, NEVER);
+  }
   const id = Buffer.from(JSON.stringify({ version: 1, id: 'another-bucket' }));
   await fleet.bucket.create(bucketIdName(), bytesBody(id), NEVER);
   await started();
@@ -202,7 +204,9 @@ test('a change told of while a merge fails is sent without another hint', async 
   // The second fetch of the damaged object is a part of its merge.
   let told = false;
   fleet.store.pause = async () => {
-    if (told) return;
+    if (told) {
+      return;
+    }
     told = true;
     fleet.write(fleet.a, 'k3', '3');
   };

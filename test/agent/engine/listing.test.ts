@@ -12,7 +12,9 @@ function listed(instance: string, at: bigint, kind: 'snapshot' | 'delta', seq = 
     kind,
   });
   const object = parseObjectName(name);
-  if (object === undefined) throw new Error(name);
+  if (object === undefined) {
+    throw new Error(name);
+  }
   return { ...object, sizeBytes: 1, etag: '1' };
 }
 

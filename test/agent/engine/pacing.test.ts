@@ -31,7 +31,9 @@ describe('TokenBucket', () => {
 
   test('an interval of 0 is no bound', () => {
     const bucket = new TokenBucket({ intervalMs: 0, burst: 1, clock: new FakeClock() });
-    for (let taken = 0; taken < 100; taken += 1) bucket.take();
+    for (let taken = 0; taken < 100; taken += 1) {
+      bucket.take();
+    }
     expect(bucket.waitMs()).toBe(0);
   });
 
@@ -145,7 +147,9 @@ describe('FullSnapshotPolicy', () => {
 
   test('becomes due after many deltas, counted anew from a published base', () => {
     const { policy } = make({ maxDeltas: 3 });
-    for (let stored = 0; stored < 3; stored += 1) policy.deltaStored(100);
+    for (let stored = 0; stored < 3; stored += 1) {
+      policy.deltaStored(100);
+    }
     expect(policy.dueReason(9)).toBe('many deltas');
     policy.coveredByBase(1);
     expect(policy.dueReason(9)).toBeUndefined();

@@ -8,8 +8,9 @@ beforeEach(() => {
   fleet = new QuietFleet();
   attempts = [];
   fleet.store.onCreate = (name, bytes) => {
-    if (name.endsWith('.pb.gz'))
+    if (name.endsWith('.pb.gz')) {
       attempts.push({ name, bytes: Buffer.from(bytes).toString('base64') });
+    }
   };
 });
 

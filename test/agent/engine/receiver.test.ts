@@ -13,7 +13,9 @@ beforeEach(async () => {
   fleet = new QuietFleet();
   a = fleet.start(fleet.a);
   await fleet.until('the start of A', () => a.isStarted);
-  for (let change = 0; change < 3; change += 1) await storeChange(change);
+  for (let change = 0; change < 3; change += 1) {
+    await storeChange(change);
+  }
 });
 
 afterEach(() => fleet.dispose());
@@ -94,7 +96,9 @@ test('objects that a compaction folds between the listing and the manifest are n
   let folded = false;
   // In the middle of the listing: its answer is as of before, what follows is of after.
   fleet.store.pause = async () => {
-    if (folded) return;
+    if (folded) {
+      return;
+    }
     folded = true;
     fleet.store.plan = () => 'none';
     fleet.startCompaction();
@@ -111,7 +115,9 @@ test('an object that goes away after the listing makes the pass begin anew', asy
   fleet.store.plan = (call, name) => (call === 'get' && name === nameOf(1) ? 'slow' : 'none');
   let gone = false;
   fleet.store.pause = async () => {
-    if (!gone) await fleet.bucket.delete(nameOf(1), NEVER);
+    if (!gone) {
+      await fleet.bucket.delete(nameOf(1), NEVER);
+    }
     gone = true;
   };
   const run = fleet.start(fleet.b);

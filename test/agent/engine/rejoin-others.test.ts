@@ -56,7 +56,9 @@ async function sweptByB(world: World): Promise<void> {
   await b.stop();
   const emptied = async () => {
     for (const name of await names(store)) {
-      if (/__(a|b)__/.test(name)) await memory.delete(name, SIGNAL);
+      if (/__(a|b)__/.test(name)) {
+        await memory.delete(name, SIGNAL);
+      }
     }
   };
   // Nothing may be swept while anybody can still read what is older than the deletion.

@@ -47,7 +47,9 @@ test('less than half the retention away, nothing is read again', async () => {
 test('nothing is dropped when nobody else has written since', async () => {
   const world = await inStep(folder);
   await world.b.stop();
-  for (const name of await storedBy(world, 'a')) await world.memory.delete(name, SIGNAL);
+  for (const name of await storedBy(world, 'a')) {
+    await world.memory.delete(name, SIGNAL);
+  }
   world.clock.advanceMs(RETENTION_MS);
   await world.a.start({}, { sweeping: world.sweeping });
   expect(world.events).toEqual(['began', 'dropped 0, stamped 0']);
@@ -172,7 +174,9 @@ test('while an object cannot be read it merges and uploads, but drops nothing, a
       sweeping: sweeping(events, { sweeps: true }),
       cleaning: { settings, observer: { ...observer, listed: () => (cleanings += 1) } },
       sleep: async (ms, signal) => {
-        if (ms === 1000) pauses += 1;
+        if (ms === 1000) {
+          pauses += 1;
+        }
         await hostSleep(ms, signal);
       },
     },
@@ -234,7 +238,9 @@ test('a running host whose last pass is too long ago neither uploads nor cleans 
         },
       },
       sleep: async (ms, signal) => {
-        if (ms === 1000) pauses += 1;
+        if (ms === 1000) {
+          pauses += 1;
+        }
         await hostSleep(ms, signal);
       },
     },
@@ -317,14 +323,17 @@ test('what a full snapshot covers keeps tombstones while it is there: a host tha
   await b.eventually(() => events.length > sweeps + 5);
   // Its next full snapshot holds what the sweeper has left.
   clock.advanceMs(1000);
-  for (const value of ['4', '5', '6']) await change(world, value);
+  for (const value of ['4', '5', '6']) {
+    await change(world, value);
+  }
   await b.stop();
   // The cleaner of `b` has removed what its newest full snapshot supersedes.
   const full = (await storedBy(world, 'b'))
     .filter((name) => parseObjectName(name)?.kind === 'snapshot')
     .at(-1);
-  for (const name of await storedBy(world, 'b'))
+  for (const name of await storedBy(world, 'b')) {
     if (name !== full) await memory.delete(name, SIGNAL);
+  }
   await a.start({}, { sweeping: world.sweeping });
   await a.eventually(() => a.values()['other'] !== undefined);
   expect(a.values()['k']).toBeUndefined();
@@ -352,7 +361,9 @@ test('a damaged object keeps tombstones from being dropped: it may hold somethin
   const events: string[] = [];
   let pauses = 0;
   const sleep: typeof hostSleep = async (ms, signal) => {
-    if (ms === 1000) pauses += 1;
+    if (ms === 1000) {
+      pauses += 1;
+    }
     await hostSleep(ms, signal);
   };
   await b.start({}, { sweeping: sweeping(events, { sweeps: true }), sleep });

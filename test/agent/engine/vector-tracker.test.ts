@@ -62,12 +62,17 @@ test('deltas in any order, repeated, end at the same vector: the longest run fro
   fc.assert(
     fc.property(seqs, (numbers) => {
       const tracker = new VectorTracker(new Map());
-      for (const number of numbers) tracker.absorb([{ stream: a, seq: BigInt(number) }]);
+      for (const number of numbers) {
+        tracker.absorb([{ stream: a, seq: BigInt(number) }]);
+      }
       let reached = 0n;
-      while (numbers.includes(Number(reached + 1n))) reached += 1n;
+      while (numbers.includes(Number(reached + 1n))) {
+        reached += 1n;
+      }
       expect(tracker.vector.get(a) ?? 0n).toBe(reached);
-      for (const number of numbers)
+      for (const number of numbers) {
         expect(tracker.has({ stream: a, seq: BigInt(number) })).toBe(true);
+      }
     }),
   );
 });

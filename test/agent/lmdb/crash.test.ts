@@ -20,7 +20,9 @@ test('a process killed while it merges leaves entries and vector that belong tog
     let reported = 0;
     for await (const line of createInterface({ input: child.stdout })) {
       reported = Number(line);
-      if (reported >= reached + 7 * round) child.kill('SIGKILL');
+      if (reported >= reached + 7 * round) {
+        child.kill('SIGKILL');
+      }
     }
     await exited;
     const values = new Set(

@@ -22,7 +22,9 @@ beforeEach(() => {
 });
 
 afterEach(async () => {
-  for (const one of open) await one.close();
+  for (const one of open) {
+    await one.close();
+  }
   open = [];
 });
 
@@ -88,7 +90,9 @@ onLinux('closing an environment', () => {
     for (let time = 0; time < TIMES; time += 1) {
       await environment.reopen();
       const read = environment.beginRead();
-      if (time % 100 === 0) execFileSync(process.execPath, [writer, file]);
+      if (time % 100 === 0) {
+        execFileSync(process.execPath, [writer, file]);
+      }
       read.close();
       put(environment, `k${time}`);
     }

@@ -33,7 +33,9 @@ beforeEach(() => {
 });
 
 afterEach(async () => {
-  for (const one of open) await one.close();
+  for (const one of open) {
+    await one.close();
+  }
   open = [];
 });
 
@@ -48,7 +50,9 @@ async function start(overrides: Parameters<typeof localDatabase>[1] = {}): Promi
 
 function big(from: number, to: number) {
   const entries: Record<string, { value: string; ts: number }> = {};
-  for (let i = from; i < to; i += 1) entries[`k${i}`] = { value: 'x'.repeat(30_000), ts: 10 };
+  for (let i = from; i < to; i += 1) {
+    entries[`k${i}`] = { value: 'x'.repeat(30_000), ts: 10 };
+  }
   return { name: 'x', spool: objectSpool({ zones: { entries } }), vector: new Map() };
 }
 
@@ -56,7 +60,9 @@ function message(work: () => unknown): string {
   try {
     work();
   } catch (error) {
-    if (error instanceof SyncError) return `${error.code}: ${error.message}`;
+    if (error instanceof SyncError) {
+      return `${error.code}: ${error.message}`;
+    }
   }
   return 'done';
 }
@@ -111,7 +117,9 @@ describe('read transactions', () => {
       expect(read.meta.txnId).toBe(txnId);
       pins.push(read);
     }
-    for (const pin of pins) pin.close();
+    for (const pin of pins) {
+      pin.close();
+    }
   });
 
   test('an open one keeps its pages, a closed one gives them back', async () => {
@@ -126,10 +134,14 @@ describe('read transactions', () => {
       });
     write(0);
     const pin = environment.beginRead();
-    for (let i = 1; i < 20; i += 1) write(i);
+    for (let i = 1; i < 20; i += 1) {
+      write(i);
+    }
     const grown = environment.file.readMeta().lastPage;
     pin.close();
-    for (let i = 20; i < 60; i += 1) write(i);
+    for (let i = 20; i < 60; i += 1) {
+      write(i);
+    }
     expect(environment.file.readMeta().lastPage).toBeLessThan(grown + 20);
   });
 });
@@ -180,7 +192,9 @@ describe('write transactions', () => {
     expect(
       message(() =>
         environment.write((txn) => {
-          for (const name of ['a', 'b', 'c']) txn.createDbi(name, 0);
+          for (const name of ['a', 'b', 'c']) {
+            txn.createDbi(name, 0);
+          }
         }),
       ),
     ).toMatch(/^TRANSACTION_FAILED: .*MDB_DBS_FULL/);

@@ -221,10 +221,13 @@ describe('old and odd snapshots', () => {
         local.merge({ name: 'x', spool: spoolOf(F, snapshot), vector: new Map() });
       const code = await errorCodeOf(merge);
       // Of these upstream silently loads nothing, because it loses count inside the message.
-      if (name.startsWith('unknown-dbi') && lmdb.length === 0)
+      if (name.startsWith('unknown-dbi') && lmdb.length === 0) {
         expect(code).toBe('SNAPSHOT_CORRUPT');
-      else if (exitCode === 0) expect([code, dump()]).toEqual(['done', expectedDump(lmdb)]);
-      else expect(code).toMatch(/^SNAPSHOT_/);
+      } else if (exitCode === 0) {
+        expect([code, dump()]).toEqual(['done', expectedDump(lmdb)]);
+      } else {
+        expect(code).toMatch(/^SNAPSHOT_/);
+      }
     },
   );
 });

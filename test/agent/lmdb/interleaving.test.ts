@@ -119,8 +119,9 @@ test('a regression that the application mends itself, before we could, leaves no
 
 test('a merge of slices goes on from what the application writes between them', async () => {
   const entries: Record<string, { value: string; ts: number }> = {};
-  for (let i = 0; i < 5000; i += 1)
+  for (let i = 0; i < 5000; i += 1) {
     entries[`key-${String(i).padStart(5, '0')}`] = { value: 'r', ts: 200 };
+  }
   const db = await host.start({ maxLockHoldMs: 1 });
   before('write', 2, () =>
     host.application.write((txn) => {

@@ -86,7 +86,9 @@ test('a second merge of the same object makes no transaction', async () => {
 
 test('a merge that would hold the lock too long is split, and the vector comes with the last part', async () => {
   const entries: ObjectContent[string]['entries'] = {};
-  for (let i = 0; i < 30_000; i += 1) entries[`key-${i}`.padEnd(40, '.')] = { value: 'v', ts: 10 };
+  for (let i = 0; i < 30_000; i += 1) {
+    entries[`key-${i}`.padEnd(40, '.')] = { value: 'v', ts: 10 };
+  }
   const db = await host.start({ maxLockHoldMs: 5 });
   const spool = objectSpool({ zones: { entries } });
   const merged = await db.merge({ name: 'object', spool, vector: vector(9n) });
@@ -105,7 +107,9 @@ test('the ids of merges stay one range while nobody else writes, and begin anoth
   await host.sendAll(db);
   for (let i = 0; i < 20; i += 1) {
     await host.merge(db, 'b', { value: `${i}`, ts: 20 + i, seq: BigInt(i) });
-    if (i === 5) await db.persist({ vector: vector(5n), lastSyncNs: 5n });
+    if (i === 5) {
+      await db.persist({ vector: vector(5n), lastSyncNs: 5n });
+    }
   }
   host.application.put('zones', 'c', { value: 'local', ts: 100 });
   await host.merge(db, 'd', { value: 'D', ts: 101, seq: 30n });

@@ -21,15 +21,21 @@ function generator(seed: number): (below: number) => number {
 
 /** The plain merge rule on texts: later wins, then the lower value, a deletion lowest. */
 function wins(text: string, over: string | undefined): boolean {
-  if (over === undefined) return true;
+  if (over === undefined) {
+    return true;
+  }
   const [value = '', time = ''] = text.split('@');
   const [otherValue = '', otherTime = ''] = over.split('@');
-  if (time !== otherTime) return Number(time) > Number(otherTime);
+  if (time !== otherTime) {
+    return Number(time) > Number(otherTime);
+  }
   return (value === 'x' ? '' : value) < (otherValue === 'x' ? '' : otherValue);
 }
 
 function join(into: Entries, key: string, text: string): void {
-  if (wins(text, into.get(key))) into.set(key, text);
+  if (wins(text, into.get(key))) {
+    into.set(key, text);
+  }
 }
 
 /**
@@ -54,13 +60,21 @@ class World {
 
   async step(): Promise<void> {
     const kind = this.random(20);
-    if (kind < 8) this.applicationWrites();
-    else if (kind < 11) await this.merge();
-    else if (kind < 15) await this.send();
-    else if (kind < 17) await this.look();
-    else if (kind < 18) await this.restart();
-    else if (kind < 19) this.applicationRegresses();
-    else await this.persist();
+    if (kind < 8) {
+      this.applicationWrites();
+    } else if (kind < 11) {
+      await this.merge();
+    } else if (kind < 15) {
+      await this.send();
+    } else if (kind < 17) {
+      await this.look();
+    } else if (kind < 18) {
+      await this.restart();
+    } else if (kind < 19) {
+      this.applicationRegresses();
+    } else {
+      await this.persist();
+    }
   }
 
   async db(): Promise<LocalDatabase> {
@@ -73,7 +87,9 @@ class World {
       this.#db = db;
       this.note();
       // The engine then merges everything that is in the bucket.
-      if (result.vectorForgotten || result.vector.size === 0) await this.mergeBucket(db);
+      if (result.vectorForgotten || result.vector.size === 0) {
+        await this.mergeBucket(db);
+      }
     }
     return this.#db;
   }
@@ -90,7 +106,9 @@ class World {
         const value = deleted ? '' : `v${this.random(5)}`;
         const [dbi, key] = [this.#dbi(), this.#key()];
         const noTxn = this.random(10) === 0 ? { txn: 0 } : {};
-        if (!this.#mayWrite(`${dbi}/${key}`, `${deleted ? 'x' : value}@${this.#time}`)) continue;
+        if (!this.#mayWrite(`${dbi}/${key}`, `${deleted ? 'x' : value}@${this.#time}`)) {
+          continue;
+        }
         txn.put(dbi, key, { value, ts: this.#time, deleted, ...noTxn });
       }
     });
@@ -102,20 +120,28 @@ class World {
    */
   #mayWrite(name: string, text: string): boolean {
     const known = this.seen.get(name);
-    if (known === undefined || !wins(known, text) || this.bucket.get(name) === known) return true;
+    if (known === undefined || !wins(known, text) || this.bucket.get(name) === known) {
+      return true;
+    }
     this.#mustLook = true;
     return this.#db !== undefined;
   }
 
   /** Only while the agent runs: what is removed while nobody watches leaves nothing to see. */
   applicationRegresses(): void {
-    if (this.#db === undefined) return;
+    if (this.#db === undefined) {
+      return;
+    }
     this.#mustLook = true;
     this.host.application.write((txn) => {
       const kind = this.random(3);
-      if (kind === 0) txn.remove('one', this.#key());
-      else if (kind === 1) txn.put('one', this.#key(), { value: 'old', ts: 1 + this.random(900) });
-      else txn.drop('one');
+      if (kind === 0) {
+        txn.remove('one', this.#key());
+      } else if (kind === 1) {
+        txn.put('one', this.#key(), { value: 'old', ts: 1 + this.random(900) });
+      } else {
+        txn.drop('one');
+      }
     });
   }
 
@@ -163,12 +189,19 @@ class World {
       ? await db.encodeSnapshot(this.host.next())
       : await db.encodeDelta(this.host.next());
     this.note();
-    if (object === undefined) return;
-    for (const [dbi, entries] of Object.entries(await readEncoded(object.spool))) {
-      for (const [key, text] of Object.entries(entries)) join(this.bucket, `${dbi}/${key}`, text);
+    if (object === undefined) {
+      return;
     }
-    if (this.random(8) === 0) await this.restart();
-    else await db.acknowledge(object.token);
+    for (const [dbi, entries] of Object.entries(await readEncoded(object.spool))) {
+      for (const [key, text] of Object.entries(entries)) {
+        join(this.bucket, `${dbi}/${key}`, text);
+      }
+    }
+    if (this.random(8) === 0) {
+      await this.restart();
+    } else {
+      await db.acknowledge(object.token);
+    }
   }
 
   async look(): Promise<void> {
@@ -184,15 +217,21 @@ class World {
   }
 
   async restart(): Promise<void> {
-    if (this.#mustLook) await this.look();
-    if (this.#db !== undefined) await this.host.kill(this.#db);
+    if (this.#mustLook) {
+      await this.look();
+    }
+    if (this.#db !== undefined) {
+      await this.host.kill(this.#db);
+    }
     this.#db = undefined;
   }
 
   /** After each look of the agent, its LMDB holds nothing below what it has held at a look before. */
   note(): void {
     this.#mustLook = false;
-    for (const [name, text] of this.content()) join(this.seen, name, text);
+    for (const [name, text] of this.content()) {
+      join(this.seen, name, text);
+    }
   }
 
   content(): Entries {
@@ -242,7 +281,9 @@ test.each(Array.from({ length: 25 }, (_, index) => index + 1))(
   async (seed) => {
     const world = new World(seed);
     try {
-      for (let i = 0; i < STEPS; i += 1) await world.step();
+      for (let i = 0; i < STEPS; i += 1) {
+        await world.step();
+      }
       const db = await world.db();
       await db.detect();
       world.note();
@@ -253,8 +294,9 @@ test.each(Array.from({ length: 25 }, (_, index) => index + 1))(
       });
       if (object !== undefined) {
         for (const [dbi, entries] of Object.entries(await readEncoded(object.spool))) {
-          for (const [key, text] of Object.entries(entries))
+          for (const [key, text] of Object.entries(entries)) {
             join(world.bucket, `${dbi}/${key}`, text);
+          }
         }
       }
       const content = sorted(world.content());

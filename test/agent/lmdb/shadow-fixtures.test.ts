@@ -34,7 +34,9 @@ const opened: { close(): Promise<void> }[] = [];
 let files = 0;
 
 afterEach(async () => {
-  for (const closable of opened.toReversed()) await closable.close();
+  for (const closable of opened.toReversed()) {
+    await closable.close();
+  }
   opened.length = 0;
 });
 
@@ -43,7 +45,9 @@ afterAll(() => fs.rmSync(folder, { recursive: true, force: true }));
 function freshFile(source?: string): string {
   files += 1;
   const file = path.join(folder, `${files}.mdb`);
-  if (source !== undefined) fs.copyFileSync(path.join(FIXTURES, source), file);
+  if (source !== undefined) {
+    fs.copyFileSync(path.join(FIXTURES, source), file);
+  }
   return file;
 }
 
@@ -76,7 +80,9 @@ function atOurTimes(dbis: DumpedDbi[], times: ReadonlyMap<string, string>): Dump
 
 function withTime(entry: DumpEntry, times: ReadonlyMap<string, string>): DumpEntry {
   const { timestampNano } = entry;
-  if (timestampNano === undefined) return entry;
+  if (timestampNano === undefined) {
+    return entry;
+  }
   return { ...entry, timestampNano: times.get(timestampNano) ?? timestampNano };
 }
 
@@ -88,14 +94,18 @@ function plain(dbis: DumpedDbi[]): DumpedDbi[] {
 function withEmptyValues(dbis: DumpedDbi[]): DumpedDbi[] {
   return plain(dbis).map((dbi) => {
     const shadow = dbis.find(({ name }) => name === `_sync_shadow_${dbi.name}`);
-    if (shadow === undefined) return dbi;
+    if (shadow === undefined) {
+      return dbi;
+    }
     const live = shadow.entries.filter(({ flags }) => flags === 0);
     return { ...dbi, entries: live.map(({ key, value }) => ({ key, value })) };
   });
 }
 
 function writeDump(app: PlainApplication, dbis: readonly DumpedDbi[]): void {
-  for (const { name, flags } of dbis) app.create(name, flags);
+  for (const { name, flags } of dbis) {
+    app.create(name, flags);
+  }
   app.write((txn) => {
     for (const { name, entries } of dbis) {
       for (const { key, value, timestampNano, flags } of entries) {
@@ -119,9 +129,13 @@ function apply(
     for (const { dbi, key, op, value } of ops) {
       const keyBytes = Buffer.from(key, 'hex');
       const isPair = ((flags.get(dbi) ?? 0) & 4) !== 0;
-      if (op === 'put') txn.put(dbi, keyBytes, Buffer.from(value ?? '', 'hex'));
-      else if (isPair && value !== null) txn.remove(dbi, keyBytes, Buffer.from(value, 'hex'));
-      else txn.remove(dbi, keyBytes);
+      if (op === 'put') {
+        txn.put(dbi, keyBytes, Buffer.from(value ?? '', 'hex'));
+      } else if (isPair && value !== null) {
+        txn.remove(dbi, keyBytes, Buffer.from(value, 'hex'));
+      } else {
+        txn.remove(dbi, keyBytes);
+      }
     }
   });
 }

@@ -39,7 +39,9 @@ class Member {
   constructor(random: (below: number) => number, at: number) {
     this.#random = random;
     this.#value = at * 1_000_000;
-    for (const { name, flags } of DBIS) this.host.application.create(name, flags);
+    for (const { name, flags } of DBIS) {
+      this.host.application.create(name, flags);
+    }
   }
 
   async db(): Promise<LocalDatabase> {
@@ -49,7 +51,9 @@ class Member {
   }
 
   async kill(): Promise<void> {
-    if (this.#db !== undefined) await this.host.kill(this.#db);
+    if (this.#db !== undefined) {
+      await this.host.kill(this.#db);
+    }
     this.#db = undefined;
   }
 
@@ -63,8 +67,9 @@ class Member {
         key.writeUInt32LE(random(40));
         this.#value += 1;
         const value = Buffer.alloc(random(30) === 0 && flags === 0 ? 5000 : 4);
-        if (flags === 0 && random(20) === 0) txn.put(name, key, '');
-        else if (random(3) > 0) {
+        if (flags === 0 && random(20) === 0) {
+          txn.put(name, key, '');
+        } else if (random(3) > 0) {
           value.writeUInt32LE((flags & 4) === 0 ? this.#value : random(6));
           txn.put(name, key, value);
         } else if ((flags & 4) !== 0 && random(2) === 0) {
@@ -80,7 +85,9 @@ class Member {
   async send(): Promise<void> {
     const kind = this.#random(4) === 0 ? 'snapshot' : 'delta';
     const spool = await this.host.encode(await this.db(), kind);
-    if (spool !== undefined) this.sent.push(spool);
+    if (spool !== undefined) {
+      this.sent.push(spool);
+    }
   }
 
   async merge(spool: Spool): Promise<void> {
@@ -117,28 +124,40 @@ test.each(Array.from({ length: SEEDS }, (_, seed) => seed + 1))(
         const other = members[1 - at]!;
         member.host.clock.advanceMs(random(1000));
         const kind = random(20);
-        if (kind < 9) member.write();
-        else if (kind < 12) await (await member.db()).detect();
-        else if (kind < 15) await member.send();
-        else if (kind < 18 && other.sent.length > 0) {
+        if (kind < 9) {
+          member.write();
+        } else if (kind < 12) {
+          await (await member.db()).detect();
+        } else if (kind < 15) {
+          await member.send();
+        } else if (kind < 18 && other.sent.length > 0) {
           await member.merge(other.sent[random(other.sent.length)]!);
-        } else if (kind === 18) await member.kill();
-        else expect(await member.problems()).toEqual([]);
+        } else if (kind === 18) {
+          await member.kill();
+        } else {
+          expect(await member.problems()).toEqual([]);
+        }
       }
       // Whatever was sent, in any order, is all there is to know.
       for (const member of members) {
         expect(await member.problems()).toEqual([]);
         const spool = await member.host.encode(await member.db(), 'delta');
-        if (spool !== undefined) member.sent.push(spool);
+        if (spool !== undefined) {
+          member.sent.push(spool);
+        }
       }
       for (const [from, to] of [[0, 1] as const, [1, 0] as const]) {
         const { sent } = members[from];
-        while (sent.length > 0) await members[to].merge(sent.splice(random(sent.length), 1)[0]!);
+        while (sent.length > 0) {
+          await members[to].merge(sent.splice(random(sent.length), 1)[0]!);
+        }
         expect(await members[to].problems()).toEqual([]);
       }
       expect(dumpLmdb(members[0].host.file)).toEqual(dumpLmdb(members[1].host.file));
     } finally {
-      for (const { host } of members) await host.close();
+      for (const { host } of members) {
+        await host.close();
+      }
     }
   },
 );

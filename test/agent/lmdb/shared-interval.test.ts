@@ -17,7 +17,9 @@ test('the same interval is one timer, until nobody waits for it', () => {
   jest.advanceTimersByTime(1000);
   expect(first).toHaveBeenCalledTimes(2);
   expect(second).toHaveBeenCalledTimes(3);
-  for (const stop of stops) stop();
+  for (const stop of stops) {
+    stop();
+  }
   expect(jest.getTimerCount()).toBe(0);
 });
 

@@ -82,7 +82,9 @@ test('who must rejoin is never less than before', () => {
 });
 
 test('ids of merges up to the uploaded marker are removed with it', () => {
-  for (const txnId of [5, 10, 20]) write({ addMerged: { txnId, quietSince: txnId } });
+  for (const txnId of [5, 10, 20]) {
+    write({ addMerged: { txnId, quietSince: txnId } });
+  }
   write({ addMerged: { txnId: 25, quietSince: 20 } });
   write({ together: { ...TOGETHER, uploadedTxn: 10 } });
   expect([...read().merged]).toEqual([{ first: 20, last: 25 }]);
@@ -140,10 +142,14 @@ test('ranges hold exactly the ids between their ends', () => {
         const first = at + gap;
         at = first + length;
         ranges.push({ first, last: at });
-        for (let id = first; id <= at; id += 1) ids.add(id);
+        for (let id = first; id <= at; id += 1) {
+          ids.add(id);
+        }
       }
       const merged = new TxnRanges(ranges.toReversed());
-      for (let id = 0; id <= at + 2; id += 1) expect(merged.has(id)).toBe(ids.has(id));
+      for (let id = 0; id <= at + 2; id += 1) {
+        expect(merged.has(id)).toBe(ids.has(id));
+      }
       expect(merged.newest?.last).toBe(parts.length === 0 ? undefined : at);
     }),
     { numRuns: 50 },

@@ -40,7 +40,9 @@ test('an agent cleans only where the configuration says so, and never when it on
 test("counts under upstream's names and logs each run", async () => {
   const { cleaning, metrics, lines } = start('{enabled: true}');
   const object = parseObjectName('main__b__20260101-000000-000000001__GX.pb.gz');
-  if (object === undefined || cleaning === undefined) throw new Error('unexpected');
+  if (object === undefined || cleaning === undefined) {
+    throw new Error('unexpected');
+  }
   const superfluous = {
     object: { ...object, sizeBytes: 1, etag: '' },
     reason: 'stale instance',

@@ -355,7 +355,9 @@ describe('the monitor', () => {
   test('statistics are logged per file and per DBI', () => {
     const { log, lines } = start();
     const { environment } = databaseStatus();
-    if (environment !== undefined) logStatistics(log, environment);
+    if (environment !== undefined) {
+      logStatistics(log, environment);
+    }
     expect(lines.find(({ msg }) => msg === 'LMDB statistics')).toMatchObject({
       map_size: 1_048_576,
       num_readers: 2,

@@ -23,7 +23,9 @@ class FailingStore extends MemoryObjectStore {
 
   override async get(...parameters: Parameters<MemoryObjectStore['get']>) {
     const failure = this.#failure();
-    if (failure !== undefined) throw failure;
+    if (failure !== undefined) {
+      throw failure;
+    }
     return super.get(...parameters);
   }
 }
@@ -69,7 +71,9 @@ class World {
     });
     source.connect(this.inner);
     this.#running = source.run((notice) => {
-      if (notice === 'list') this.lists += 1;
+      if (notice === 'list') {
+        this.lists += 1;
+      }
     }, this.#stop.signal);
   }
 
@@ -81,8 +85,9 @@ class World {
   async look(times = 1): Promise<number> {
     const before = this.lists;
     for (let at = 0; at < times; at += 1) {
-      if (this.#resume === undefined)
+      if (this.#resume === undefined) {
         await new Promise<void>((resolve) => (this.#paused = resolve));
+      }
       const next = new Promise<void>((resolve) => (this.#paused = resolve));
       this.#resume?.();
       await next;

@@ -59,7 +59,9 @@ const gone = () => new QueueDoesNotExist({ message: 'no such queue', $metadata: 
 /** Waits until the condition holds; turns of the event loop are all that passes here. */
 async function until(condition: () => boolean): Promise<void> {
   for (let i = 0; i < 10_000; i += 1) {
-    if (condition()) return;
+    if (condition()) {
+      return;
+    }
     await turn();
   }
   throw new Error('never happened');
@@ -151,8 +153,11 @@ class Scene {
   #longPoll(): Promise<{ Messages?: Message[] }> {
     return new Promise((resolve, reject) => {
       this.#polls.push((result) => {
-        if (result instanceof Error) reject(result);
-        else resolve(result.length === 0 ? {} : { Messages: result });
+        if (result instanceof Error) {
+          reject(result);
+        } else {
+          resolve(result.length === 0 ? {} : { Messages: result });
+        }
       });
     });
   }
@@ -163,11 +168,16 @@ class Scene {
       this.#sleeps.push(sleeping);
       const abort = () => {
         const at = this.#sleeps.indexOf(sleeping);
-        if (at >= 0) this.#sleeps.splice(at, 1);
+        if (at >= 0) {
+          this.#sleeps.splice(at, 1);
+        }
         reject(aborting.reason as Error);
       };
-      if (aborting.aborted) abort();
-      else aborting.addEventListener('abort', abort, { once: true });
+      if (aborting.aborted) {
+        abort();
+      } else {
+        aborting.addEventListener('abort', abort, { once: true });
+      }
     });
   }
 }
@@ -198,7 +208,9 @@ test('names of a batch are handed on together, and deleted in one request once n
 
 test('under load one request deletes ten', async () => {
   const scene = await Scene.open();
-  for (let seq = 0; seq < 12; seq += 1) await scene.answer([message(seq)]);
+  for (let seq = 0; seq < 12; seq += 1) {
+    await scene.answer([message(seq)]);
+  }
   expect(deletedReceipts().map((receipts) => receipts?.length)).toEqual([10]);
   await scene.stop();
 });
@@ -235,7 +247,9 @@ test('idle, there are long polls and the safety listing, nothing else', async ()
   const scene = await Scene.open();
   for (let i = 0; i < 30; i += 1) {
     await scene.answer([]);
-    if (i % 15 === 14) await scene.pass(SAFETY_MS);
+    if (i % 15 === 14) {
+      await scene.pass(SAFETY_MS);
+    }
   }
   expect(scene.said).toEqual(['list', 'list', 'list']);
   expect(new Set(scene.requests.map(({ kind }) => kind))).toEqual(new Set(['sqs-receive']));
@@ -250,7 +264,9 @@ test('errors that pass are tried again ever more rarely, and the safety listing 
   for (const pauseMs of pauses) {
     await scene.answer(failure('ServiceUnavailable'));
     expect(scene.sleeping).toContain(pauseMs);
-    if (pauseMs === 20_000) await scene.pass(SAFETY_MS);
+    if (pauseMs === 20_000) {
+      await scene.pass(SAFETY_MS);
+    }
     await scene.pass(pauseMs);
   }
   expect(scene.lists).toBe(3);
@@ -324,7 +340,9 @@ test('a missing queue is made where that is allowed; until the fan-out knows it 
   let polls = 0;
   for (; polls < 100; polls += 1) {
     await until(() => scene.sleeping.length === 1);
-    if (!scene.sleeping.includes(POLL_MS)) break;
+    if (!scene.sleeping.includes(POLL_MS)) {
+      break;
+    }
     await scene.pass(POLL_MS);
   }
   expect(polls).toBeGreaterThanOrEqual(60);

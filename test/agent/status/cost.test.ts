@@ -71,7 +71,9 @@ test('no quantity is ever negative or not a number', () => {
   for (const notices of ['queue', 'listing', 'marker'] as const) {
     for (const agents of [0, 1, 1000]) {
       const demand = monthlyDemand({ ...QUEUE, notices, agents, objectsPerSecond: 100 });
-      for (const value of Object.values(demand)) expect(value).toBeGreaterThanOrEqual(0);
+      for (const value of Object.values(demand)) {
+        expect(value).toBeGreaterThanOrEqual(0);
+      }
     }
   }
 });

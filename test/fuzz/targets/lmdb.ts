@@ -129,7 +129,9 @@ export const lmdbPages: FuzzTarget = {
         refused(() => {
           const cursor = new PageCursor(file, record);
           const key = input.subarray(0, 9);
-          for (let step = 0; step < 8 && cursor.seek(key, 0, key.length); step += 1) cursor.next();
+          for (let step = 0; step < 8 && cursor.seek(key, 0, key.length); step += 1) {
+            cursor.next();
+          }
         });
       }
     });
@@ -156,7 +158,9 @@ export const storedValue: FuzzTarget = {
       );
     }
     const pair = decodePair(Buffer.from(input));
-    if (pair === undefined) return;
+    if (pair === undefined) {
+      return;
+    }
     assert.deepEqual(encodePair(pair.key, pair.value), Buffer.from(input));
   },
 };

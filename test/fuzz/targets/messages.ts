@@ -41,7 +41,9 @@ export const queueMessage: FuzzTarget = {
   run(input) {
     const text = Buffer.from(input).toString('utf8');
     const notice = refusedOr(['MESSAGE_INVALID'], () => parseNotice(text));
-    if (notice !== undefined) assert.deepEqual(parseNotice(encodeNotice(notice)), notice);
+    if (notice !== undefined) {
+      assert.deepEqual(parseNotice(encodeNotice(notice)), notice);
+    }
     refusedOr(['MESSAGE_INVALID'], () => parseJob(text));
     for (const prefix of ['', 'p/']) {
       const { notices, dropped } = parseRecords([{ messageId: 'm', body: text }], prefix);
@@ -69,7 +71,9 @@ export const bucketMessage: FuzzTarget = {
   run(input) {
     const text = Buffer.from(input).toString('utf8');
     const manifest = refusedOr(['MESSAGE_INVALID'], () => parseManifest(input));
-    if (manifest !== undefined) assert.deepEqual(parseManifest(encodeManifest(manifest)), manifest);
+    if (manifest !== undefined) {
+      assert.deepEqual(parseManifest(encodeManifest(manifest)), manifest);
+    }
     isUpdateMarkerText(text);
     let json: unknown;
     try {
@@ -78,7 +82,9 @@ export const bucketMessage: FuzzTarget = {
       return;
     }
     const vector = refusedOr(['MESSAGE_INVALID'], () => decodeVectorJson(json));
-    if (vector !== undefined) assert.deepEqual(decodeVectorJson(encodeVectorJson(vector)), vector);
+    if (vector !== undefined) {
+      assert.deepEqual(decodeVectorJson(encodeVectorJson(vector)), vector);
+    }
   },
 };
 
@@ -125,7 +131,8 @@ export const configuration: FuzzTarget = {
     const parsed = refusedOr(['CONFIG_INVALID'], () =>
       parseConfig(text, { fileName: 'f', processEnv: { SECRET: 'hush' }, hostname: 'host' }),
     );
-    if (parsed !== undefined)
+    if (parsed !== undefined) {
       refusedOr(['CONFIG_INVALID'], () => formatEffectiveConfig(parsed.config));
+    }
   },
 };

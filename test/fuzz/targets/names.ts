@@ -34,21 +34,30 @@ export const objectName: FuzzTarget = {
     '.tmp',
   ),
   run(input) {
-    for (const encoding of ['latin1', 'utf8'] as const)
+    for (const encoding of ['latin1', 'utf8'] as const) {
       checkName(Buffer.from(input).toString(encoding));
+    }
   },
 };
 
 function checkName(name: string): void {
-  if (isStorableName(name)) assert.equal(dirname(join(ROOT, name)), ROOT, 'it leaves the folder');
+  if (isStorableName(name)) {
+    assert.equal(dirname(join(ROOT, name)), ROOT, 'it leaves the folder');
+  }
   const parsed = parseObjectName(name);
-  if (parsed === undefined) return;
+  if (parsed === undefined) {
+    return;
+  }
   assert.equal(parsed.name, name);
   assert(!/[/\\\0]/.test(name), 'a path');
-  if (!parsed.ours) return;
+  if (!parsed.ours) {
+    return;
+  }
   const { database, instance, timeNs, generation, seq, kind, extras } = parsed;
   const parts = { database, instance, timeNs, run: generation.slice(1), seq, kind };
   const again = refusedOr(['OBJECT_NAME_INVALID'], () => formatObjectName(parts));
   // What others put behind our parts is not ours to write.
-  if (again !== undefined && extras.length === 1) assert.equal(again, name);
+  if (again !== undefined && extras.length === 1) {
+    assert.equal(again, name);
+  }
 }

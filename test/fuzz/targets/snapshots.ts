@@ -95,9 +95,13 @@ export const snapshotMessage: FuzzTarget = {
     const whole = outcomeOf(input, { chunkBytes: input.length });
     // However it arrives, and whether DBIs are held or streamed, it is read alike.
     assert.deepEqual(outcomeOf(input, { chunkBytes: 7 }), whole);
-    if (whole.dbis === undefined) return;
+    if (whole.dbis === undefined) {
+      return;
+    }
     const again = refusedOr(REFUSED, () => rewritten(whole.sink));
-    if (again === undefined) return;
+    if (again === undefined) {
+      return;
+    }
     const { dbis } = outcomeOf(again, { chunkBytes: again.length });
     assert.deepEqual(dbis?.map(entriesOf), whole.dbis.map(entriesOf));
   },
@@ -113,12 +117,15 @@ function outcomeOf(
   const reader = new SnapshotReader(sink);
   const { chunkBytes } = options;
   try {
-    for (let at = 0; at < input.length; at += chunkBytes)
+    for (let at = 0; at < input.length; at += chunkBytes) {
       reader.push(input.subarray(at, at + chunkBytes));
+    }
     reader.end();
     return { code: 'read', dbis: sink.dbis, sink };
   } catch (error) {
-    if (!(error instanceof SyncError && REFUSED.includes(error.code))) throw error;
+    if (!(error instanceof SyncError && REFUSED.includes(error.code))) {
+      throw error;
+    }
     return { code: error.code, dbis: undefined, sink: new CollectingSink() };
   }
 }
@@ -157,9 +164,13 @@ export const snapshotObject: FuzzTarget = {
   async run(input) {
     const whole = await readWhole(input);
     const head = await refusedOrAsync(readSnapshotHead(chunksOf(input)));
-    if (whole === undefined) return;
+    if (whole === undefined) {
+      return;
+    }
     // Whoever reads only the head learns what a reader of the whole would.
-    if (head !== undefined) assert.deepEqual(head.meta, whole.meta);
+    if (head !== undefined) {
+      assert.deepEqual(head.meta, whole.meta);
+    }
     const last = input.subarray(0, input.length - 1);
     assert.equal(await readWhole(last), undefined, 'it is read without its end');
     assert.equal(await readWhole(Buffer.concat([input, Buffer.of(0)])), undefined, 'more follows');
@@ -173,7 +184,9 @@ async function readWhole(input: Uint8Array): Promise<CollectingSink | undefined>
 
 function refusedOrAsync<T>(work: Promise<T>): Promise<T | undefined> {
   return work.catch((error: unknown) => {
-    if (error instanceof SyncError && REFUSED.includes(error.code)) return undefined;
+    if (error instanceof SyncError && REFUSED.includes(error.code)) {
+      return undefined;
+    }
     throw error;
   });
 }

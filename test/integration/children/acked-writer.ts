@@ -22,9 +22,13 @@ function writeOne(): void {
   const value = count % 7 === 0 ? undefined : `${name} wrote ${count}`;
   const timestampNs = wallClockNs();
   say(`i ${count} ${key} ${timestampNs} ${value ?? ''}`.trimEnd());
-  if (native !== undefined) native.write([{ key, value }], { timestampNs });
-  else if (value !== undefined) plain?.put(DBI, key, value);
-  else plain?.remove(DBI, key);
+  if (native !== undefined) {
+    native.write([{ key, value }], { timestampNs });
+  } else if (value !== undefined) {
+    plain?.put(DBI, key, value);
+  } else {
+    plain?.remove(DBI, key);
+  }
   say(`a ${count}`);
 }
 

@@ -25,8 +25,12 @@ class FakeQueues implements NoticeQueues {
   async send(queueUrl: string, bodies: readonly string[]): Promise<'gone' | readonly number[]> {
     this.sendRequests += 1;
     const answer = this.refuse(queueUrl);
-    if (answer === 'throw') throw new Error('throttled');
-    if (answer === 'gone') return 'gone';
+    if (answer === 'throw') {
+      throw new Error('throttled');
+    }
+    if (answer === 'gone') {
+      return 'gone';
+    }
     const taken = bodies.filter((_, number) => !answer.includes(number));
     const names = taken.map((body) => parseNotice(body).name);
     this.received.set(queueUrl, [...(this.received.get(queueUrl) ?? []), ...names]);

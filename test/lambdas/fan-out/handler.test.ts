@@ -23,7 +23,9 @@ async function coldStart(): Promise<Handler> {
     jest.doMock('@aws-sdk/client-sqs', () => sdk);
     ({ handler } = await import('../../../lambdas/fan-out/handler.ts'));
   });
-  if (handler === undefined) throw new Error('no handler');
+  if (handler === undefined) {
+    throw new Error('no handler');
+  }
   return handler;
 }
 

@@ -132,7 +132,9 @@ test('one event goes to 199 agents in as many requests, ten events in no more', 
   expect(queues.sends).toHaveLength(AGENTS - 1);
 
   const warm: number[] = [];
-  for (let run = 0; run < 5; run += 1) warm.push(await timed(1));
+  for (let run = 0; run < 5; run += 1) {
+    warm.push(await timed(1));
+  }
   const batch = await timed(10);
   expect(queues.sends).toHaveLength(AGENTS - 1);
   expect(queues.sends.every(({ Entries }) => Entries.length === 10)).toBe(true);

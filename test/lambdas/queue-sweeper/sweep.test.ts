@@ -56,7 +56,9 @@ test('a queue that cannot be looked at does not keep the sweep from the next', a
   const queues: SweptQueues = {
     list: async () => ['broken', 'unread'],
     async state(queueUrl) {
-      if (queueUrl === 'broken') throw new Error('access denied');
+      if (queueUrl === 'broken') {
+        throw new Error('access denied');
+      }
       return { tags: since('2024-01-01T00:00:00Z'), waiting: 2, inFlight: 0 };
     },
     mark: async () => {},

@@ -28,7 +28,9 @@ async function preparedBucket(level: 'base' | 'level1') {
   await a.delta([{ name: 'd', entries: [entry('k2', 'y', 3n)] }]);
   await b.snapshot([{ name: 'd', entries: [entry('k3', 'z', 3n)] }], new Map([[a.stream, 1n]]));
   await b.delta([{ name: 'e', entries: [entry('k', 'new DBI', 4n)] }]);
-  if (level === 'base') compactor.policy = { ...compactor.policy, baseDueRatio: 0 };
+  if (level === 'base') {
+    compactor.policy = { ...compactor.policy, baseDueRatio: 0 };
+  }
   return { store, compactor };
 }
 
@@ -59,14 +61,18 @@ describe.each(['base', 'level1'] as const)('a run that writes a %s', (level) => 
         let call = 0;
         const faulty = new FaultyStore(store, () => {
           const now = call++;
-          if (fault === 'crash') return now >= at ? 'fail' : 'none';
+          if (fault === 'crash') {
+            return now >= at ? 'fail' : 'none';
+          }
           return now === at ? fault : 'none';
         });
         await attempt(compactor, faulty);
         expect(plain(await freshState(store))).toEqual(before);
         faulty.plan = () => 'none';
         // The hung request lands before, or after, the next run.
-        if (at % 2 === 0) await faulty.landLate();
+        if (at % 2 === 0) {
+          await faulty.landLate();
+        }
         expect(plain(await freshState(store))).toEqual(before);
         await attempt(compactor, faulty);
         await faulty.landLate();
@@ -163,7 +169,9 @@ test('two compactors at once, with agents writing and requests failing, lose not
     const compactors = [0, 1].map(
       () => new TestCompactor(store, { smallBaseBytes: 0, baseDueRatio: random(2) }),
     );
-    for (let i = 0; i < 6; i++) await fleet.write();
+    for (let i = 0; i < 6; i++) {
+      await fleet.write();
+    }
     const current = async (): Promise<string> => JSON.stringify(plain(await freshState(store)));
     let want = await current();
     const ended = new Set<number>();
@@ -184,11 +192,16 @@ test('two compactors at once, with agents writing and requests failing, lose not
         want = await current();
       }
       const chosen = turnstile.waiting.splice(random(turnstile.waiting.length), 1)[0];
-      if (random(40) === 0) chosen?.fail(new SyncError('STORAGE_FAILED', 'injected'));
-      else chosen?.go();
+      if (random(40) === 0) {
+        chosen?.fail(new SyncError('STORAGE_FAILED', 'injected'));
+      } else {
+        chosen?.go();
+      }
       await new Promise((resolve) => setImmediate(resolve));
       const have = await current();
-      if (have !== want) throw new Error(`seed ${seed}: a fresh reader gets ${have}, not ${want}`);
+      if (have !== want) {
+        throw new Error(`seed ${seed}: a fresh reader gets ${have}, not ${want}`);
+      }
     }
     await Promise.all(runs);
   }

@@ -203,7 +203,9 @@ test('a proxy that never answers is given up, and its connection ended', async (
     retryable: true,
     message: expect.stringContaining('no answer in time'),
   });
-  while (closed.length < sockets.length) await new Promise((resolve) => setTimeout(resolve, 5));
+  while (closed.length < sockets.length) {
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
   expect(sockets.length).toBeGreaterThan(0);
   await new Promise((resolve) => silent.close(resolve));
 });
@@ -228,7 +230,9 @@ test('the token of a role is asked for the same way', async () => {
       message: expect.stringContaining('the proxy cannot reach it'),
     });
   } finally {
-    for (const name of Object.keys(role)) delete process.env[name];
+    for (const name of Object.keys(role)) {
+      delete process.env[name];
+    }
   }
   expect(proxy.asked[0]).toMatch(/^CONNECT sts\..*\.amazonaws\.com:443$/);
 });

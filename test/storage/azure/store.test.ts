@@ -170,7 +170,9 @@ test('a server that never answers is given up, on a new connection and on one th
   let isSilent = true;
   const opened = await openAgainst(
     (_request, response) => {
-      if (!isSilent) response.writeHead(404, { 'x-ms-error-code': 'BlobNotFound' }).end();
+      if (!isSilent) {
+        response.writeHead(404, { 'x-ms-error-code': 'BlobNotFound' }).end();
+      }
     },
     { stallTimeoutMs: 50 },
   );
@@ -211,7 +213,9 @@ test('a server that never answers the TLS handshake is given up', async () => {
     retryable: true,
     message: expect.stringContaining('no answer in time'),
   });
-  for (const socket of sockets) socket.destroy();
+  for (const socket of sockets) {
+    socket.destroy();
+  }
   await new Promise((resolve) => silent.close(resolve));
 });
 
@@ -288,7 +292,9 @@ describe('credentials', () => {
       { accountName: 'account', useSharedKey: true, accountKeyFile },
       () => nowMs,
     );
-    if (credentials.kind !== 'shared-key') throw new Error('another kind');
+    if (credentials.kind !== 'shared-key') {
+      throw new Error('another kind');
+    }
     expect(await credentials.key()).toBe('KEY1');
     await writeFile(accountKeyFile, 'KEY2');
     nowMs += 14_999;
@@ -317,7 +323,9 @@ describe('credentials', () => {
     };
     expect(await keyOfLastRequest()).toBe(0);
     await writeFile(accountKeyFile, keys[1] as string);
-    while ((await keyOfLastRequest()) !== 1) await sleep(50);
+    while ((await keyOfLastRequest()) !== 1) {
+      await sleep(50);
+    }
   });
 });
 

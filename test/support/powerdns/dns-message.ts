@@ -70,7 +70,9 @@ export function encodeName(name: string): Buffer {
 export function decodeMessage(bytes: Buffer): DnsMessage {
   const flags = bytes.readUInt16BE(2);
   let at = HEADER_BYTES;
-  for (let i = 0; i < bytes.readUInt16BE(4); i += 1) at = readName(bytes, at).next + 4;
+  for (let i = 0; i < bytes.readUInt16BE(4); i += 1) {
+    at = readName(bytes, at).next + 4;
+  }
   const section = (count: number): DnsRecord[] => {
     const records: DnsRecord[] = [];
     for (let i = 0; i < count; i += 1) {
@@ -78,7 +80,9 @@ export function decodeMessage(bytes: Buffer): DnsMessage {
       const length = bytes.readUInt16BE(next + 8);
       const start = next + 10;
       at = start + length;
-      if (at > bytes.length) throw new Error('a record that ends behind its message');
+      if (at > bytes.length) {
+        throw new Error('a record that ends behind its message');
+      }
       records.push({
         name,
         type: bytes.readUInt16BE(next),
@@ -104,7 +108,9 @@ function readName(bytes: Buffer, from: number): { name: string; next: number } {
   let next: number | undefined;
   for (let hops = 0; hops < 64;) {
     const length = bytes.readUInt8(at);
-    if (length === 0) return { name: `${labels.join('.')}.`.toLowerCase(), next: next ?? at + 1 };
+    if (length === 0) {
+      return { name: `${labels.join('.')}.`.toLowerCase(), next: next ?? at + 1 };
+    }
     if (length < 64) {
       labels.push(bytes.toString('latin1', at + 1, at + 1 + length));
       at += 1 + length;

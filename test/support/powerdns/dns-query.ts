@@ -41,7 +41,9 @@ function askUdp(port: number, query: Buffer): Promise<Buffer> {
     socket.once('error', (error) => settle(() => reject(error)));
     socket.on('message', (bytes) => {
       // A late answer to an earlier query is none to this one.
-      if (bytes.readUInt16BE(0) === query.readUInt16BE(0)) settle(() => resolve(bytes));
+      if (bytes.readUInt16BE(0) === query.readUInt16BE(0)) {
+        settle(() => resolve(bytes));
+      }
     });
     socket.connect(port, '127.0.0.1', () => socket.send(query));
   }).finally(() => socket.close());

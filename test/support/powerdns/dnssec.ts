@@ -24,12 +24,17 @@ export function verifiedBy(
   return signatures.map(({ data }) => {
     const tag = data.readUInt16BE(16);
     const key = keys.find((candidate) => keyTag(candidate.data) === tag);
-    if (key === undefined) throw new Error(`signed with key ${tag}, which ${zone} does not have`);
+    if (key === undefined) {
+      throw new Error(`signed with key ${tag}, which ${zone} does not have`);
+    }
     const signer = encodeName(zone);
     const signature = data.subarray(RRSIG_FIXED_BYTES + signer.length);
     const text = signedText(records, data.subarray(0, RRSIG_FIXED_BYTES), signer);
-    if (!verify('sha256', text, { key: publicKey(key.data), dsaEncoding: 'ieee-p1363' }, signature))
+    if (
+      !verify('sha256', text, { key: publicKey(key.data), dsaEncoding: 'ieee-p1363' }, signature)
+    ) {
       throw new Error(`the signature of key ${tag} in ${zone} is wrong`);
+    }
     return tag;
   });
 }
@@ -37,7 +42,9 @@ export function verifiedBy(
 /** Source: RFC 4034 appendix B. */
 export function keyTag(data: Buffer): number {
   let sum = 0;
-  for (const [at, byte] of data.entries()) sum += (at & 1) === 0 ? byte << 8 : byte;
+  for (const [at, byte] of data.entries()) {
+    sum += (at & 1) === 0 ? byte << 8 : byte;
+  }
   return (sum + (sum >> 16)) & 0xffff;
 }
 
@@ -59,7 +66,9 @@ function signedText(records: readonly DnsRecord[], fixed: Buffer, signer: Buffer
 }
 
 function publicKey(data: Buffer) {
-  if (data.readUInt8(3) !== ECDSA_P256_SHA256) throw new Error(`algorithm ${data.readUInt8(3)}`);
+  if (data.readUInt8(3) !== ECDSA_P256_SHA256) {
+    throw new Error(`algorithm ${data.readUInt8(3)}`);
+  }
   const x = data.toString('base64url', 4, 36);
   const y = data.toString('base64url', 36, 68);
   return createPublicKey({ key: { kty: 'EC', crv: 'P-256', x, y }, format: 'jwk' });

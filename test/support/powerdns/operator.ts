@@ -17,12 +17,19 @@ export async function operateByTool(
     await powerDns.pdnsutil('create-zone', name, `ns1.${name}`);
     await powerDns.pdnsutil('add-record', name, 'www', 'A', '60', '192.0.2.1');
     await powerDns.pdnsutil('add-record', name, 'gone', 'A', '60', '192.0.2.2');
-    if (fate !== 'plain') await powerDns.pdnsutil('secure-zone', name);
+    if (fate !== 'plain') {
+      await powerDns.pdnsutil('secure-zone', name);
+    }
     await powerDns.pdnsutil('replace-rrset', name, 'www', 'A', '60', `198.51.100.${i}`);
     await powerDns.pdnsutil('delete-rrset', name, 'gone', 'A');
-    if (fate === 'rolled') await rollByTool(powerDns, name);
-    if (fate === 'deleted') await powerDns.pdnsutil('delete-zone', name);
-    else await powerDns.pdnsutil('rectify-zone', name);
+    if (fate === 'rolled') {
+      await rollByTool(powerDns, name);
+    }
+    if (fate === 'deleted') {
+      await powerDns.pdnsutil('delete-zone', name);
+    } else {
+      await powerDns.pdnsutil('rectify-zone', name);
+    }
     zones.push(expected(name, { fate, address: `198.51.100.${i}` }));
   }
   return zones;
@@ -31,7 +38,9 @@ export async function operateByTool(
 async function rollByTool(powerDns: PowerDns, name: string): Promise<void> {
   const { keys: old } = await keysOf(powerDns, name);
   await powerDns.pdnsutil('add-zone-key', name, 'ksk', 'active', 'published', 'ecdsa256');
-  for (const id of old) await powerDns.pdnsutil('remove-zone-key', name, String(id));
+  for (const id of old) {
+    await powerDns.pdnsutil('remove-zone-key', name, String(id));
+  }
 }
 
 /** The same by the HTTP API. */
@@ -54,8 +63,12 @@ export async function operateByApi(
     await powerDns.api('PATCH', `/zones/${name}.`, {
       rrsets: [{ name: `gone.${name}.`, type: 'A', changetype: 'DELETE' }],
     });
-    if (fate === 'rolled') await rollByApi(powerDns, name);
-    if (fate === 'deleted') await powerDns.api('DELETE', `/zones/${name}.`);
+    if (fate === 'rolled') {
+      await rollByApi(powerDns, name);
+    }
+    if (fate === 'deleted') {
+      await powerDns.api('DELETE', `/zones/${name}.`);
+    }
     zones.push(expected(name, { fate, address: `203.0.113.${i}` }));
   }
   return zones;
@@ -65,7 +78,9 @@ async function rollByApi(powerDns: PowerDns, name: string): Promise<void> {
   const { keys: old } = await keysOf(powerDns, name);
   const key = { keytype: 'csk', active: true, published: true };
   await powerDns.api('POST', `/zones/${name}./cryptokeys`, key);
-  for (const id of old) await powerDns.api('DELETE', `/zones/${name}./cryptokeys/${id}`);
+  for (const id of old) {
+    await powerDns.api('DELETE', `/zones/${name}./cryptokeys/${id}`);
+  }
 }
 
 /** Replaces one address record by the HTTP API. */

@@ -107,7 +107,9 @@ export class PowerDns {
         () => true,
         () => false,
       );
-      if (isUp) return;
+      if (isUp) {
+        return;
+      }
       await sleep(20);
     }
     const text = await readFile(this.#logFile, 'utf8');
@@ -118,7 +120,9 @@ export class PowerDns {
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
     const child = this.#child;
     this.#child = undefined;
-    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
+    if (child === undefined || child.exitCode !== null || child.signalCode !== null) {
+      return;
+    }
     const ended = once(child, 'exit');
     child.kill(signal);
     await ended;
@@ -144,7 +148,9 @@ export class PowerDns {
       signal: AbortSignal.timeout(COMMAND_TIMEOUT_MS),
     });
     const text = await response.text();
-    if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${text}`);
+    if (!response.ok) {
+      throw new Error(`${method} ${path}: ${response.status} ${text}`);
+    }
     return text === '' ? undefined : JSON.parse(text);
   }
 
@@ -183,10 +189,18 @@ function dumpLines(text: string, { headers }: { headers: 'all' | 'shadow' }): st
   for (const line of text.split('\n')) {
     if (!line.startsWith(' ')) {
       const [name = '', value = ''] = line.split('=');
-      if (name === 'VERSION') flags = [];
-      if (name === 'database') dbi = value;
-      if (DBI_FLAGS.has(name)) flags.push(name);
-      if (name === 'HEADER') lines.push([dbi, ...flags].join(' '));
+      if (name === 'VERSION') {
+        flags = [];
+      }
+      if (name === 'database') {
+        dbi = value;
+      }
+      if (DBI_FLAGS.has(name)) {
+        flags.push(name);
+      }
+      if (name === 'HEADER') {
+        lines.push([dbi, ...flags].join(' '));
+      }
     } else if (key === undefined) {
       key = line.trim();
     } else {

@@ -18,8 +18,12 @@ export function findPowerDns(suite: 'trixie' | 'bookworm'): PowerDnsRoot {
     encoding: 'utf8',
     timeout: 600_000,
   });
-  if (status === 0) return { path: stdout.trim() };
-  if (status === NOT_HERE_EXIT) return { missing: stderr.trim() };
+  if (status === 0) {
+    return { path: stdout.trim() };
+  }
+  if (status === NOT_HERE_EXIT) {
+    return { missing: stderr.trim() };
+  }
   throw new Error(`cannot install PowerDNS: ${error?.message ?? stderr.trim()}`);
 }
 
@@ -30,6 +34,9 @@ export function describeWithPowerDns(
   suite: () => void,
 ): void {
   const reasons = missing.filter((reason) => reason !== undefined);
-  if (reasons.length === 0) describe(name, suite);
-  else describe.skip(`${name} (skipped: ${reasons.join('; ')})`, suite);
+  if (reasons.length === 0) {
+    describe(name, suite);
+  } else {
+    describe.skip(`${name} (skipped: ${reasons.join('; ')})`, suite);
+  }
 }

@@ -26,7 +26,9 @@ export async function checkZone(powerDns: PowerDns, zone: ExpectedZone): Promise
   const keySet = (await ask(name, 'DNSKEY')).answers;
   const keys = keySet.filter(({ type }) => type === TYPE.DNSKEY);
   check(keys.length === keyCount, `${name} has ${keys.length} keys, not ${keyCount}`);
-  if (dnssec) verifiedBy(keySet, { type: TYPE.DNSKEY, zone: name, keys });
+  if (dnssec) {
+    verifiedBy(keySet, { type: TYPE.DNSKEY, zone: name, keys });
+  }
   for (const [owner, address] of Object.entries(addresses)) {
     const answer = await ask(owner, 'A');
     const found = answer.answers
@@ -39,11 +41,15 @@ export async function checkZone(powerDns: PowerDns, zone: ExpectedZone): Promise
       check(denials.length > 0 === dnssec, `${denials.length} NSEC records deny ${owner}`);
     } else {
       check(found.join() === address, `${owner} is ${found.join()}, not ${address}`);
-      if (dnssec) verifiedBy(answer.answers, { type: TYPE.A, zone: name, keys });
+      if (dnssec) {
+        verifiedBy(answer.answers, { type: TYPE.A, zone: name, keys });
+      }
     }
   }
 }
 
 function check(isRight: boolean, what: string): void {
-  if (!isRight) throw new Error(what);
+  if (!isRight) {
+    throw new Error(what);
+  }
 }

@@ -27,8 +27,9 @@ describe('local changes', () => {
     const db = await host.start();
     host.application.put('zones', 'k', { value: 'x', ts: 5 });
     await host.sendAll(db);
-    for (let i = 1; i <= 50; i += 1)
+    for (let i = 1; i <= 50; i += 1) {
       host.application.put('zones', `k${i % 7}`, { value: `${i}`, ts: 5 + i });
+    }
     const sent = await host.sendDelta(db);
     expect(Object.keys(sent.zones ?? {})).toHaveLength(7);
     expect(sent.zones?.k1).toBe('50@55');
@@ -71,7 +72,9 @@ describe('local changes', () => {
     const db = await host.start({ pendingBytesMax: 2000 });
     await host.sendAll(db);
     host.application.write((txn) => {
-      for (let i = 0; i < 200; i += 1) txn.put('zones', `k${i}`, { value: `${i}`, ts: 10 });
+      for (let i = 0; i < 200; i += 1) {
+        txn.put('zones', `k${i}`, { value: `${i}`, ts: 10 });
+      }
     });
     expect(await db.detect()).toMatchObject({ pendingScan: true, pendingKeys: 0 });
     const sent = await host.sendDelta(db);
@@ -236,12 +239,16 @@ describe('local regressions', () => {
   test('more of them than fit into memory are put back in rounds', async () => {
     const big = 'x'.repeat(100_000);
     host.application.write((txn) => {
-      for (let i = 0; i < 200; i += 1) txn.put('zones', `k${i}`, { value: big + i, ts: 100 });
+      for (let i = 0; i < 200; i += 1) {
+        txn.put('zones', `k${i}`, { value: big + i, ts: 100 });
+      }
     });
     const db = await host.start();
     await host.sendAll(db);
     host.application.write((txn) => {
-      for (let i = 0; i < 200; i += 1) txn.put('zones', `k${i}`, { value: 'old', ts: 50 });
+      for (let i = 0; i < 200; i += 1) {
+        txn.put('zones', `k${i}`, { value: 'old', ts: 50 });
+      }
     });
     expect(await db.detect()).toMatchObject({ regressions: 200, pendingKeys: 200 });
     const zones = host.zones();

@@ -96,7 +96,9 @@ describe('a local change', () => {
     const count = 120_000;
     const keyOf = (i: number) => `key-${i.toString().padStart(8, '0')}`;
     host.application.write((txn) => {
-      for (let i = 0; i < count; i += 1) txn.put('zones', keyOf(i), 'v');
+      for (let i = 0; i < count; i += 1) {
+        txn.put('zones', keyOf(i), 'v');
+      }
     });
     const writes = jest.spyOn(Environment.prototype, 'write');
     await db.detect();
@@ -110,7 +112,9 @@ describe('a local change', () => {
 
   test('made when the application has enlarged the map is found by comparing everything', async () => {
     host.application.write((txn) => {
-      for (const key of ['a', 'b', 'c']) txn.put('zones', key, '1');
+      for (const key of ['a', 'b', 'c']) {
+        txn.put('zones', key, '1');
+      }
     });
     const db = await host.start();
     await host.encode(db, 'snapshot');
@@ -149,7 +153,9 @@ describe('what the application changed while no agent ran', () => {
 
   async function stopped(): Promise<void> {
     host.application.write((txn) => {
-      for (const key of ['modify', 'delete', 'keep']) txn.put('r', key, 'first');
+      for (const key of ['modify', 'delete', 'keep']) {
+        txn.put('r', key, 'first');
+      }
     });
     const db = await host.start();
     await host.encode(db, 'snapshot');
@@ -323,7 +329,9 @@ describe('an application’s write right before the write lock of a merge', () =
     const count = 2500;
     before('write', 1, () =>
       host.application.write((txn) => {
-        for (let i = 0; i < count; i += 1) txn.put('zones', `key-${i}`, 'local');
+        for (let i = 0; i < count; i += 1) {
+          txn.put('zones', `key-${i}`, 'local');
+        }
       }),
     );
     await host.merge(db, { zones: { entries: { 'key-7': { value: 'remote', ts: 10 } } } });
@@ -339,8 +347,11 @@ describe('an application’s write right after a merge', () => {
   ])('%s', async (_what, key, value) => {
     const db = await host.start();
     before('beginRead', 2, () => {
-      if (value === undefined) host.application.remove('zones', key);
-      else host.application.put('zones', key, value);
+      if (value === undefined) {
+        host.application.remove('zones', key);
+      } else {
+        host.application.put('zones', key, value);
+      }
     });
     await host.merge(db, { zones: { entries: { [key]: { value: 'remote', ts: 10 } } } });
     expect(await host.sendDelta(db)).toEqual({

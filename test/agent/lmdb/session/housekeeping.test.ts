@@ -40,7 +40,9 @@ async function sweep(db: LocalDatabase, cutoffNs: bigint) {
 /** Stores what is pending, as far as this database knows. */
 async function upload(db: LocalDatabase, seq: bigint) {
   const { object } = await db.encodeDelta({ seq, timeNs: seq });
-  if (object === undefined) return undefined;
+  if (object === undefined) {
+    return undefined;
+  }
   await db.acknowledge(object.token);
   return readEncoded(object.spool);
 }
@@ -54,7 +56,9 @@ function before(method: 'write' | 'beginRead', call: number, work: () => void): 
     ...args: unknown[]
   ) {
     calls += 1;
-    if (calls === call) work();
+    if (calls === call) {
+      work();
+    }
     return original.apply(this, args) as never;
   });
 }
@@ -130,8 +134,11 @@ describe('sweep', () => {
     await upload(db, 1n);
     // A sweep begins with a look; the one behind its commit is the second.
     const spy = before('beginRead', 2, () => {
-      if (entry === undefined) app.put('d', 'other', { ts: 70, value: 'x' });
-      else app.put('d', 'k', entry);
+      if (entry === undefined) {
+        app.put('d', 'other', { ts: 70, value: 'x' });
+      } else {
+        app.put('d', 'k', entry);
+      }
     });
     expect((await sweep(db, 50n)).removed).toBe(1);
     spy.mockRestore();
@@ -284,7 +291,9 @@ describe('rejoin', () => {
 test('KeyHashes finds what was added, and only that', () => {
   const hashes = new KeyHashes();
   const key = (at: number) => Buffer.from(`key-${at}`);
-  for (let at = 0; at < 50_000; at += 1) hashes.add('d', key(at), 0, key(at).length);
+  for (let at = 0; at < 50_000; at += 1) {
+    hashes.add('d', key(at), 0, key(at).length);
+  }
   hashes.add('d', key(1), 0, key(1).length);
   expect(hashes.size).toBe(50_000);
   const found = (dbi: string, at: number) => hashes.has(dbi, key(at), 0, key(at).length);

@@ -58,7 +58,9 @@ describe('start', () => {
 
   test('with one entry removed and others added forgets the vector', async () => {
     host.application.write((txn) => {
-      for (const key of ['a', 'b', 'c']) txn.put('zones', key, { value: key, ts: 10 });
+      for (const key of ['a', 'b', 'c']) {
+        txn.put('zones', key, { value: key, ts: 10 });
+      }
     });
     const first = await host.start();
     await host.sendAll(first, new Map([[REMOTE_STREAM, 7n]]));
@@ -66,7 +68,9 @@ describe('start', () => {
     await host.kill(first);
     host.application.write((txn) => {
       txn.remove('zones', 'a');
-      for (const key of ['d', 'e', 'f']) txn.put('zones', key, { value: key, ts: 20 });
+      for (const key of ['d', 'e', 'f']) {
+        txn.put('zones', key, { value: key, ts: 20 });
+      }
     });
     const { result } = await host.opened();
     expect(result).toMatchObject({ vectorForgotten: true, vector: new Map() });
@@ -90,8 +94,9 @@ describe('start', () => {
   test('on a compacted copy, whose transactions count from 1 again, sends everything', async () => {
     host.application.put('zones', 'a', { value: '1', ts: 10 });
     const first = await host.start();
-    for (let i = 0; i < 10; i += 1)
+    for (let i = 0; i < 10; i += 1) {
       host.application.put('zones', 'a', { value: `${i}`, ts: 11 + i });
+    }
     await host.sendAll(first, new Map([[REMOTE_STREAM, 7n]]));
     await host.merge(first, 'b', { value: 'B', ts: 40, seq: 8n });
     await host.kill(first);

@@ -33,7 +33,9 @@ beforeEach(() => {
 });
 
 afterEach(async () => {
-  for (const db of open) await db.close();
+  for (const db of open) {
+    await db.close();
+  }
   open = [];
 });
 
