@@ -19,7 +19,10 @@ import { QueueNotices, type QueueChoice } from './queue.ts';
 const WATCH_CHECK_MS = 10_000;
 const FIRST_RETRY_MS = 500;
 const LONGEST_RETRY_MS = 20_000;
-/** Beside queues, an agent of ours that looks at the update marker instead hears of deltas this much later at most. */
+/**
+ * How far the update marker may lag behind our deltas while this agent reads a queue.
+ * Only agents of ours that read the marker instead of a queue notice the delay.
+ */
 const MARKER_GAP_MS = 60_000;
 
 export type NoticeDeps = {

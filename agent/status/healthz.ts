@@ -24,7 +24,7 @@ export type HealthzAnswer = { readonly statusCode: 200 | 503; readonly body: str
 /**
  * The answers of `/healthz`: 503 while any check fails, 200 with warnings or without.
  *
- * Source: wojas/go-healthz; reference section 7.2.
+ * Source: wojas/go-healthz; PowerDNS/lightningstream, `cmd/lightningstream/commands/sync.go`.
  */
 export class Healthz {
   readonly #deps: HealthzDeps;

@@ -36,7 +36,7 @@ export type StatusServerDeps = {
  * The HTTP server: `/`, `/status.json`, `/healthz`, `/metrics`, `/storage`, and `/debug/pprof/` where that is on.
  *
  * All but `/storage` answer from memory. Plain HTTP without authentication, as upstream's: bind it where only
- * operators reach it. Source: PowerDNS/lightningstream `status/httpd.go`; reference section 7.
+ * operators reach it. Source: PowerDNS/lightningstream `status/httpd.go`.
  */
 export class StatusServer implements AsyncDisposable {
   readonly #deps: StatusServerDeps;

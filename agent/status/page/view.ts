@@ -24,7 +24,7 @@ const HOUR_MS = 3_600_000;
  * The status page as nodes: the first answer shows them as HTML, later ones are put in their place by the page's script.
  *
  * First whether all is well and what is not, then the databases as upstream shows them, then each in full.
- * Source of upstream's part: reference section 7.1.
+ * Source of upstream's part: PowerDNS/lightningstream, `status/httpd.go`.
  */
 export function statusView(
   source: StatusSource,
