@@ -246,5 +246,5 @@ test.each([
   ['configuration.md', 'configuration'],
 ])('docs/%s is the output of "docs %s": write it anew after a change', async (file, topic) => {
   const { out } = await run(['docs', topic]);
-  expect(readFileSync(join(__dirname, '../../docs', file), 'utf8')).toBe(out);
+  expect(readFileSync(join(__dirname, '../../../docs', file), 'utf8')).toBe(out);
 });
