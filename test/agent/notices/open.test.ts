@@ -3,8 +3,11 @@ import { parseConfig } from '../../../agent/config/config.ts';
 import type { Logger } from '../../../agent/log/log.ts';
 import { NoticeHealth } from '../../../agent/monitor/notice-health.ts';
 import { NoticeMetrics } from '../../../agent/monitor/notice-metrics.ts';
-import { openNotices, sqsOptions } from '../../../agent/notices/open.ts';
+import { NoticeMonitor } from '../../../agent/monitor/notice-monitor.ts';
+import { openNotices } from '../../../agent/notices/open.ts';
+import { sqsOptions } from '../../../agent/notices/sqs-options.ts';
 import { SyncError } from '../../../protocol/errors.ts';
+import { MemoryObjectStore } from '../../../storage/memory.ts';
 
 const FOLDER = 'storage: {type: fs, options: {root_path: /tmp/x}}\n';
 const S3 = 'storage: {type: s3, options: {bucket: b, region: eu-west-1}}\n';
@@ -29,18 +32,34 @@ const silent: Logger = {
   child: () => silent,
 };
 
-async function kindOf(text: string, options: { onlyOnce?: boolean; instance?: string } = {}) {
-  const { onlyOnce = false, instance = 'a' } = options;
+/** A store that says whether it was closed. */
+class ClosableStore extends MemoryObjectStore {
+  closed = 0;
+
+  override async close(): Promise<void> {
+    this.closed += 1;
+    await super.close();
+  }
+}
+
+async function kindOf(
+  text: string,
+  options: { onlyOnce?: boolean; instance?: string; store?: ClosableStore } = {},
+) {
+  const { onlyOnce = false, instance = 'a', store = new ClosableStore() } = options;
   const config = parse(text, instance);
   const health = new NoticeHealth(config.health.storageList, Date.now);
   const notices = await openNotices(config, {
+    store,
     log: silent,
-    health,
-    metrics: new NoticeMetrics(new Registry()),
-    countRequest: () => undefined,
+    observer: new NoticeMonitor({
+      health,
+      metrics: new NoticeMetrics(new Registry()),
+      status: { countQueueRequest: () => undefined },
+    }),
     onlyOnce,
   });
-  notices.close();
+  await notices.close();
   expect(health.status()).toEqual({ source: notices.source.kind, trouble: undefined });
   return notices.source.kind;
 }
@@ -71,6 +90,21 @@ test('a prefix and an instance that make no name of a queue are refused', async 
   await expect(
     kindOf(`${S3}notices: {queue_prefix: fleet-}\n`, { instance }),
   ).rejects.toMatchObject({ code: 'CONFIG_INVALID' });
+});
+
+test('the store is closed with the notices, and where these cannot be opened', async () => {
+  const direct = 'notices: {direct_queue_url: "http://127.0.0.1:1/q"}\n';
+  for (const text of [FOLDER, MARKED, `${MARKED}${direct}`, `${S3}${direct}`]) {
+    const store = new ClosableStore();
+    await kindOf(text, { store });
+    expect(store.closed).toBe(1);
+  }
+  const store = new ClosableStore();
+  const named = { store, instance: 'a'.repeat(80) };
+  await expect(kindOf(`${S3}notices: {queue_prefix: fleet-}\n`, named)).rejects.toThrow(
+    'no name of a queue',
+  );
+  expect(store.closed).toBe(1);
 });
 
 test.each([

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 
-import { backoff, sleep } from '../../../agent/pacing/backoff.ts';
+import { backoff } from '../../../agent/pacing/backoff.ts';
+import { sleep } from '../../../agent/pacing/sleep.ts';
 
 test('pauses grow to the bound and start over after a success', () => {
   const delays = backoff({ minMs: 100, maxMs: 1000, random: () => 1 - Number.EPSILON });
