@@ -5,15 +5,12 @@ import { NoticeHealth } from '../../../agent/monitor/notice-health.ts';
 import { NoticeMetrics } from '../../../agent/monitor/notice-metrics.ts';
 import { NoticeMonitor } from '../../../agent/monitor/notice-monitor.ts';
 import { openNotices } from '../../../agent/notices/open.ts';
-import { sqsOptions } from '../../../agent/notices/sqs-options.ts';
 import { SyncError } from '../../../protocol/errors.ts';
 import { MemoryObjectStore } from '../../../storage/memory.ts';
 
 const FOLDER = 'storage: {type: fs, options: {root_path: /tmp/x}}\n';
 const S3 = 'storage: {type: s3, options: {bucket: b, region: eu-west-1}}\n';
 const MARKED = 'storage: {type: s3, options: {bucket: b, use_update_marker: true}}\n';
-const keysAt = (endpoint: string) =>
-  `storage: {type: s3, options: {bucket: b, access_key: ak, secret_key: sk, endpoint_url: "${endpoint}"}}\n`;
 
 function parse(text: string, instance = 'a') {
   return parseConfig(`lmdbs: {main: {path: /db}}\n${text}`, {
@@ -128,26 +125,4 @@ test.each([
   expect((error as SyncError).message).toContain(message);
   expect((error as SyncError).message).toContain('ls.yaml:3:');
   expect((error as SyncError).message).not.toContain('geheim');
-});
-
-test.each([
-  ['eu-central-1', `${S3}notices: {queue_prefix: p, region: eu-central-1}\n`],
-  ['us-west-2', `${S3}notices: {queue_url: "https://sqs.us-west-2.amazonaws.com/1/q"}\n`],
-  ['eu-west-1', `${S3}notices: {queue_prefix: p}\n`],
-  ['', `${FOLDER}notices: {queue_prefix: p}\n`],
-])('the region is %j with %s', (region, text) => {
-  expect(sqsOptions(parse(text)).region).toBe(region);
-});
-
-test.each([
-  [true, 'https://s3.amazonaws.com', '{queue_prefix: p}'],
-  [true, 'https://s3.eu-west-1.amazonaws.com', '{queue_prefix: p}'],
-  [true, 'http://127.0.0.1:4566', '{queue_prefix: p, endpoint_url: "http://127.0.0.1:4566/"}'],
-  [true, 'http://127.0.0.1:4566', '{queue_url: "http://127.0.0.1:4566/1/q"}'],
-  [false, 'https://minio.example.org', '{queue_prefix: p}'],
-  [false, 'https://s3.amazonaws.com', '{queue_prefix: p, endpoint_url: "https://sqs.example.org"}'],
-  [false, 'https://amazonaws.com.example.org', '{queue_prefix: p}'],
-])('keys of the storage are used for the queue: %s, with %s and %s', (used, endpoint, notices) => {
-  const { connection } = sqsOptions(parse(`${keysAt(endpoint)}notices: ${notices}\n`));
-  expect(connection?.accessKey).toBe(used ? 'ak' : undefined);
 });
