@@ -1,4 +1,5 @@
-import { conditionChecks, DatabaseHealth, type Check } from '../monitor/health.ts';
+import type { Check, HealthChecks } from '../health-check.ts';
+import { conditionChecks, DatabaseHealth } from '../monitor/health.ts';
 import type { DatabaseStatus, StatusSource } from '../monitor/status.ts';
 
 /** Upstream refreshes its runtime figures this often; reading them takes a moment. */
@@ -13,11 +14,6 @@ export type HealthzDeps = {
   readonly reportStartup: boolean;
   readonly now: () => number;
 };
-
-/** Something that can be unwell. */
-export interface HealthChecks {
-  checks(): Check[];
-}
 
 export type HealthzAnswer = { readonly statusCode: 200 | 503; readonly body: string };
 

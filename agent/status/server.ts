@@ -3,6 +3,7 @@ import type { AddressInfo } from 'node:net';
 import { errorText, SyncError } from '../../protocol/errors.ts';
 import type { ObjectStore } from '../../storage/object-store.ts';
 import { parseListenAddress } from '../config/value-types.ts';
+import { findCost } from './cost-estimate.ts';
 import { DebugRoutes } from './debug-routes.ts';
 import type { Healthz } from './healthz.ts';
 import { answerHeaders, answerJson, answerText, type Answer } from './answer.ts';
@@ -144,7 +145,9 @@ export class StatusServer implements AsyncDisposable {
   #view(): StatusView {
     const { status, healthz, now } = this.#deps;
     const databases = status.databases();
-    return statusView(status, { databases, checks: healthz.checks(databases) }, now());
+    const nowMs = now();
+    const parts = { databases, checks: healthz.checks(databases), cost: findCost(status, nowMs) };
+    return statusView(status, parts, nowMs);
   }
 
   /** Everything in the storage, whichever database or instance it belongs to. */
