@@ -88,6 +88,20 @@ export type Entry = {
   readonly deleted: boolean;
 };
 
+/** An {@link EntryView} of nothing, to be filled in entry by entry. */
+export function newView(): EntryView {
+  return {
+    buffer: Buffer.alloc(0),
+    keyStart: 0,
+    keyEnd: 0,
+    valueStart: 0,
+    valueEnd: 0,
+    timeHi: 0,
+    timeLo: 0,
+    flags: 0,
+  };
+}
+
 /** An {@link EntryView} of plain values, in a buffer of its own. */
 export function entryView(entry: Entry): EntryView {
   const { key, value, timestampNs, deleted } = entry;

@@ -1,12 +1,16 @@
-import { FLAG_DELETED } from '../../../protocol/value-header.ts';
-import { isValidValue, txnIdAt } from '../changes/change-classifier.ts';
-import { isAtKey } from '../encode.ts';
-import { PageCursor } from '../pages/cursor.ts';
+import {
+  isValidValue,
+  txnIdAt,
+  isDeletedAt,
+  timestampNsAt,
+  setTimestampNs,
+} from '../../../protocol/value-header.ts';
+import { isAtKey, PageCursor } from '../pages/cursor.ts';
 import type { Meta } from '../pages/data-file.ts';
 import type { Session } from './session.ts';
 import { WRITES_PER_CLOCK_LOOK } from '../limits.ts';
 import { wouldChange, type SyncStateUpdate } from '../sync-state.ts';
-import type { TxnRanges } from '../changes/txn-ranges.ts';
+import type { TxnRanges } from '../txn-ranges.ts';
 
 /** A register that {@link changeSome} looks at; borrowed, valid during the call. */
 export type WalkedRegister = {
@@ -102,7 +106,7 @@ export function changeSome(session: Session, options: WalkOptions): WalkResult {
         removed += 1;
       } else {
         const value = Buffer.from(one.value);
-        value.writeBigUInt64BE(options.stampNs, 0);
+        setTimestampNs(value, options.stampNs);
         txn.putLocal(one.dbiName, one.key, value);
         session.changes.pending.add(one.dbiName, one.key.toString('latin1'));
         stamped += 1;
@@ -145,13 +149,13 @@ function walk(
       if (!isValidValue(valueBuffer, valueStart, valueEnd)) {
         continue;
       }
-      const deleted = ((valueBuffer[valueStart + 17] ?? 0) & FLAG_DELETED) !== 0;
+      const deleted = isDeletedAt(valueBuffer, valueStart);
       const txnId = txnIdAt(valueBuffer, valueStart);
       const verdict = decide({
         dbiName,
         key,
         deleted,
-        timestampNs: valueBuffer.readBigUInt64BE(valueStart),
+        timestampNs: timestampNsAt(valueBuffer, valueStart),
         sent:
           // Migrations write 0: such an entry counts as unsent at every start.
           txnId !== 0 &&
