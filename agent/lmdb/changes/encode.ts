@@ -79,10 +79,10 @@ class GzipSpool {
 
 /**
  * Encodes the whole state that `dbis` are of, or the entries of it whose transaction `includes` accepts. It must stay
- * pinned until this resolves. Gives the event loop a turn after
- * every mebibyte or so (about 3 ms), so that other work on the same database goes on meanwhile.
+ * pinned until this resolves. Gives the event loop a turn after every mebibyte or so (about 3 ms), so that other work
+ * on the same database goes on meanwhile.
  */
-export async function encodeState(
+export async function encodeRegisters(
   file: DataFile,
   options: {
     readonly dbis: SyncedDbis;

@@ -156,7 +156,9 @@ export class Shadow {
   *#allBehind(): Generator<Done> {
     for (const set of [this.behind, this.behindAtStart]) {
       for (const [dbiName, keys] of set.dbis()) {
-        for (const key of keys) yield { set, dbiName, key };
+        for (const key of keys) {
+          yield { set, dbiName, key };
+        }
       }
     }
   }

@@ -22,14 +22,15 @@ export type WalkedRegister = {
   readonly sent: boolean;
 };
 
-export type Verdict = 'keep' | 'remove' | 'stamp';
+/** What is to become of a register. */
+export type Decision = 'keep' | 'remove' | 'stamp';
 
 /** Where a walk over all registers goes on. */
 export type WalkPosition = { readonly dbiName: string; readonly key: Buffer };
 
 export type WalkOptions = {
   readonly from: WalkPosition | undefined;
-  readonly decide: (register: WalkedRegister) => Verdict;
+  readonly decide: (register: WalkedRegister) => Decision;
   /** The time that a register gets that is to be stamped: it counts as a local change of now. */
   readonly stampNs: bigint;
   /** How long the write lock may be held. */
@@ -58,7 +59,7 @@ type Found = {
   readonly dbiName: string;
   readonly key: Buffer;
   readonly value: Buffer;
-  readonly verdict: 'remove' | 'stamp';
+  readonly decision: 'remove' | 'stamp';
   /** Counts of what stays before it. */
   readonly entries: number;
   readonly tombstones: number;
@@ -101,7 +102,7 @@ export function changeSome(session: Session, options: WalkOptions): WalkResult {
       if (isSame?.(one) === false) {
         continue;
       }
-      if (one.verdict === 'remove') {
+      if (one.decision === 'remove') {
         txn.remove(one.dbiName, one.key);
         removed += 1;
       } else {
@@ -151,7 +152,7 @@ function walk(
       }
       const deleted = isDeletedAt(valueBuffer, valueStart);
       const txnId = txnIdAt(valueBuffer, valueStart);
-      const verdict = decide({
+      const decision = decide({
         dbiName,
         key,
         deleted,
@@ -162,12 +163,12 @@ function walk(
           (txnId <= uploadedTxn || merged.has(txnId) || state.merged.has(txnId)) &&
           !changes.pending.has(dbiName, key.toString('latin1')),
       });
-      if (verdict !== 'keep') {
+      if (decision !== 'keep') {
         const value = Buffer.from(valueBuffer.subarray(valueStart, valueEnd));
-        found.push({ dbiName, key: Buffer.from(key), value, verdict, entries, tombstones });
+        found.push({ dbiName, key: Buffer.from(key), value, decision, entries, tombstones });
         bytes += key.length + value.length;
       }
-      if (verdict === 'remove') {
+      if (decision === 'remove') {
         continue;
       }
       entries += 1;

@@ -4,7 +4,7 @@ import type { SnapshotMeta } from '../../../protocol/snapshot.ts';
 import type { Clock } from '../../../protocol/time.ts';
 import { joinVectors } from '../../../protocol/version-vector.ts';
 import { streamOf } from '../../../protocol/object-name.ts';
-import { encodeKeys, encodeState, type Encoded } from '../changes/encode.ts';
+import { encodeKeys, encodeRegisters, type Encoded } from '../changes/encode.ts';
 import type {
   DatabaseOptions,
   DatabaseStats,
@@ -23,13 +23,14 @@ import type {
   SweepOptions,
   SweepSlice,
 } from '../local-database.ts';
-import { finishRejoin, sweepSlice, type RejoinStart } from '../session/housekeeping.ts';
+import { finishRejoin, type RejoinStart } from '../session/rejoin-end.ts';
 import { KeyHashes } from '../key-hashes.ts';
 import { mergeResult, nothingMerged } from '../merge/result.ts';
 import { listDbis } from '../pages/data-file.ts';
 import { readValues } from '../read-values.ts';
 import { Session } from '../session/session.ts';
 import { mergeObject } from '../merge/object.ts';
+import { sweepSlice } from '../session/sweep-slice.ts';
 
 /**
  * One local LMDB, worked on in this very thread: every call may block it for the write lock. The agent runs it in a
@@ -134,7 +135,7 @@ export class DirectLocalDatabase implements LocalDatabase {
     const { session, pinned, vector, meta, token, detection } = begun;
     try {
       const { invalid } = session.changes;
-      const { maxTsNs, ...encoded } = await encodeState(session.file, {
+      const { maxTsNs, ...encoded } = await encodeRegisters(session.file, {
         dbis: session.synced(pinned.meta),
         snapshotMeta: meta,
         spool: this.#spoolOptions(),
@@ -287,7 +288,7 @@ export class DirectLocalDatabase implements LocalDatabase {
     // Too many to remember: as at start, the headers tell which they are.
     const includes = (txnId: number) => (txnId > uploadedTxn || txnId === 0) && !merged.has(txnId);
     const { invalid } = session.changes;
-    const { maxTsNs, ...encoded } = await encodeState(file, {
+    const { maxTsNs, ...encoded } = await encodeRegisters(file, {
       dbis,
       snapshotMeta,
       spool,
