@@ -1,7 +1,7 @@
 import * as z from 'zod';
 import { parseJsonMessage } from '../protocol/json-message.ts';
 import { MAX_MANIFEST_BYTES } from '../protocol/limits.ts';
-import { encodeManifest, type Manifest, parseManifest } from '../protocol/manifest.ts';
+import { encodeManifest, type Manifest } from '../protocol/manifest.ts';
 import type { StreamId } from '../protocol/object-name.ts';
 import {
   EMPTY_VECTOR,
@@ -59,12 +59,6 @@ export function encodeState(state: PublishedState): Uint8Array {
     goneSinceNs: encodeTimes(goneSinceNs),
   };
   return Buffer.from(`${JSON.stringify({ ...(json as object), upkeep })}\n`, 'utf8');
-}
-
-/** The inverse. Errors: MESSAGE_INVALID. */
-export function parseState(bytes: Uint8Array): PublishedState {
-  const manifest = parseManifest(bytes);
-  return { manifest, upkeep: parseUpkeep(bytes, manifest.vector) };
 }
 
 /**

@@ -1,8 +1,8 @@
-/** Begins the names of DBIs that belong to one instance. Source: upstream's `syncer`, `_sync`. */
-export const PRIVATE_PREFIX = '_sync';
+/** Names that begin with this are never synced, by upstream neither. */
+const PRIVATE_PREFIX = '_sync';
 
 /** Begins the names of shadow DBIs. They are private, too. */
-export const SHADOW_PREFIX = `${PRIVATE_PREFIX}_shadow_`;
+const SHADOW_PREFIX = `${PRIVATE_PREFIX}_shadow_`;
 
 /** True for a DBI that stays on its host: its name begins with `_sync`. */
 export function isPrivateDbi(name: string): boolean {

@@ -1,5 +1,6 @@
 import type { VersionVector } from './version-vector.ts';
 import type { TimestampNs } from './time.ts';
+import { FLAG_DELETED } from './value-header.ts';
 
 /** The format version that the writer writes. Changing it breaks upstream readers' checks: see docs/format.md. */
 export const FORMAT_VERSION = 3;
@@ -116,7 +117,7 @@ export function entryView(entry: Entry): EntryView {
     valueEnd: buffer.length,
     timeHi: Number(timestampNs >> 32n),
     timeLo: Number(timestampNs & 0xffff_ffffn),
-    flags: deleted ? 1 : 0,
+    flags: deleted ? FLAG_DELETED : 0,
   };
 }
 
@@ -126,7 +127,7 @@ export function entryOf(view: EntryView): Entry {
     key: view.buffer.slice(view.keyStart, view.keyEnd),
     value: view.buffer.slice(view.valueStart, view.valueEnd),
     timestampNs: entryTimestampNs(view),
-    deleted: (view.flags & 1) !== 0,
+    deleted: (view.flags & FLAG_DELETED) !== 0,
   };
 }
 

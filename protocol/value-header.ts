@@ -58,17 +58,12 @@ export function headerLengthAt(buf: Uint8Array, start: number, end: number): num
       `value header has version ${buf[start + VERSION_OFFSET]}, or the value has no header`,
     );
   }
-  const length = claimedLength(buf, start);
+  const blocks = ((buf[start + BLOCKS_OFFSET] ?? 0) << 8) | (buf[start + BLOCKS_OFFSET + 1] ?? 0);
+  const length = VALUE_HEADER_BYTES + BLOCK_BYTES * blocks;
   if (end - start < length) {
     throw invalid(`value of ${end - start} bytes is too short for its header of ${length}`);
   }
   return length;
-}
-
-/** The header's length by its own word. The value may be shorter. */
-function claimedLength(buf: Uint8Array, start: number): number {
-  const blocks = ((buf[start + BLOCKS_OFFSET] ?? 0) << 8) | (buf[start + BLOCKS_OFFSET + 1] ?? 0);
-  return VALUE_HEADER_BYTES + BLOCK_BYTES * blocks;
 }
 
 /** True if the bytes are a value with a header that can be read; without the cost of an exception. */
@@ -76,17 +71,23 @@ export function isValidValue(buf: Uint8Array, start: number, end: number): boole
   if (end - start < VALUE_HEADER_BYTES || buf[start + VERSION_OFFSET] !== 0) {
     return false;
   }
-  return end - start >= claimedLength(buf, start);
+  const blocks = ((buf[start + BLOCKS_OFFSET] ?? 0) << 8) | (buf[start + BLOCKS_OFFSET + 1] ?? 0);
+  return end - start >= VALUE_HEADER_BYTES + BLOCK_BYTES * blocks;
 }
+
+// Once per entry, and written out: one call more in each of them, and in headerLengthAt, took a comparison of two
+// registers from 26 to 33 ns (Node 20).
 
 /** The upper half of the timestamp of the header at `start`. */
 export function timeHiAt(buf: Uint8Array, start: number): number {
-  return readBigEndian32(buf, start);
+  const high = ((buf[start] ?? 0) << 24) | ((buf[start + 1] ?? 0) << 16);
+  return (high | ((buf[start + 2] ?? 0) << 8) | (buf[start + 3] ?? 0)) >>> 0;
 }
 
 /** The lower half of the timestamp of the header at `start`. */
 export function timeLoAt(buf: Uint8Array, start: number): number {
-  return readBigEndian32(buf, start + 4);
+  const high = ((buf[start + 4] ?? 0) << 24) | ((buf[start + 5] ?? 0) << 16);
+  return (high | ((buf[start + 6] ?? 0) << 8) | (buf[start + 7] ?? 0)) >>> 0;
 }
 
 /** The timestamp of the header at `start`. Makes a bigint: per entry take {@link timeHiAt} and {@link timeLoAt}. */

@@ -13,6 +13,7 @@ import type { DataFile, DbRecord } from '../pages/data-file.ts';
 import { PageCursor, isAtKey } from '../pages/cursor.ts';
 import type { SyncedDbis } from './synced-dbis.ts';
 
+/** An encoded object, and its size before compression. */
 export type Encoded = {
   readonly spool: Spool;
   readonly entries: number;
