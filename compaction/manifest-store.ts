@@ -1,7 +1,7 @@
 import { SyncError } from '../protocol/errors.ts';
 import { manifestName } from '../protocol/object-name.ts';
 import type { ObjectStore } from '../storage/object-store.ts';
-import { type PublishedState, encodeState, parseUpkeep } from './upkeep.ts';
+import { type PublishedState, encodePublishedState, parseUpkeep } from './upkeep.ts';
 import { readManifest } from '../storage/read-manifest.ts';
 
 /** A manifest as it stands in the bucket. */
@@ -44,7 +44,7 @@ export async function publishState(
   const { database, id } = next.manifest;
   let unclear: unknown;
   try {
-    const etag = await store.putIfUnchanged(manifestName(database), encodeState(next), {
+    const etag = await store.putIfUnchanged(manifestName(database), encodePublishedState(next), {
       signal,
       etag: before?.etag,
     });

@@ -49,7 +49,7 @@ const upkeepSchema = z.object({
 });
 
 /** The bytes of a manifest with the compactor's own notes in it. */
-export function encodeState(state: PublishedState): Uint8Array {
+export function encodePublishedState(state: PublishedState): Uint8Array {
   const { settled, settledAtNs, retired, goneSinceNs } = state.upkeep;
   const json: unknown = JSON.parse(Buffer.from(encodeManifest(state.manifest)).toString('utf8'));
   const upkeep = {

@@ -1,4 +1,4 @@
-import { encodeState, type PublishedState, parseUpkeep } from '../../compaction/upkeep.ts';
+import { encodePublishedState, type PublishedState, parseUpkeep } from '../../compaction/upkeep.ts';
 import { encodeManifest, parseManifest } from '../../protocol/manifest.ts';
 import { streamOf } from '../../protocol/object-name.ts';
 
@@ -35,7 +35,7 @@ const state: PublishedState = {
 };
 
 test('what the compactor notes comes back as it was', () => {
-  const upkeep = parseUpkeep(encodeState(state), state.manifest.vector);
+  const upkeep = parseUpkeep(encodePublishedState(state), state.manifest.vector);
   // A stream that is not settled at all has the number 0, which covers nothing.
   expect(upkeep).toEqual({
     ...state.upkeep,
@@ -44,11 +44,11 @@ test('what the compactor notes comes back as it was', () => {
 });
 
 test('agents read the same manifest and do not see the notes', () => {
-  expect(parseManifest(encodeState(state))).toEqual(state.manifest);
+  expect(parseManifest(encodePublishedState(state))).toEqual(state.manifest);
 });
 
 test('the notes hold only the streams whose settled number differs', () => {
-  const json = JSON.parse(Buffer.from(encodeState(state)).toString()) as {
+  const json = JSON.parse(Buffer.from(encodePublishedState(state)).toString()) as {
     upkeep: { unsettled: object };
   };
   expect(json.upkeep.unsettled).toEqual({ [A]: '7', [B]: '0' });
@@ -63,7 +63,7 @@ test.each([
   ['a number that is none', '"7"', '"seven"'],
   ['notes of another form', '"settledAtNs":"5"', '"settledAtNs":5'],
 ])('%s makes the manifest unreadable', (_, from, to) => {
-  const text = Buffer.from(encodeState(state)).toString();
+  const text = Buffer.from(encodePublishedState(state)).toString();
   expect(text).toContain(from);
   const bytes = Buffer.from(text.replace(from, to));
   expect(() => parseUpkeep(bytes, state.manifest.vector)).toThrow(
