@@ -1,5 +1,5 @@
 import { errorText, isAbortError, SyncError } from '../../protocol/errors.ts';
-import { parseManifest, type Manifest } from '../../protocol/manifest.ts';
+import type { Manifest } from '../../protocol/manifest.ts';
 import {
   manifestName,
   parseObjectName,
@@ -10,12 +10,10 @@ import { isCoveredBy, type VersionVector } from '../../protocol/version-vector.t
 import { BaseParts } from './base-parts.ts';
 import { describeListing, listDatabase, passOrder, type Listing } from './listing.ts';
 import type { FetchResult, ObjectMerger } from './object-merger.ts';
-import { readBounded } from '../../storage/read-bounded.ts';
 import type { EngineDeps } from './types.ts';
 import type { VectorTracker } from './vector-tracker.ts';
+import { readManifest } from '../../storage/read-manifest.ts';
 
-/** A manifest names a base, its deltas and one number per stream; a megabyte is thousands of streams. */
-const MANIFEST_MAX_BYTES = 8 * 1024 * 1024;
 /** A pass that always finds objects gone is chasing somebody who deletes as fast; the next pass goes on. */
 const MAX_RESTARTS = 5;
 
@@ -193,13 +191,13 @@ export class Receiver {
         return this.#manifest.manifest;
       }
     }
-    const got = await store.get(manifestName(settings.database), { signal });
-    if (got === undefined) {
-      return undefined;
-    }
     try {
-      const manifest = parseManifest(await readBounded(got.body, MANIFEST_MAX_BYTES));
-      this.#manifest = { etag: got.etag, manifest };
+      const stored = await readManifest(store, settings.database, signal);
+      if (stored === undefined) {
+        return undefined;
+      }
+      const { etag, manifest } = stored;
+      this.#manifest = { etag, manifest };
       this.#manifestDamaged = false;
       return manifest;
     } catch (error) {
