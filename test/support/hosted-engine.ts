@@ -1,4 +1,5 @@
 import { DatabaseEngine } from '../../agent/engine/database-engine.ts';
+import type { CleanerObserver } from '../../agent/engine/cleaner-types.ts';
 import type { SyncObserver } from '../../agent/engine/observer.ts';
 import type { EngineDeps } from '../../agent/engine/types.ts';
 import type { LogFields, Logger } from '../../agent/log/log.ts';
@@ -73,6 +74,11 @@ export function silentObserver(): SyncObserver {
     started: noop,
     twinSeen: noop,
   };
+}
+
+/** The same for a cleaner. */
+export function silentCleanerObserver(): CleanerObserver {
+  return { listed: noop, listFailed: noop, deleted: noop, deleteFailed: noop, finished: noop };
 }
 
 type Level = 'info' | 'warn' | 'error';
