@@ -2,7 +2,6 @@ import { errorText, SyncError } from '../../protocol/errors.ts';
 import type { Manifest } from '../../protocol/manifest.ts';
 import { parseObjectName, type ObjectName } from '../../protocol/object-name.ts';
 import { covers, joinVectors, type VersionVector } from '../../protocol/version-vector.ts';
-import type { Detection } from '../lmdb/local-database.ts';
 import { listDatabase, type Listing } from './listing.ts';
 import type { ObjectMerger } from './object-merger.ts';
 import type { RejoinObserver } from './sweeper-types.ts';
@@ -42,7 +41,6 @@ export class Rejoin {
   readonly #deps: EngineDeps;
   readonly #merger: ObjectMerger;
   readonly #tracker: VectorTracker;
-  readonly #onDetection: (detection: Detection) => void;
   #lastSyncNs: bigint | undefined;
   /** The highest that a manifest has said, and up to which what was said has been dealt with. */
   #announcedNs = 0n;
@@ -55,14 +53,12 @@ export class Rejoin {
       merger: ObjectMerger;
       tracker: VectorTracker;
       lastSyncNs: bigint | undefined;
-      onDetection: (detection: Detection) => void;
     },
   ) {
     this.#deps = deps;
     this.#merger = parts.merger;
     this.#tracker = parts.tracker;
     this.#lastSyncNs = parts.lastSyncNs;
-    this.#onDetection = parts.onDetection;
   }
 
   /** The last complete pass is too long ago. */
@@ -202,13 +198,12 @@ export class Rejoin {
       listing.objects.some(
         ({ instance, timeNs }) => instance !== settings.instance && timeNs > lastSyncNs,
       );
-    const { dropped, stamped, detection } = await db.finishRejoin({
+    const { dropped, stamped } = await db.finishRejoin({
       othersWrote,
       // Where nothing is ever sent, nothing needs an order among what others have.
       staleBeforeNs: settings.receiveOnly ? 0n : staleBeforeNs,
       nowNs,
     });
-    this.#onDetection(detection);
     this.#observer?.rejoined({ dropped, stamped, objects: parts.length });
     return true;
   }
