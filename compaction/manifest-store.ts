@@ -2,7 +2,7 @@ import { SyncError } from '../protocol/errors.ts';
 import { MAX_MANIFEST_BYTES } from '../protocol/limits.ts';
 import { manifestName } from '../protocol/object-name.ts';
 import type { FetchedObject, ObjectStore } from '../storage/object-store.ts';
-import { type PublishedState, encodeState, parseState } from './upkeep.ts';
+import { type PublishedState, encodePublishedState, parsePublishedState } from './upkeep.ts';
 
 /** A manifest as it stands in the bucket. */
 export type StoredState = PublishedState & { readonly etag: string };
@@ -18,7 +18,7 @@ export async function readState(
     return undefined;
   }
   const bytes = await readAll(fetched, MAX_MANIFEST_BYTES);
-  const state = parseState(bytes);
+  const state = parsePublishedState(bytes);
   if (state.manifest.database !== database) {
     throw new SyncError(
       'MESSAGE_INVALID',
@@ -45,7 +45,7 @@ export async function publishState(
   const { database, id } = next.manifest;
   let unclear: unknown;
   try {
-    const etag = await store.putIfUnchanged(manifestName(database), encodeState(next), {
+    const etag = await store.putIfUnchanged(manifestName(database), encodePublishedState(next), {
       signal,
       etag: before?.etag,
     });

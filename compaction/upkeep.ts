@@ -49,7 +49,7 @@ const upkeepSchema = z.object({
 });
 
 /** The bytes of a manifest with the compactor's own notes in it. */
-export function encodeState(state: PublishedState): Uint8Array {
+export function encodePublishedState(state: PublishedState): Uint8Array {
   const { settled, settledAtNs, retired, goneSinceNs } = state.upkeep;
   const json: unknown = JSON.parse(Buffer.from(encodeManifest(state.manifest)).toString('utf8'));
   const upkeep = {
@@ -62,7 +62,7 @@ export function encodeState(state: PublishedState): Uint8Array {
 }
 
 /** The inverse. A manifest without notes (an operator wrote it) is one whose state was published just now. Errors: MESSAGE_INVALID. */
-export function parseState(bytes: Uint8Array): PublishedState {
+export function parsePublishedState(bytes: Uint8Array): PublishedState {
   const manifest = parseManifest(bytes);
   const { upkeep } = parseJsonMessage(bytes, {
     what: 'manifest',
