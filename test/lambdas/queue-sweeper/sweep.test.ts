@@ -2,7 +2,7 @@ import {
   AGENT_QUEUE_TAG,
   UNREAD_SINCE_TAG,
   sweepQueues,
-  verdict,
+  nextStep,
   type QueueState,
   type SweptQueues,
 } from '../../../lambdas/queue-sweeper/sweep.ts';
@@ -48,7 +48,7 @@ test.each<[string, QueueState, string]>([
     'unmark',
   ],
 ])('a queue %s', (_, state, wanted) => {
-  expect(verdict(state, OPTIONS)).toBe(wanted);
+  expect(nextStep(state, OPTIONS)).toBe(wanted);
 });
 
 test('a queue that cannot be looked at does not keep the sweep from the next', async () => {
