@@ -225,7 +225,7 @@ export class Fleet {
 }
 
 /** The nature of one schedule. */
-export function drawTraits(random: SeededRandom): Traits {
+function drawTraits(random: SeededRandom): Traits {
   const instances = random.weighted({ two: 3, three: 4, twins: 3, four: 1 });
   const keyCount = random.pick([2, 5, 40]);
   return {

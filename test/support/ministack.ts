@@ -1,6 +1,1 @@
-export {
-  findMiniStack,
-  startMiniStack,
-  type MiniStack,
-  type MiniStackOptions,
-} from '../../demo/ministack.ts';
+export { findMiniStack, startMiniStack, type MiniStack } from '../../demo/ministack.ts';
