@@ -2,8 +2,10 @@ import { hostname, tmpdir } from 'node:os';
 import { TOUCHED_KEYS_MAX } from './after-merge/hook.ts';
 import type { AfterMergeHooks } from './after-merge/hooks.ts';
 import type { Config, DatabaseConfig } from './config/config.ts';
-import type { EngineSettings } from './engine/types.ts';
+import type { EngineDeps, EngineSettings } from './engine/types.ts';
 import type { DatabaseOptions } from './lmdb/local-database.ts';
+import { CleanerMonitor, type CleanerMonitorDeps } from './monitor/cleaner-monitor.ts';
+import { SweeperMonitor, type SweeperMonitorDeps } from './monitor/sweeper-monitor.ts';
 
 /** A hundred thousand changed keys and more; beyond that a scan of the headers is no slower. */
 const PENDING_BYTES_MAX = 16 * 1024 * 1024;
@@ -11,6 +13,9 @@ const PENDING_BYTES_MAX = 16 * 1024 * 1024;
 const PERSIST_INTERVAL_MS = 30_000;
 /** Objects of one database that are fetched ahead of merging. */
 const READ_AHEAD = 4;
+const DAY_MS = 24 * 3_600_000;
+/** A shorter retention would make hosts rejoin after every restart: the last sync is written once an hour at least. */
+const MIN_RETENTION_MS = 4 * 3_600_000;
 
 /** What all databases of a run have in common. */
 type SharedSettings = {
@@ -89,4 +94,41 @@ function createFlags({ dbiOptions }: DatabaseConfig): Record<string, number> {
     }
   }
   return flags;
+}
+
+/** The engine's part that cleans, where the configuration wants one; an agent that only receives deletes nothing. */
+export function cleaningDeps(
+  { storage: { cleanup } }: Config,
+  deps: CleanerMonitorDeps & { readonly receiveOnly: boolean },
+): EngineDeps['cleaning'] {
+  if (!cleanup.enabled || deps.receiveOnly) {
+    return undefined;
+  }
+  return {
+    settings: {
+      intervalMs: cleanup.intervalMs,
+      mustKeepMs: cleanup.mustKeepIntervalMs,
+      removeOldInstancesMs: cleanup.removeOldInstancesIntervalMs,
+    },
+    observer: new CleanerMonitor(deps),
+  };
+}
+
+/** The engine's part that drops old tombstones, and protects against those that others have dropped. */
+export function sweepingDeps(
+  { sweeper }: Config,
+  deps: SweeperMonitorDeps,
+): Pick<EngineDeps, 'sweeping' | 'rejoinObserver'> {
+  const observer = new SweeperMonitor(deps);
+  if (!sweeper.enabled) {
+    return { rejoinObserver: observer };
+  }
+  const settings = {
+    retentionMs: Math.max(sweeper.retentionDays * DAY_MS, MIN_RETENTION_MS),
+    firstIntervalMs: sweeper.firstIntervalMs,
+    intervalMs: sweeper.intervalMs,
+    lockMs: sweeper.lockDurationMs,
+    releaseMs: sweeper.releaseDurationMs,
+  };
+  return { sweeping: { settings, observer }, rejoinObserver: observer };
 }

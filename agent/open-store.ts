@@ -4,33 +4,63 @@ import type { ObjectStore } from '../storage/object-store.ts';
 import { proxyEnvironment } from '../storage/http/proxy-rules.ts';
 import type { RequestReport } from '../storage/requests.ts';
 import { MarkedStore, UpdateMarker, type UpdateMarkerOptions } from '../storage/update-marker.ts';
-import { sleep } from './pacing/backoff.ts';
+import { sleep } from './pacing/sleep.ts';
 import { requireStorageOptions, type StorageConfig } from './config/config.ts';
-import type { StorageOptions } from './config/storage-options.ts';
 import { systemClock } from './pacing/system-clock.ts';
 
 export type OpenStoreOptions = {
   readonly signal: AbortSignal;
   /** Called after every request, for metrics; must not throw. */
   readonly onRequest?: ((report: RequestReport) => void) | undefined;
-  /** Where the configuration asks for upstream's update marker: how it is kept. */
-  readonly marker?: MarkerKeeping | undefined;
 };
 
 /** How often the update marker is written, and who hears whether that works. */
-export type MarkerKeeping = Pick<UpdateMarkerOptions, 'ownObjectsGapMs' | 'onWritten' | 'onFailed'>;
+export type MarkerOptions = Pick<UpdateMarkerOptions, 'ownObjectsGapMs' | 'onWritten' | 'onFailed'>;
 
 /**
- * Opens the configured storage. Close it when done.
- * Errors: CONFIG_INVALID where `storage` cannot be used; what the storage itself throws.
+ * Opens the configured storage as the commands use it: with upstream's update marker, where that is configured. Close it when
+ * done. Errors: CONFIG_INVALID where `storage` cannot be used; what the storage itself throws.
  */
 export async function openObjectStore(
   storage: StorageConfig,
-  { signal, onRequest, marker }: OpenStoreOptions,
+  options: OpenStoreOptions,
+): Promise<ObjectStore> {
+  return markedStore(await openPlainStore(storage, options), storage, { ownObjectsGapMs: 0 });
+}
+
+/** Opens the configured storage and nothing around it. Close it when done. Errors: as {@link openObjectStore}. */
+export async function openPlainStore(
+  storage: StorageConfig,
+  { signal, onRequest }: OpenStoreOptions,
 ): Promise<ObjectStore> {
   const options = requireStorageOptions(storage);
   signal.throwIfAborted();
-  const store = await openStore(options, { signal, onRequest });
+  const proxies = proxyEnvironment(process.env);
+  switch (options.type) {
+    case 'memory':
+      return new MemoryObjectStore({ onRequest });
+    case 'fs':
+      return openFilesystemStore({ rootPath: options.rootPath, onRequest });
+    case 's3': {
+      // Only here: the SDK takes 12 MB of memory that other storages do not need.
+      const { openS3Store } = await import('../storage/s3/store.ts');
+      return openS3Store({ ...options, proxies, onRequest }, signal);
+    }
+    case 'azure': {
+      const { openAzureStore } = await import('../storage/azure/store.ts');
+      return openAzureStore({ ...options, proxies, onRequest }, signal);
+    }
+    default:
+      return options satisfies never;
+  }
+}
+
+/** The plain store with upstream's update marker kept, where `storage` asks for that; closing it closes the plain one. */
+export function markedStore(
+  store: ObjectStore,
+  storage: StorageConfig,
+  options: MarkerOptions,
+): ObjectStore {
   const marking = findMarkerOptions(storage);
   if (marking === undefined) {
     return store;
@@ -38,8 +68,7 @@ export async function openObjectStore(
   return new MarkedStore(
     store,
     new UpdateMarker({
-      ownObjectsGapMs: 0,
-      ...marker,
+      ...options,
       store,
       globalPrefix: marking.globalPrefix,
       nowNs: () => systemClock.nowNs(),
@@ -59,28 +88,4 @@ export function findMarkerOptions(
   }
   const { globalPrefix, updateMarkerForceListIntervalMs: forceListIntervalMs } = options;
   return { globalPrefix, forceListIntervalMs };
-}
-
-async function openStore(
-  options: StorageOptions,
-  { signal, onRequest }: OpenStoreOptions,
-): Promise<ObjectStore> {
-  const proxies = proxyEnvironment(process.env);
-  switch (options.type) {
-    case 'memory':
-      return new MemoryObjectStore({ onRequest });
-    case 'fs':
-      return openFilesystemStore({ rootPath: options.rootPath, onRequest });
-    case 's3': {
-      // Only here: the SDK takes 12 MB of memory that other storages do not need.
-      const { openS3Store } = await import('../storage/s3/store.ts');
-      return openS3Store({ ...options, proxies, onRequest }, signal);
-    }
-    case 'azure': {
-      const { openAzureStore } = await import('../storage/azure/store.ts');
-      return openAzureStore({ ...options, proxies, onRequest }, signal);
-    }
-    default:
-      return options satisfies never;
-  }
 }

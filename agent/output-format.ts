@@ -23,7 +23,7 @@ const HEX = Array.from({ length: 256 }, (_, byte) => ` ${byte.toString(16).padSt
  * Bytes for people: printable ASCII, `.` for the rest; then in brackets the hex dump where something was not
  * printable, where it is short, or where it begins with a time (as value headers do), which follows then.
  *
- * Source: PowerDNS/lightningstream `utils`, `DisplayASCII`; reference section 6.2.
+ * Source: PowerDNS/lightningstream, `utils/utils.go`, `DisplayASCII`.
  */
 export function formatByteString(bytes: Uint8Array, nowNs: bigint): string {
   let shown = '';

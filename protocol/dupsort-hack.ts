@@ -18,7 +18,7 @@ export function pairValueBytes(keyLength: number): number {
  * much of the value as fits into 511 bytes, and one byte with the key's length. Undefined: the key is empty or too long.
  *
  * Two values of a key that begin with the same 251 to 505 bytes have the same encoded key.
- * Source: reference section 1.6; upstream's `dupsort_hack_v1`.
+ * Source: PowerDNS/lightningstream, `syncer/dupsorthack.go`, `dupSortHackEncodeOne` (transform `dupsort_hack_v1`).
  */
 export function encodePair(key: Uint8Array, value: Uint8Array): Buffer | undefined {
   const { length } = key;

@@ -72,7 +72,8 @@ const FORBIDDEN = /[/\\\u0000-\u001f\u007f]/;
 /**
  * The instance name as it stands in object names: every character outside `[a-zA-Z0-9-]` becomes `-`.
  *
- * Errors: CONFIG_INVALID if nothing is left, or for the compactor's own name. Source: reference section 2.1.
+ * Errors: CONFIG_INVALID if nothing is left, or for the compactor's own name.
+ * Source: PowerDNS/lightningstream, `syncer/utils.go`, `instanceID`.
  */
 export function sanitizeInstance(text: string): InstanceId {
   const instance = text.replaceAll(/[^a-zA-Z0-9-]/gu, '-');
@@ -106,7 +107,7 @@ export function instanceOfStream(stream: StreamId): InstanceId {
  * Whatever is a snapshot for upstream and does not have our run and number belongs to the time-ordered stream of its
  * instance. It must not get the stream of its run: its number, a time, would cover all numbers of that run.
  *
- * Source: reference sections 2.1 and 11.
+ * Source: PowerDNS/lightningstream, `snapshot/name.go`, `ParseName`; ours: docs/format.md, section 1.
  */
 export function parseObjectName(name: string): ObjectName | undefined {
   if (name.length > MAX_OBJECT_NAME_LENGTH || FORBIDDEN.test(name)) {

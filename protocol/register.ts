@@ -17,7 +17,7 @@ export type Register = {
  * in any order of arrival; an empty value is lowest, so a tombstone beats every non-empty value. Commutative, associative
  * and idempotent for well-formed registers.
  *
- * Source: PowerDNS/lightningstream, `syncer/iterators.go`, `NativeIterator.Merge`; reference section 3.1.
+ * Source: PowerDNS/lightningstream, `syncer/iterators.go`, `NativeIterator.Merge`.
  */
 export function mergeRegisters(local: Register, remote: Register): Register {
   if (local.timestampNs !== remote.timestampNs) {

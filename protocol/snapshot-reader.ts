@@ -67,7 +67,7 @@ const MORE = -1;
  * Errors: SNAPSHOT_CORRUPT (damaged or cut off), SNAPSHOT_INCOMPATIBLE (versions), SNAPSHOT_REJECTED (no key, or one above
  * 511 bytes: no LMDB can hold it). After an error the reader must not be used again.
  *
- * Source: reference sections 2.2 to 2.5; docs/format.md.
+ * Source: PowerDNS/lightningstream, `snapshot/snapshot.go`, `dbi.go`, `kv.go`; docs/format.md, sections 3 to 6.
  */
 export class SnapshotReader {
   readonly #sink: SnapshotSink;

@@ -31,8 +31,10 @@ const ENTRY_FRAME_BYTES = 32;
 const LOOP_COPY_BYTES = 40;
 
 /**
- * Writes a snapshot (1,000,000 entries of 20-byte keys and values: 93 ms, Node 20) as uncompressed bytes, in blocks of about 1 MiB, each handed to `emit` with its ownership. Memory is one
- * block. Calls come in this order: begin, (beginDbi, entry*, endDbi)*, end.
+ * Writes a snapshot as uncompressed bytes, in blocks of about 1 MiB. Each block is handed to `emit` with its ownership.
+ * Memory is one block. Calls come in this order: begin, (beginDbi, entry*, endDbi)*, end.
+ *
+ * Cost: 93 ms for 1,000,000 entries of 20-byte keys and values (Node 20).
  *
  * A DBI larger than a block becomes several DBI messages of its name, which upstream merges one after the other. A DBI
  * without entries is written too, so that it gets created at readers. The value of a deleted entry is dropped.

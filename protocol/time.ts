@@ -30,7 +30,7 @@ const MAX_DURATION_NS = 2 ** 63;
  * A Go duration (`300ms`, `1m30s`, `1.5h`) in milliseconds, possibly fractional or negative.
  * A bare number counts nanoseconds, as upstream's YAML reader takes it.
  *
- * Errors: CONFIG_INVALID. Source: Go `time.ParseDuration`; reference section 5.1.
+ * Errors: CONFIG_INVALID. Source: Go `time.ParseDuration`.
  */
 export function parseGoDuration(text: string): number {
   const trimmed = text.trim();

@@ -41,7 +41,7 @@ export type ValueHeaderParts = {
  * Length of the value header at the start of `buf[start, end)`: 24 + 8 per extension block.
  *
  * Errors: VALUE_HEADER_INVALID if the value is shorter than its header or the version is not 0.
- * Source: reference section 1.1.
+ * Source: PowerDNS/lightningstream, `lmdbenv/header/header.go`, `Parse` and `Skip`.
  */
 export function headerLengthAt(buf: Uint8Array, start: number, end: number): number {
   if (end - start < VALUE_HEADER_BYTES) {

@@ -4,7 +4,10 @@ import { dirname, join, relative } from 'node:path';
 const ROOT = join(__dirname, '..');
 const PAGES = [
   'README.md',
+  'AGENTS.md',
   'CHANGELOG.md',
+  'CONTRIBUTING.md',
+  'SECURITY.md',
   ...readdirSync(join(ROOT, 'docs'), { recursive: true, encoding: 'utf8' })
     .filter((name) => name.endsWith('.md'))
     .map((name) => `docs/${name}`),

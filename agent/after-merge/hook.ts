@@ -1,8 +1,8 @@
 import { errorText } from '../../protocol/errors.ts';
 import { formatGoDuration } from '../../protocol/time.ts';
 import { retryDelay } from '../pacing/backoff.ts';
-import type { Sleep } from '../engine/types.ts';
-import type { Check } from '../monitor/health.ts';
+import type { Sleep } from '../pacing/sleep.ts';
+import type { Check } from '../health-check.ts';
 import type { Logger } from '../log/log.ts';
 import type { TouchedKeys } from '../lmdb/touched-keys.ts';
 import { PendingChanges, type Changes } from './changes.ts';

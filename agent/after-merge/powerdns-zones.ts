@@ -17,7 +17,7 @@ const LENGTH_BYTES = 2;
  * Which zones the keys of merged entries belong to, in the schemas 4 (PowerDNS 4.7, in our shadow DBIs) to 6.
  * Records begin with the zone's id; the indexes of domains, metadata and keys hold its name.
  *
- * Source: reference section 9.3.
+ * Source: PowerDNS/pdns, `modules/lmdbbackend/lmdbbackend.cc` and `ext/lmdb-safe`.
  */
 export function changedZones(changes: Changes): ChangedZones {
   const names = new Set<string>();

@@ -10,7 +10,8 @@ const REFERENCE = /\$(?:\{([^}]*)\}|(\{)|([a-zA-Z0-9_]+)|([*#$@!?-]))/g;
  * Replaces `$NAME` and `${NAME}` by environment variables; what is not set becomes nothing.
  *
  * The whole text is expanded before YAML sees it, comments included. There is no escape: `$$` becomes nothing,
- * and a dollar sign stays only where no name can follow. Source: Go `os.Expand`; reference section 5.1.
+ * and a dollar sign stays only where no name can follow. Source: Go `os.Expand`, as
+ * PowerDNS/lightningstream, `config/config.go`, `LoadYAML` uses it.
  */
 export function expandVariables(
   text: string,

@@ -4,8 +4,9 @@ import { CONFIG_FIELDS } from './table.ts';
 
 const INTRODUCTION = `# Configuration
 
-One YAML file, \`lightningstream.yaml\` in the working directory or the one named by \`--config\`. A file of the original
-Lightning Stream works as it is; keys marked **+** are added by this program and unknown to the original.
+One YAML file, \`lightningstream.yaml\` in the working directory or the one named by \`--config\`. A
+file of *upstream* (PowerDNS LightningStream) works as it is. This program adds the keys marked
+**+**, which upstream does not know.
 
 \`\`\`yaml
 instance: \${HOSTNAME}                # unique; the default is the host name
@@ -28,20 +29,25 @@ http:
 How it is read:
 
 - YAML 1.1: \`yes\`, \`no\`, \`on\`, \`off\` are booleans, \`0775\` and \`0o775\` are octal.
-- Before that, \`$NAME\` and \`\${NAME}\` are replaced by environment variables in the whole text, comments included. What is not set
-  becomes nothing, with a warning. There is no way to write a \`$\` that a name follows.
-- Unknown and duplicate keys are errors, also in \`storage.options\` (there only for commands that use the storage).
+- Before that, \`$NAME\` and \`\${NAME}\` are replaced by environment variables in the whole text,
+  comments included. What is not set becomes nothing, with a warning. There is no way to write a \`$\`
+  that a name follows.
+- Unknown and duplicate keys are errors, also in \`storage.options\` (there only for commands that use
+  the storage).
 - duration: numbers with units ns, us, ms, s, m, h, as in \`1m30s\`. **A bare number is nanoseconds.**
 - size: a whole number with a unit B, KB, MB, GB, TB, PB or EB, multiples of 1024.
 - flags: names such as \`MDB_INTEGERKEY\`, separated by \`|\`, or a number.
 - \`log.timestamp: disable\` leaves out the time in every format.
 
-\`--log-config\` logs the effective configuration. Values of secret keys (marked *secret*) are shown as \`***\`, and so is the query of Azure's
-\`endpoint_url\`, which may be a SAS: the original masks \`secret_key\` only.
+\`--log-config\` logs the effective configuration. Values of secret keys (marked *secret*) are shown
+as \`***\`, and so is the query of Azure's \`endpoint_url\`, which may be a SAS: upstream masks
+\`secret_key\` only.
 
-Storage and queues are reached through the HTTP proxy that the environment names: \`HTTPS_PROXY\` for https:// addresses, \`HTTP_PROXY\` for http://
-ones, except what \`NO_PROXY\` lists (domains, which include what is below them, IPs, networks such as \`10.0.0.0/8\`, each of the first two with a port if you like, or \`*\`) and this host itself.
-Small letters work too. A proxy is \`http://USER:PASSWORD@HOST:PORT\` or the same with https://; the password is never shown.
+Storage and queues are reached through the HTTP proxy that the environment names: \`HTTPS_PROXY\` for
+https:// addresses, \`HTTP_PROXY\` for http:// ones, except what \`NO_PROXY\` lists (domains, which
+include what is below them, IPs, networks such as \`10.0.0.0/8\`, each of the first two with a port if
+you like, or \`*\`) and this host itself. Small letters work too. A proxy is
+\`http://USER:PASSWORD@HOST:PORT\` or the same with https://; the password is never shown.
 
 This page is the output of \`lightningstream docs configuration\`.
 `;

@@ -323,7 +323,7 @@ export const CONFIG_FIELDS = {
   upstreamReaders: flag('upstream_readers', {
     default: false,
     ours: true,
-    help: 'Instances of the original Lightning Stream read this storage: store full snapshots for them.',
+    help: 'Instances of upstream (PowerDNS LightningStream) read this storage: store full snapshots for them.',
   }),
   upstreamSnapshotMinIntervalMs: duration('upstream_snapshot_min_interval', {
     default: 10 * SECOND,
@@ -380,7 +380,7 @@ export const CONFIG_FIELDS = {
     debug: flag('debug', {
       default: false,
       ours: true,
-      help: 'Serve profiles of the agent under `/debug/pprof/`, as the original does always.',
+      help: 'Serve profiles of the agent under `/debug/pprof/`, as upstream always does.',
     }),
   }),
   log,

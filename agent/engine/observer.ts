@@ -50,6 +50,6 @@ export interface SyncObserver {
   released(name: string): void;
   /** Everything listed at start is merged or quarantined. */
   started(): void;
-  /** Own-instance objects of another living run were seen. */
-  twinSeen(stream: string): void;
+  /** Own-instance objects of another living run were seen: two agents share a name. */
+  sharedNameSeen(stream: string): void;
 }

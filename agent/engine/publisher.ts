@@ -190,7 +190,7 @@ export class Publisher {
         this.#policy.requireForUpstream();
       }
       if (newest.timeNs > result.startedNs - 60_000_000_000n) {
-        observer.twinSeen(newest.stream);
+        observer.sharedNameSeen(newest.stream);
       }
     }
     if (this.#ownObjectLost(own, result)) {

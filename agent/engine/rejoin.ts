@@ -27,12 +27,17 @@ type Part = {
 
 /**
  * Keeps a host that was away for longer than half the tombstone retention from bringing back what others have deleted
- * and swept meanwhile. Whose retention that is: of its own sweeper, and of everybody else who dropped tombstones, since
- * their states say so (manifest and Meta of full snapshots, `rejoinBeforeNs`). Before it uploads, sweeps or cleans again, it reads every object of the bucket, whatever its
- * vector says and its own run's too, and then drops the entries that it had uploaded or merged and that are in none of them.
+ * and swept meanwhile.
  *
- * While that cannot be completed it merges and uploads as ever, but drops, sweeps and cleans nothing, and the time of
- * its last sync stands still.
+ * The retention is that of its own sweeper, and of everybody else who dropped tombstones.
+ * Their manifests and the Meta of their full snapshots say so (`rejoinBeforeNs`).
+ *
+ * Before this host uploads, sweeps or cleans again, it reads every object of the bucket.
+ * Its vector does not matter for that, and objects of its own run are read, too.
+ * Then it drops the entries that it had uploaded or merged and that no object holds.
+ *
+ * Until a rejoin is complete, the host merges and uploads as always. It drops, sweeps and
+ * cleans nothing, and the time of its last sync stands still.
  */
 export class Rejoin {
   readonly #deps: EngineDeps;

@@ -2,12 +2,10 @@ import type { Clock } from '../../protocol/time.ts';
 import type { ObjectStore } from '../../storage/object-store.ts';
 import type { LocalDatabase } from '../lmdb/local-database.ts';
 import type { Logger } from '../log/log.ts';
+import type { Sleep } from '../pacing/sleep.ts';
 import type { CleanerObserver, CleanerSettings } from './cleaner-types.ts';
 import type { SyncObserver } from './observer.ts';
 import type { RejoinObserver, SweeperObserver, SweeperSettings } from './sweeper-types.ts';
-
-/** Resolves after `ms`; rejects with the signal's reason when it aborts. Injected, so that tests own time. */
-export type Sleep = (ms: number, signal: AbortSignal) => Promise<void>;
 
 /** What one database's engine needs to know; all durations in milliseconds. */
 export type EngineSettings = {

@@ -32,7 +32,7 @@ const COLOURS: Readonly<Record<LogLevel, number>> = {
 /**
  * One line without its line end, as upstream prints it.
  *
- * Source: PowerDNS/lightningstream `config/logger`, sirupsen/logrus `TextFormatter`; reference section 8.
+ * Source: PowerDNS/lightningstream, `config/logger/formatter.go`; sirupsen/logrus, `TextFormatter`.
  */
 export function formatLogLine(record: LogRecord, options: LogFormatOptions): string {
   if (options.format === 'json') {

@@ -1,34 +1,14 @@
 import { errorText } from '../../protocol/errors.ts';
-import type { Config } from '../config/config.ts';
 import type { CleanerObserver, CleanerReport } from '../engine/cleaner-types.ts';
 import type { Superfluous } from '../engine/cleaning-rule.ts';
-import type { EngineDeps } from '../engine/types.ts';
 import type { Logger } from '../log/log.ts';
 import type { SyncerMetrics } from './metrics.ts';
 
-type MonitorDeps = {
+export type CleanerMonitorDeps = {
   readonly name: string;
   readonly metrics: SyncerMetrics;
   readonly log: Logger;
 };
-
-/** The engine's part that cleans, where the configuration wants one; an agent that only receives deletes nothing. */
-export function cleaningDeps(
-  { storage: { cleanup } }: Config,
-  deps: MonitorDeps & { readonly receiveOnly: boolean },
-): EngineDeps['cleaning'] {
-  if (!cleanup.enabled || deps.receiveOnly) {
-    return undefined;
-  }
-  return {
-    settings: {
-      intervalMs: cleanup.intervalMs,
-      mustKeepMs: cleanup.mustKeepIntervalMs,
-      removeOldInstancesMs: cleanup.removeOldInstancesIntervalMs,
-    },
-    observer: new CleanerMonitor(deps),
-  };
-}
 
 /** Counts and logs what one database's cleaner does, under upstream's names. */
 export class CleanerMonitor implements CleanerObserver {
@@ -36,7 +16,7 @@ export class CleanerMonitor implements CleanerObserver {
   readonly #metrics: SyncerMetrics;
   readonly #log: Logger;
 
-  constructor(deps: MonitorDeps) {
+  constructor(deps: CleanerMonitorDeps) {
     this.#name = deps.name;
     this.#metrics = deps.metrics;
     this.#log = deps.log.child({ component: 'cleaner' });

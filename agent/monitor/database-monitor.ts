@@ -20,7 +20,7 @@ import {
 } from './status.ts';
 
 /** What the LMDB covers, asked when a status is made. */
-export interface Progress {
+export interface Coverage {
   has(object: ObjectName): boolean;
   readonly vectorSize: number;
 }
@@ -58,10 +58,10 @@ export class DatabaseMonitor implements SyncObserver {
   readonly #deps: MonitorDeps;
   readonly #instances = new Map<string, Seen>();
   readonly #quarantined = new Map<string, string>();
-  readonly #twins = new Set<string>();
+  readonly #sharedName = new Set<string>();
   #recent: readonly ActivityStatus[] = [];
   #rejoin: RejoinStatus | undefined;
-  #progress: Progress = { has: () => false, vectorSize: 0 };
+  #coverage: Coverage = { has: () => false, vectorSize: 0 };
   #environment: EnvironmentStatus | undefined;
   #detection: Detection | undefined;
   #error: string | undefined;
@@ -77,8 +77,8 @@ export class DatabaseMonitor implements SyncObserver {
   }
 
   /** From now on the lag and the size of the vector are asked here. */
-  follow(progress: Progress): void {
-    this.#progress = progress;
+  follow(coverage: Coverage): void {
+    this.#coverage = coverage;
   }
 
   /** A fresh look at the LMDB environment. */
@@ -103,7 +103,7 @@ export class DatabaseMonitor implements SyncObserver {
       pendingKeys: detection?.pendingKeys ?? 0,
       pendingBytes: detection?.pendingBytes ?? 0,
       pendingScan: detection?.pendingScan ?? false,
-      vectorSize: this.#progress.vectorSize,
+      vectorSize: this.#coverage.vectorSize,
       instances: [...this.#instances].map(([instance, seen]) =>
         this.#instanceStatus(instance, seen),
       ),
@@ -115,12 +115,12 @@ export class DatabaseMonitor implements SyncObserver {
       regressions: this.#regressions,
       futureEntries: this.#futureEntries,
       invalidValues: detection?.invalidValues ?? 0,
-      twins: [...this.#twins],
+      sharedName: [...this.#sharedName],
     };
   }
 
   #instanceStatus(instance: string, seen: Seen): InstanceStatus {
-    const waiting = !this.#progress.has(seen.newest);
+    const waiting = !this.#coverage.has(seen.newest);
     return {
       instance,
       newestMs: Number(seen.newest.timeNs / 1_000_000n),
@@ -223,7 +223,7 @@ export class DatabaseMonitor implements SyncObserver {
       return;
     }
     // While something older still waits, the wait goes on: the lag does not start anew with every object.
-    const waiting = known !== undefined && !this.#progress.has(known.newest);
+    const waiting = known !== undefined && !this.#coverage.has(known.newest);
     this.#instances.delete(instance);
     this.#instances.set(instance, {
       newest,
@@ -353,9 +353,9 @@ export class DatabaseMonitor implements SyncObserver {
     this.#deps.log.info({}, 'Initial sync done');
   }
 
-  twinSeen(stream: string): void {
-    if (!this.#twins.has(stream) && this.#twins.size < MAX_INSTANCES) {
-      this.#twins.add(stream);
+  sharedNameSeen(stream: string): void {
+    if (!this.#sharedName.has(stream) && this.#sharedName.size < MAX_INSTANCES) {
+      this.#sharedName.add(stream);
       this.#deps.log.warn(
         { stream },
         'another agent stores objects under this instance name: give each agent a name of its own',

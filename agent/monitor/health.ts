@@ -1,14 +1,8 @@
 import { errorText } from '../../protocol/errors.ts';
 import { formatGoDuration } from '../../protocol/time.ts';
 import type { HealthConfig, TrackerConfig } from '../config/config.ts';
+import type { Check } from '../health-check.ts';
 import type { DatabaseStatus, Occurrences } from './status.ts';
-
-/** The outcome of one check; checks that are fine are not reported. */
-export type Check = {
-  readonly name: string;
-  readonly level: 'warning' | 'error';
-  readonly message: string;
-};
 
 /** A regression or a time in the future is reported for this long after it was last seen. */
 export const RECENT_MS = 3_600_000;
@@ -153,8 +147,8 @@ export function conditionChecks(status: DatabaseStatus, nowMs: number): Check[] 
     ['rejoin_pending', rejoinText(status)],
     [
       'instance_name_shared',
-      status.twins.length > 0
-        ? `another agent uses this instance name (${status.twins.join(', ')}): give each agent a name of its own`
+      status.sharedName.length > 0
+        ? `another agent uses this instance name (${status.sharedName.join(', ')}): give each agent a name of its own`
         : undefined,
     ],
   ];

@@ -42,7 +42,8 @@ export type MetricsOptions = {
  * All metrics of the agent in one registry: upstream's names with upstream's labels, and ours.
  * What a database holds is read at scrape time from the last status, never from LMDB.
  *
- * Source: reference section 7.4.
+ * Source: PowerDNS/lightningstream, `syncer/metrics.go` and the `metrics.go` of receiver, cleaner, sweeper and
+ * `utils/climit`; `lmdbenv/stats/collector.go`.
  */
 export class Metrics {
   readonly registry = new Registry();

@@ -1,7 +1,8 @@
 import { errorText } from '../../protocol/errors.ts';
 import type { TrackerConfig } from '../config/config.ts';
-import { ActivityTracker, type Check } from './health.ts';
-import type { NoticeSource } from '../notices/watch.ts';
+import type { Check } from '../health-check.ts';
+import type { NoticeSource } from '../notices/source.ts';
+import { ActivityTracker } from './health.ts';
 import type { NoticeStatus } from './status.ts';
 
 /**

@@ -1,6 +1,6 @@
 import { Counter, Histogram, type Registry } from 'prom-client';
 import type { QueueRequestReport } from '../notices/queue-service.ts';
-import type { ReceivedReport } from '../notices/queue.ts';
+import type { ReceivedReport } from '../notices/observer.ts';
 
 const DELAY_BUCKETS = [0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300];
 

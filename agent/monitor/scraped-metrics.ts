@@ -76,7 +76,7 @@ const DATABASE_GAUGES: readonly DatabaseGauge[] = [
   [
     'lightningstream_shared_name_streams',
     'Streams of other living agents with the name of this instance',
-    (status) => status.twins.length,
+    (status) => status.sharedName.length,
   ],
   [
     'lightningstream_last_merge_unix_seconds',

@@ -120,7 +120,7 @@ export type DatabaseStatus = {
   /** Local values without a valid header, which cannot be sent. */
   readonly invalidValues: number;
   /** Streams of other living agents with this instance's name. */
-  readonly twins: readonly string[];
+  readonly sharedName: readonly string[];
 };
 
 /** What the status server and the metrics read; every call answers at once from memory. */

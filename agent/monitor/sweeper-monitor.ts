@@ -1,16 +1,10 @@
 import { formatGoDuration } from '../../protocol/time.ts';
-import type { Config } from '../config/config.ts';
 import type { RejoinReport, SweeperObserver, SweepReport } from '../engine/sweeper-types.ts';
-import type { EngineDeps } from '../engine/types.ts';
 import type { Logger } from '../log/log.ts';
 import type { SyncerMetrics } from './metrics.ts';
 import type { RejoinStatus } from './status.ts';
 
-const DAY_MS = 24 * 3_600_000;
-/** A shorter retention would make hosts rejoin after every restart: the last sync is written once an hour at least. */
-const MIN_RETENTION_MS = 4 * 3_600_000;
-
-type MonitorDeps = {
+export type SweeperMonitorDeps = {
   readonly name: string;
   readonly metrics: SyncerMetrics;
   readonly log: Logger;
@@ -18,34 +12,15 @@ type MonitorDeps = {
   readonly onRejoin?: ((rejoin: RejoinStatus | undefined) => void) | undefined;
 };
 
-/** The engine's part that drops old tombstones, and protects against those that others have dropped. */
-export function sweepingDeps(
-  { sweeper }: Config,
-  deps: MonitorDeps,
-): Pick<EngineDeps, 'sweeping' | 'rejoinObserver'> {
-  const observer = new SweeperMonitor(deps);
-  if (!sweeper.enabled) {
-    return { rejoinObserver: observer };
-  }
-  const settings = {
-    retentionMs: Math.max(sweeper.retentionDays * DAY_MS, MIN_RETENTION_MS),
-    firstIntervalMs: sweeper.firstIntervalMs,
-    intervalMs: sweeper.intervalMs,
-    lockMs: sweeper.lockDurationMs,
-    releaseMs: sweeper.releaseDurationMs,
-  };
-  return { sweeping: { settings, observer }, rejoinObserver: observer };
-}
-
 /** Counts and logs what one database's sweeper does, under upstream's names, and every rejoin. */
 export class SweeperMonitor implements SweeperObserver {
   readonly #name: string;
   readonly #metrics: SyncerMetrics;
   readonly #log: Logger;
-  readonly #onRejoin: MonitorDeps['onRejoin'];
+  readonly #onRejoin: SweeperMonitorDeps['onRejoin'];
   #lastSyncMs = 0;
 
-  constructor(deps: MonitorDeps) {
+  constructor(deps: SweeperMonitorDeps) {
     this.#name = deps.name;
     this.#metrics = deps.metrics;
     this.#log = deps.log.child({ component: 'sweeper' });

@@ -10,9 +10,9 @@ import type {
   ObjectStore,
   PutIfOptions,
 } from '../../storage/object-store.ts';
-import type { Sleep } from './watch.ts';
 import type { Logger } from '../log/log.ts';
-import { QUEUE_BATCH_MAX, type NoticeQueues } from './queue-service.ts';
+import { abortedAfter, type Sleep } from '../pacing/sleep.ts';
+import { QUEUE_BATCH_MAX, type QueueService } from './queue-service.ts';
 
 /** Notices that wait to be sent; beyond, the bucket's own events have to do. */
 const WAITING_MAX = 100;
@@ -20,7 +20,7 @@ const WAITING_MAX = 100;
 const LAST_SEND_MS = 2_000;
 
 export type DirectNoticesOptions = {
-  readonly queues: NoticeQueues;
+  readonly queues: QueueService;
   readonly queueUrl: string;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
@@ -59,13 +59,12 @@ export class DirectNotices {
 
   /** Waits a moment for what is being sent. */
   async close(): Promise<void> {
-    const done = new AbortController();
-    void this.#options.sleep(LAST_SEND_MS, done.signal).then(
-      () => this.#stop.abort(),
-      () => undefined,
-    );
-    await this.#sending;
-    done.abort();
+    const { sleep } = this.#options;
+    await abortedAfter(this.#sending ?? Promise.resolve(), {
+      delayMs: LAST_SEND_MS,
+      sleep,
+      stop: this.#stop,
+    });
   }
 
   async #sendAll(): Promise<void> {

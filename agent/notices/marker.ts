@@ -4,22 +4,23 @@ import type { ObjectStore } from '../../storage/object-store.ts';
 import { isUpdateMarkerText, UPDATE_MARKER } from '../../storage/update-marker.ts';
 import { readBounded } from '../../storage/read-bounded.ts';
 import type { Logger } from '../log/log.ts';
-import type { NoticeHealth } from '../monitor/notice-health.ts';
-import { slept, type NoticeSource, type OnNotice, type Sleep } from './watch.ts';
+import { slept, type Sleep } from '../pacing/sleep.ts';
+import type { NoticeObserver } from './observer.ts';
+import type { NoticeSource, OnNotice } from './source.ts';
 
 /** Where trouble with writing the marker goes: `/healthz`, and one line in the log for as long as it lasts. */
 export function markerReports(
-  health: NoticeHealth,
+  observer: Pick<NoticeObserver, 'markerWritten' | 'markerFailed'>,
   log: Logger,
 ): { readonly onWritten: () => void; readonly onFailed: (error: unknown) => void } {
   let failing = false;
   return {
     onWritten: () => {
       failing = false;
-      health.markerWritten();
+      observer.markerWritten();
     },
     onFailed: (error) => {
-      health.markerFailed(error);
+      observer.markerFailed(error);
       if (failing) {
         return;
       }
@@ -39,6 +40,8 @@ const MISSING = 'there is no update marker in the storage yet';
 const LOOK_MS = 10_000;
 
 export type MarkerNoticesOptions = {
+  /** The store whose marker is looked at. */
+  readonly store: ObjectStore;
   readonly intervalMs: number;
   /** A listing pass is asked for this often although the marker stays the same. */
   readonly forceListIntervalMs: number;
@@ -60,16 +63,10 @@ export type MarkerNoticesOptions = {
 export class MarkerNotices implements NoticeSource {
   readonly kind = 'marker';
   readonly #options: MarkerNoticesOptions;
-  #store: ObjectStore | undefined;
   #trouble = '';
 
   constructor(options: MarkerNoticesOptions) {
     this.#options = options;
-  }
-
-  /** The store whose marker is looked at; before `run`. Sources are made before the store is opened. */
-  connect(store: ObjectStore): void {
-    this.#store = store;
   }
 
   async run(onNotice: OnNotice, signal: AbortSignal): Promise<void> {
@@ -92,10 +89,10 @@ export class MarkerNotices implements NoticeSource {
 
   /** The marker's text; undefined: nothing that says whether anything has changed. */
   async #look(signal: AbortSignal): Promise<string | undefined> {
-    const { onWorked, onFailed } = this.#options;
+    const { store, onWorked, onFailed } = this.#options;
     using limit = new Deadline(signal, LOOK_MS, `read ${UPDATE_MARKER}`);
     try {
-      const got = await this.#store?.get(UPDATE_MARKER, { signal: limit.signal });
+      const got = await store.get(UPDATE_MARKER, { signal: limit.signal });
       const bytes = got === undefined ? undefined : await readBounded(got.body, MARKER_MAX_BYTES);
       onWorked?.();
       if (bytes === undefined) {

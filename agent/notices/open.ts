@@ -1,84 +1,99 @@
 import { errorText, SyncError } from '../../protocol/errors.ts';
 import { noticeQueueName } from '../../protocol/notice-queue.ts';
-import type { ObjectStore } from '../../storage/object-store.ts';
 import { proxyEnvironment } from '../../storage/http/proxy-rules.ts';
-import { backoff, sleep } from '../pacing/backoff.ts';
+import type { ObjectStore } from '../../storage/object-store.ts';
 import { requireStorageOptions, type Config } from '../config/config.ts';
-import { AnnouncingStore, DirectNotices } from './direct.ts';
 import type { Logger } from '../log/log.ts';
-import type { NoticeHealth } from '../monitor/notice-health.ts';
-import type { NoticeMetrics } from '../monitor/notice-metrics.ts';
-import type { NoticeQueues, QueueRequestReport } from './queue-service.ts';
+import { findMarkerOptions, markedStore } from '../open-store.ts';
+import { backoff } from '../pacing/backoff.ts';
+import { sleep } from '../pacing/sleep.ts';
+import { AnnouncingStore, DirectNotices } from './direct.ts';
 import { MarkerNotices, markerReports } from './marker.ts';
-import { PollNotices, WatchNotices, type NoticeSource } from './watch.ts';
-import type { SqsOptions } from './sqs.ts';
-import { findMarkerOptions, type MarkerKeeping } from '../open-store.ts';
+import type { NoticeObserver } from './observer.ts';
+import { PollNotices } from './poll.ts';
 import { QueueNotices, type QueueChoice } from './queue.ts';
+import type { QueueService } from './queue-service.ts';
+import type { NoticeSource } from './source.ts';
+import { sqsOptions } from './sqs-options.ts';
+import { WatchNotices } from './watch.ts';
 
 /** How often a watched folder is checked for being another one. */
 const WATCH_CHECK_MS = 10_000;
 const FIRST_RETRY_MS = 500;
 const LONGEST_RETRY_MS = 20_000;
-/** Beside queues, an agent of ours that looks at the update marker instead hears of deltas this much later at most. */
+/**
+ * How far the update marker may lag behind our deltas while this agent reads a queue.
+ * Only agents of ours that read the marker instead of a queue notice the delay.
+ */
 const MARKER_GAP_MS = 60_000;
 
 export type NoticeDeps = {
+  /** As it was opened. It is closed with the notices, and where these cannot be opened. */
+  readonly store: ObjectStore;
   readonly log: Logger;
-  readonly metrics: NoticeMetrics;
-  readonly health: NoticeHealth;
-  readonly countRequest: (report: QueueRequestReport) => void;
+  readonly observer: NoticeObserver;
   /** Only-once lists once: it needs no queue, and must not make one. */
   readonly onlyOnce: boolean;
 };
 
-/** What tells of new objects, and what tells others of ours. Close it after the source has ended. */
+/** What tells of new objects, and what tells others of ours. */
 export type Notices = {
   readonly source: NoticeSource;
-  /** How the opened store is to keep the update marker, where that is configured. */
-  readonly marker: MarkerKeeping;
-  /** The store to work with: it announces what it stored where that is wanted. To be called before the source runs. */
-  readonly announcing: (store: ObjectStore) => ObjectStore;
-  readonly close: () => void;
+  /** The store to work with: it keeps the update marker and announces what it stored, where that is configured. */
+  readonly store: ObjectStore;
+  /** After the source has ended: sends what waits, closes the store and then the queues. */
+  readonly close: () => Promise<void>;
 };
 
 /** Opens the configured notice source; no request yet. Errors: CONFIG_INVALID. */
 export async function openNotices(config: Config, deps: NoticeDeps): Promise<Notices> {
-  const notices = await openSource(config, deps);
-  const { kind } = notices.source;
-  deps.health.uses(kind);
-  // Agents of ours hear of deltas by their queues; upstream does not read them.
-  const ownObjectsGapMs = kind === 'queue' ? MARKER_GAP_MS : 0;
-  return { ...notices, marker: { ownObjectsGapMs, ...markerReports(deps.health, deps.log) } };
+  try {
+    const choice = deps.onlyOnce ? undefined : chooseQueue(config);
+    const queues =
+      choice === undefined && config.notices.directQueueUrl === ''
+        ? undefined
+        : await openQueues(config, deps);
+    const source =
+      choice === undefined || queues === undefined
+        ? createStorageSource(config, deps)
+        : createQueueSource(config, { queues, choice, deps });
+    deps.observer.uses(source.kind);
+    const store = announcedStore(config, { kind: source.kind, queues, deps });
+    return { source, store, close: () => closeBoth(store, queues) };
+  } catch (error) {
+    await deps.store.close();
+    throw error;
+  }
 }
 
-async function openSource(config: Config, deps: NoticeDeps): Promise<Omit<Notices, 'marker'>> {
-  const { directQueueUrl } = config.notices;
-  const choice = deps.onlyOnce ? undefined : chooseQueue(config);
-  const marker = choice === undefined ? findMarkerNotices(config, deps) : undefined;
-  const connected = (store: ObjectStore) => {
-    marker?.connect(store);
-    return store;
-  };
-  if (choice === undefined && directQueueUrl === '') {
-    const source = marker ?? createLocalSource(config, deps);
-    return { source, announcing: connected, close: () => undefined };
+/** The store with all that tells others of its objects: upstream's update marker, and direct notices. */
+function announcedStore(
+  config: Config,
+  parts: { kind: NoticeSource['kind']; queues: QueueService | undefined; deps: NoticeDeps },
+): ObjectStore {
+  const { kind, queues, deps } = parts;
+  const { store, log, observer } = deps;
+  const marked = markedStore(store, config.storage, {
+    // Agents of ours hear of deltas by their queues; upstream does not read them.
+    ownObjectsGapMs: kind === 'queue' ? MARKER_GAP_MS : 0,
+    ...markerReports(observer, log),
+  });
+  const queueUrl = config.notices.directQueueUrl;
+  if (queues === undefined || queueUrl === '') {
+    return marked;
   }
-  const queues = await openQueues(config, deps);
-  const { log } = deps;
-  return {
-    source:
-      choice === undefined
-        ? (marker ?? createLocalSource(config, deps))
-        : createQueueSource(config, { queues, choice, deps }),
-    announcing: (store) =>
-      directQueueUrl === ''
-        ? connected(store)
-        : new AnnouncingStore(
-            connected(store),
-            new DirectNotices({ queues, queueUrl: directQueueUrl, now: Date.now, sleep, log }),
-          ),
-    close: () => queues.close(),
-  };
+  return new AnnouncingStore(
+    marked,
+    new DirectNotices({ queues, queueUrl, now: Date.now, sleep, log }),
+  );
+}
+
+async function closeBoth(store: ObjectStore, queues: QueueService | undefined): Promise<void> {
+  try {
+    await store.close();
+  } finally {
+    queues?.close();
+  }
 }
 
 function chooseQueue({ notices, instance }: Config): QueueChoice | undefined {
@@ -105,7 +120,7 @@ function chooseQueue({ notices, instance }: Config): QueueChoice | undefined {
 
 function createQueueSource(
   config: Config,
-  parts: { queues: NoticeQueues; choice: QueueChoice; deps: NoticeDeps },
+  parts: { queues: QueueService; choice: QueueChoice; deps: NoticeDeps },
 ): NoticeSource {
   const { queues, choice, deps } = parts;
   return new QueueNotices({
@@ -119,34 +134,33 @@ function createQueueSource(
     now: Date.now,
     monotonicMs: () => performance.now(),
     log: deps.log,
-    onReceived: (report) => deps.metrics.onReceived(report),
-    onWorked: () => deps.health.worked(),
-    onFailed: (error) => deps.health.failed(error),
+    onReceived: (report) => deps.observer.received(report),
+    onWorked: () => deps.observer.worked(),
+    onFailed: (error) => deps.observer.failed(error),
   });
 }
 
-/** undefined: no update marker is to be looked at. */
-function findMarkerNotices(
-  config: Config,
-  { log, health, onlyOnce }: NoticeDeps,
-): MarkerNotices | undefined {
+/** What asks for listings: by upstream's update marker, by watching the folder, or in a loop. */
+function createStorageSource(config: Config, deps: NoticeDeps): NoticeSource {
+  const { store, log, observer, onlyOnce } = deps;
   const marker = findMarkerOptions(config.storage);
   // Only-once lists once anyway.
   if (marker === undefined || onlyOnce) {
-    return undefined;
+    return createLocalSource(config, deps);
   }
   return new MarkerNotices({
+    store,
     intervalMs: config.storagePollIntervalMs,
     forceListIntervalMs: marker.forceListIntervalMs,
     sleep,
     monotonicMs: () => performance.now(),
     log,
-    onWorked: () => health.worked(),
-    onFailed: (error) => health.failed(error),
+    onWorked: () => observer.worked(),
+    onFailed: (error) => observer.failed(error),
   });
 }
 
-function createLocalSource(config: Config, { log, health }: NoticeDeps): NoticeSource {
+function createLocalSource(config: Config, { log, observer }: NoticeDeps): NoticeSource {
   const options = requireStorageOptions(config.storage);
   if (options.type !== 'fs' || config.notices.type === 'poll') {
     return new PollNotices({ intervalMs: config.storagePollIntervalMs, sleep });
@@ -157,52 +171,18 @@ function createLocalSource(config: Config, { log, health }: NoticeDeps): NoticeS
     checkIntervalMs: WATCH_CHECK_MS,
     sleep,
     onWatchFailed: (error) => {
-      health.failed(error);
+      observer.failed(error);
       log.warn({ error: errorText(error) }, 'cannot watch the storage folder, listing it instead');
     },
-    onWatching: () => health.worked(),
+    onWatching: () => observer.worked(),
   });
 }
 
-async function openQueues(config: Config, deps: NoticeDeps): Promise<NoticeQueues> {
+async function openQueues(config: Config, { observer }: NoticeDeps): Promise<QueueService> {
   const { openSqs } = await import('./sqs.ts');
   return openSqs({
     ...sqsOptions(config),
     proxies: proxyEnvironment(process.env),
-    onRequest: (report) => {
-      deps.metrics.onRequest(report);
-      deps.countRequest(report);
-    },
+    onRequest: (report) => observer.requested(report),
   });
-}
-
-/**
- * Where the queues are and with which keys. Keys and TLS of the storage are used for SQS only where both are one
- * provider's: keys for one service are not shown to another. Errors: CONFIG_INVALID.
- */
-export function sqsOptions(config: Config): Omit<SqsOptions, 'onRequest'> {
-  const { notices } = config;
-  const queueUrl = notices.queueUrl || notices.directQueueUrl;
-  const storage = requireStorageOptions(config.storage);
-  const s3 = storage.type === 's3' ? storage : undefined;
-  const isShared =
-    s3 !== undefined && providerOf(s3.endpointUrl) === providerOf(notices.endpointUrl || queueUrl);
-  return {
-    region: notices.region || awsRegionOf(queueUrl) || s3?.region || '',
-    endpointUrl: notices.endpointUrl,
-    queueUrl,
-    connection: isShared ? s3 : undefined,
-  };
-}
-
-function providerOf(url: string): string {
-  if (url === '' || /^https?:\/\/[^/]*\.amazonaws\.com(?:\.cn)?(?:\/|$)/.test(url)) {
-    return 'AWS';
-  }
-  return URL.canParse(url) ? new URL(url).origin : url;
-}
-
-/** The region in `https://sqs.REGION.amazonaws.com/…`. */
-function awsRegionOf(queueUrl: string): string | undefined {
-  return /^https?:\/\/sqs\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?\//.exec(queueUrl)?.[1];
 }

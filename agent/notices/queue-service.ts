@@ -42,7 +42,7 @@ export type CreateQueueOptions = {
 export const QUEUE_BATCH_MAX = 10;
 
 /** A message queue service as the agent needs it. Every call rejects with a {@link QueueError}. */
-export interface NoticeQueues {
+export interface QueueService {
   /** The URL of a queue by its name; undefined: there is none. */
   find(name: string, signal: AbortSignal): Promise<string | undefined>;
   create(name: string, options: CreateQueueOptions): Promise<string>;

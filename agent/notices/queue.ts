@@ -3,13 +3,15 @@ import { parseNotice } from '../../protocol/notice.ts';
 import type { Backoff } from '../pacing/backoff.ts';
 import { Wakeup } from '../pacing/wakeup.ts';
 import type { Logger } from '../log/log.ts';
+import { abortedAfter, slept, type Sleep } from '../pacing/sleep.ts';
+import type { ReceivedReport } from './observer.ts';
 import {
   QUEUE_BATCH_MAX,
   QueueError,
-  type NoticeQueues,
   type QueueMessage,
+  type QueueService,
 } from './queue-service.ts';
-import type { NoticeSource, OnNotice, Sleep } from './watch.ts';
+import type { NoticeSource, OnNotice } from './source.ts';
 
 /** Which queue is read. */
 export type QueueChoice =
@@ -23,17 +25,8 @@ export type QueueChoice =
       readonly instance: string;
     };
 
-/** What came out of received messages, for metrics. */
-export type ReceivedReport = {
-  readonly notices: number;
-  /** Messages that are no notices. */
-  readonly broken: number;
-  /** Milliseconds from the store's event to now, one per notice. */
-  readonly delaysMs: readonly number[];
-};
-
 export type QueueNoticesOptions = {
-  readonly queues: NoticeQueues;
+  readonly queues: QueueService;
   readonly queue: QueueChoice;
   /** How long one request waits; at most 20 s. */
   readonly waitTimeMs: number;
@@ -126,7 +119,7 @@ export class QueueNotices implements NoticeSource {
   }
 
   async #receiveAll(onNotice: OnNotice, signal: AbortSignal): Promise<void> {
-    const { queues, waitTimeMs, backoff } = this.#options;
+    const { queues, waitTimeMs, sleep, backoff } = this.#options;
     while (!signal.aborted) {
       try {
         this.#queueUrl ??= await this.#requireQueue(signal);
@@ -146,7 +139,7 @@ export class QueueNotices implements NoticeSource {
           throw error;
         }
         this.#failed(error);
-        await this.#pause(backoff.next(), signal);
+        await slept(sleep, backoff.next(), signal);
       }
     }
   }
@@ -233,14 +226,9 @@ export class QueueNotices implements NoticeSource {
   }
 
   async #deleteLast(): Promise<void> {
-    const done = new AbortController();
-    void this.#options.sleep(LAST_DELETE_MS, done.signal).then(
-      () => this.#lastDelete.abort(),
-      () => undefined,
-    );
-    await this.#deleting;
-    await this.#delete();
-    done.abort();
+    const { sleep } = this.#options;
+    const deleted = this.#deleting.then(() => this.#delete());
+    await abortedAfter(deleted, { delayMs: LAST_DELETE_MS, sleep, stop: this.#lastDelete });
   }
 
   #worked(): void {
@@ -294,15 +282,5 @@ export class QueueNotices implements NoticeSource {
   #setPace(polls: number): void {
     this.#pollsLeft = polls;
     this.#paceChanged.notify();
-  }
-
-  async #pause(delayMs: number, signal: AbortSignal): Promise<void> {
-    try {
-      await this.#options.sleep(delayMs, signal);
-    } catch (error) {
-      if (!signal.aborted) {
-        throw error;
-      }
-    }
   }
 }

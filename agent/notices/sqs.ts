@@ -2,37 +2,19 @@ import type * as sdkModule from '@aws-sdk/client-sqs';
 import type { SQSClientConfig } from '@aws-sdk/client-sqs';
 import { NodeHttpHandler } from '@smithy/node-http-handler';
 import { errorText } from '../../protocol/errors.ts';
-import type { ConnectionOptions } from '../../storage/http/connection-options.ts';
 import { openAgents } from '../../storage/http/connections.ts';
-import type { ProxyEnvironment } from '../../storage/http/proxy-rules.ts';
 import { configuredCredentials } from '../../storage/s3/credentials.ts';
-import type { CredentialOptions } from '../../storage/s3/options.ts';
 import {
   QUEUE_BATCH_MAX,
   QueueError,
   type CreateQueueOptions,
-  type NoticeQueues,
   type QueueMessage,
   type QueueRequestKind,
-  type QueueRequestReport,
+  type QueueService,
   type QueueTrouble,
   type ReceiveOptions,
 } from './queue-service.ts';
-
-export type SqsOptions = {
-  /** Empty: that of the SDK (environment, profile). */
-  readonly region: string;
-  /** Empty: AWS, or the host of a queue's URL that is not AWS's. */
-  readonly endpointUrl: string;
-  /** A queue that is going to be used; may be empty. */
-  readonly queueUrl: string;
-  /** Keys and TLS; without keys the SDK's chain finds them. */
-  readonly connection?: (CredentialOptions & ConnectionOptions) | undefined;
-  /** HTTP proxies, as the environment names them; not given: none. */
-  readonly proxies?: ProxyEnvironment | undefined;
-  /** Called after every call; must not throw. */
-  readonly onRequest?: ((report: QueueRequestReport) => void) | undefined;
-};
+import { foreignOriginOf, type SqsOptions } from './sqs-options.ts';
 
 type Sdk = typeof sdkModule;
 
@@ -43,7 +25,7 @@ const SILENCE_MS = 35_000;
 const DIAL_TIMEOUT_MS = 10_000;
 
 /** Loads the SDK and makes a client for SQS; no request yet. Rejects with CONFIG_INVALID (TLS files, half a key pair). */
-export async function openSqs(options: SqsOptions): Promise<NoticeQueues> {
+export async function openSqs(options: SqsOptions): Promise<QueueService> {
   const { connection = {}, queueUrl } = options;
   const credentials = configuredCredentials(connection);
   const agents = await openAgents({ ...connection, proxies: options.proxies }, {});
@@ -75,7 +57,7 @@ type Opened = {
   readonly onRequest: SqsOptions['onRequest'];
 };
 
-class SqsQueues implements NoticeQueues {
+class SqsQueues implements QueueService {
   readonly #opened: Opened;
   readonly #close: () => void;
 
@@ -228,10 +210,4 @@ function factsOf(error: unknown): { name: string; status: number | undefined; at
     status: $metadata?.httpStatusCode,
     attempts: $metadata?.attempts ?? 1,
   };
-}
-
-/** Scheme and host of a queue that is not at AWS. */
-function foreignOriginOf(queueUrl: string): string | undefined {
-  const foreign = queueUrl !== '' && !/^https?:\/\/[^/]*\.amazonaws\.com(?:\.cn)?\//.test(queueUrl);
-  return foreign && URL.canParse(queueUrl) ? new URL(queueUrl).origin : undefined;
 }

@@ -3,42 +3,8 @@ import { existsSync, statSync, watch } from 'node:fs';
 import { join } from 'node:path';
 
 import { isStorableName } from '../../storage/folder/store.ts';
-
-/**
- * What a notice says: these objects exist now (a hint: repeated, unordered, perhaps gone again), or only that a
- * listing pass is due.
- */
-export type OnNotice = (names: readonly string[] | 'list') => void;
-
-/** Tells when there is something new in the storage; one per store, for all its databases. */
-export interface NoticeSource {
-  readonly kind: 'poll' | 'marker' | 'watch' | 'queue';
-  /**
-   * Calls `onNotice` until `signal` aborts, then resolves. It starts with "list": what was stored before it ran is
-   * announced by nobody. Rejects only with a bug: outside trouble is survived and ends in a "list".
-   */
-  run(onNotice: OnNotice, signal: AbortSignal): Promise<void>;
-}
-
-export type Sleep = (delayMs: number, signal: AbortSignal) => Promise<void>;
-
-/** Asks for a listing pass every interval, as upstream does: where nothing announces objects. */
-export class PollNotices implements NoticeSource {
-  readonly kind = 'poll';
-  readonly #intervalMs: number;
-  readonly #sleep: Sleep;
-
-  constructor(options: { intervalMs: number; sleep: Sleep }) {
-    this.#intervalMs = options.intervalMs;
-    this.#sleep = options.sleep;
-  }
-
-  async run(onNotice: OnNotice, signal: AbortSignal): Promise<void> {
-    do {
-      onNotice('list');
-    } while (await slept(this.#sleep, this.#intervalMs, signal));
-  }
-}
+import { slept, type Sleep } from '../pacing/sleep.ts';
+import type { NoticeSource, OnNotice } from './source.ts';
 
 export type WatchOptions = {
   /** The folder of a file system store. */
@@ -243,17 +209,3 @@ const watchByInotify: WatchFolder = (path, { onEvent, onError }) => {
   watcher.on('error', onError);
   return watcher;
 };
-
-/** False when the signal ended the pause. */
-export async function slept(sleep: Sleep, delayMs: number, signal: AbortSignal): Promise<boolean> {
-  if (!signal.aborted) {
-    try {
-      await sleep(delayMs, signal);
-    } catch (error) {
-      if (!signal.aborted) {
-        throw error;
-      }
-    }
-  }
-  return !signal.aborted;
-}

@@ -1,5 +1,3 @@
-import { setTimeout as sleepFor } from 'node:timers/promises';
-
 export type BackoffOptions = {
   /** Upper bound of the first pause. */
   readonly minMs: number;
@@ -39,15 +37,4 @@ export function backoff(options: BackoffOptions): Backoff {
 /** The pause after so many failures in a row: half a second at first, doubling up to `maxMs`. */
 export function retryDelay(maxMs: number, failures: number): number {
   return Math.min(maxMs, 250 * 2 ** Math.min(failures, 20));
-}
-
-/** Waits; rejects with the signal's reason as soon as it aborts. The production form of an injected `sleep`. */
-export async function sleep(delayMs: number, signal: AbortSignal): Promise<void> {
-  signal.throwIfAborted();
-  try {
-    await sleepFor(delayMs, undefined, { signal });
-  } catch (error) {
-    signal.throwIfAborted();
-    throw error;
-  }
 }

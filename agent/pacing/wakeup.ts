@@ -1,4 +1,4 @@
-import type { Sleep } from '../engine/types.ts';
+import type { Sleep } from './sleep.ts';
 
 /**
  * Lets one loop wait for "there is something to do" from anywhere. Notices given while nobody waits are kept

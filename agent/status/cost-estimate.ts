@@ -1,3 +1,4 @@
+import type { StatusSource } from '../monitor/status.ts';
 import { MONTH_SECONDS, monthlyCost, US_EAST_1_PRICES, type Demand } from './cost.ts';
 
 /** What this agent's requests come to. */
@@ -63,4 +64,22 @@ export function estimateCost(input: CostInput): CostEstimate | undefined {
     }),
     prices: US_EAST_1_PRICES.asOf,
   };
+}
+
+/** What the requests come to in a month; undefined: the storage costs nothing, or it is too early to say. */
+export function findCost(
+  source: StatusSource,
+  nowMs: number,
+): (CostEstimate & { readonly pollIntervalMs: number }) | undefined {
+  const { billedPollIntervalMs: pollIntervalMs, startedMs } = source;
+  if (pollIntervalMs === undefined) {
+    return undefined;
+  }
+  const estimate = estimateCost({
+    requests: source.requests(),
+    uptimeMs: nowMs - startedMs,
+    databases: source.databases().length,
+    pollIntervalMs,
+  });
+  return estimate && { ...estimate, pollIntervalMs };
 }

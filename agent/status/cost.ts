@@ -4,7 +4,7 @@
  */
 
 /** How agents learn of others' objects. */
-export type NoticeSource =
+export type Announcement =
   /** Long polls on a queue, and a slow listing. */
   | 'queue'
   /** A listing every interval: what upstream does, and what agents do without a queue. */
@@ -18,7 +18,7 @@ export type Usage = {
   readonly databases: number;
   /** Objects that all agents together upload per second. */
   readonly objectsPerSecond: number;
-  readonly notices: NoticeSource;
+  readonly notices: Announcement;
   /** Milliseconds between two listings of a database: the polling interval, or the safety interval beside a queue. */
   readonly listingIntervalMs: number;
   /** Milliseconds between two compactions of a database; undefined: none runs. */

@@ -1,4 +1,5 @@
-import { conditionChecks, DatabaseHealth, type Check } from '../monitor/health.ts';
+import type { Check, HealthChecks } from '../health-check.ts';
+import { conditionChecks, DatabaseHealth } from '../monitor/health.ts';
 import type { DatabaseStatus, StatusSource } from '../monitor/status.ts';
 
 /** Upstream refreshes its runtime figures this often; reading them takes a moment. */
@@ -14,17 +15,12 @@ export type HealthzDeps = {
   readonly now: () => number;
 };
 
-/** Something that can be unwell. */
-export interface HealthChecks {
-  checks(): Check[];
-}
-
 export type HealthzAnswer = { readonly statusCode: 200 | 503; readonly body: string };
 
 /**
  * The answers of `/healthz`: 503 while any check fails, 200 with warnings or without.
  *
- * Source: wojas/go-healthz; reference section 7.2.
+ * Source: wojas/go-healthz; PowerDNS/lightningstream, `cmd/lightningstream/commands/sync.go`.
  */
 export class Healthz {
   readonly #deps: HealthzDeps;

@@ -3,6 +3,7 @@ import type { AddressInfo } from 'node:net';
 import { errorText, SyncError } from '../../protocol/errors.ts';
 import type { ObjectStore } from '../../storage/object-store.ts';
 import { parseListenAddress } from '../config/value-types.ts';
+import { findCost } from './cost-estimate.ts';
 import { DebugRoutes } from './debug-routes.ts';
 import type { Healthz } from './healthz.ts';
 import { answerHeaders, answerJson, answerText, type Answer } from './answer.ts';
@@ -36,7 +37,7 @@ export type StatusServerDeps = {
  * The HTTP server: `/`, `/status.json`, `/healthz`, `/metrics`, `/storage`, and `/debug/pprof/` where that is on.
  *
  * All but `/storage` answer from memory. Plain HTTP without authentication, as upstream's: bind it where only
- * operators reach it. Source: PowerDNS/lightningstream `status/httpd.go`; reference section 7.
+ * operators reach it. Source: PowerDNS/lightningstream `status/httpd.go`.
  */
 export class StatusServer implements AsyncDisposable {
   readonly #deps: StatusServerDeps;
@@ -144,7 +145,9 @@ export class StatusServer implements AsyncDisposable {
   #view(): StatusView {
     const { status, healthz, now } = this.#deps;
     const databases = status.databases();
-    return statusView(status, { databases, checks: healthz.checks(databases) }, now());
+    const nowMs = now();
+    const parts = { databases, checks: healthz.checks(databases), cost: findCost(status, nowMs) };
+    return statusView(status, parts, nowMs);
   }
 
   /** Everything in the storage, whichever database or instance it belongs to. */

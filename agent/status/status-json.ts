@@ -1,5 +1,5 @@
 import { formatDbiFlags } from '../config/value-types.ts';
-import { estimateCost } from './cost-estimate.ts';
+import { findCost } from './cost-estimate.ts';
 import {
   dbiUsedBytes,
   usedBytes,
@@ -30,30 +30,18 @@ function noticesJson(source: StatusSource) {
   };
 }
 
-/** What the requests come to in a month; null: the storage costs nothing, or it is too early to say. */
-export function costJson(source: StatusSource, nowMs: number) {
-  const { billedPollIntervalMs: pollIntervalMs, startedMs } = source;
-  if (pollIntervalMs === undefined) {
-    return null;
-  }
-  const estimate = estimateCost({
-    requests: source.requests(),
-    uptimeMs: nowMs - startedMs,
-    databases: source.databases().length,
-    pollIntervalMs,
-  });
-  if (estimate === undefined) {
+function costJson(source: StatusSource, nowMs: number) {
+  const cost = findCost(source, nowMs);
+  if (cost === undefined) {
     return null;
   }
   return {
-    dollars_per_month: estimate.month,
-    dollars_per_month_listing: estimate.monthListing,
-    poll_interval_ms: pollIntervalMs,
-    prices: estimate.prices,
+    dollars_per_month: cost.month,
+    dollars_per_month_listing: cost.monthListing,
+    poll_interval_ms: cost.pollIntervalMs,
+    prices: cost.prices,
   };
 }
-
-export type StatusJson = ReturnType<typeof statusJson>;
 
 function databaseJson(status: DatabaseStatus) {
   const { environment } = status;
@@ -113,6 +101,6 @@ function databaseJson(status: DatabaseStatus) {
     regressions: status.regressions.total,
     future_entries: status.futureEntries.total,
     invalid_values: status.invalidValues,
-    shared_name: status.twins,
+    shared_name: status.sharedName,
   };
 }

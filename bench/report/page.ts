@@ -103,8 +103,10 @@ function page({ machine, date, commands, rows }: Results, pictures: readonly str
 
 # Benchmarks
 
-Measured on ${date}: ${met} of ${withTarget.length} targets met. Medians over the rounds of the run, and in brackets the lowest and the highest round; each round is a
-median of many changes or several runs itself; a row without brackets comes from one round. *Upstream* is the original's binary, given the same work in the same round. How each is measured
+Measured on ${date}: ${met} of ${withTarget.length} targets met. A figure is the median over the
+rounds of the run. Brackets hold the lowest and the highest round; each round is itself a median of
+many changes or several runs. A row without brackets comes from one round. *Upstream* is the binary
+of PowerDNS LightningStream, given the same work in the same round. How each figure is measured
 stands in its file under \`bench/\`.
 
 | | |
@@ -124,7 +126,8 @@ ${table(withTarget)}
 
 ${table(rows.filter(({ targets }) => targets.length === 0))}
 
-What a fleet and a day cost in requests, and what ten thousand agents would: [cost.md](cost.md). How PowerDNS fares beside an agent: [reliability.md](reliability.md#figures).
+What a fleet and a day cost in requests, and what ten thousand agents would cost:
+[cost.md](cost.md). How PowerDNS fares beside an agent: [reliability.md](reliability.md#figures).
 `;
 }
 

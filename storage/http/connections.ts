@@ -77,8 +77,10 @@ export async function openAgents(
 type Material = { ca?: string[]; cert?: string; key?: string };
 
 /**
- * Makes the agent for https connections, with the handshake's limit and what else `limits` says. Rejects with CONFIG_INVALID where a file cannot be read or half of the
- * client's certificate is missing. `close` ends connections and stops watching files.
+ * Makes the agent for https connections, with the handshake's limit and what else `limits` says.
+ * `close` ends connections and stops watching files.
+ *
+ * Errors: CONFIG_INVALID if a file cannot be read, or half of the client's certificate is missing.
  */
 export async function openHttpsAgent(
   options: ConnectionOptions,

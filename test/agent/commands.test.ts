@@ -176,6 +176,15 @@ describe('snapshots dump', () => {
     expect((await run('snapshots', 'dump', ...args)).error?.message).toContain(message);
   });
 
+  test.each([[[]], [['--json']]])('a DBI that it has not is an error, with %j', async (flags) => {
+    const { error } = await run('snapshots', 'dump', snapshot, '--dbi', 'recrods', ...flags);
+    expect(error).toMatchObject({
+      code: 'USAGE',
+      message: `no DBI "recrods" in ${snapshot}`,
+      hint: expect.stringMatching(/^Name one of: .*\brecords\b/),
+    });
+  });
+
   test('of a damaged object says so', async () => {
     writeFileSync(storePath(OTHER), 'not gzip');
     expect((await run('snapshots', 'dump', OTHER)).error?.code).toBe('SNAPSHOT_CORRUPT');
@@ -229,6 +238,21 @@ describe('stats and dump', () => {
     expect(out).toContain(':: records');
     expect(out).not.toContain(':: _sync');
     expect(err).toBe('');
+  });
+
+  test.each([
+    ['dump', '-n', 'mian'],
+    ['dump', '--json', '--name', 'mian'],
+    ['experimental', 'migrate-timestamps', '-d', 'mian', '--src-dbi', 'a', '--dst-dbi', 'b'],
+    ['experimental', 'pdns-v5-fix-duplicate-domains', '-d', 'mian'],
+  ])('a database that is not configured is refused: %s %s %s', async (...args) => {
+    const { error, out } = await run(...args);
+    expect(error).toMatchObject({
+      code: 'USAGE',
+      message: 'no database "mian" in the configuration',
+      hint: 'Name one of: main, other.',
+    });
+    expect(out).toBe('');
   });
 
   test.each(['stats', 'dump'])(

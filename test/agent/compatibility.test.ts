@@ -112,7 +112,7 @@ test('every condition of /healthz is on the page, and has a section in the runbo
     regressions: recently,
     futureEntries: recently,
     invalidValues: 1,
-    twins: ['x'],
+    sharedName: ['x'],
     rejoin: { lastSyncMs: 0, postponed: 'x' },
   });
   const full = databaseStatus({ mapFull: true });

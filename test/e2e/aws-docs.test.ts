@@ -1,6 +1,6 @@
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readFile, readdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, readdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -26,6 +26,8 @@ const COMMAND_TIMEOUT_MS = 150_000;
 /** A minute of the schedule, twice, on a loaded machine. */
 const SCHEDULE_TIMEOUT_MS = 200_000;
 const FOREIGN = 'notes of somebody else.txt';
+/** Where the command is installed, as docs/install.md says. */
+const BIN = 'installed';
 
 const program = findMiniStack();
 const suite = program === undefined ? describe.skip : describe;
@@ -81,7 +83,7 @@ suite('the commands of README and docs/deploy.md, word by word', () => {
   function environment(): NodeJS.ProcessEnv {
     const { caFile = '', endpoint, accessKey, secretKey } = ministack;
     return {
-      PATH: process.env['PATH'],
+      PATH: `${join(folder, BIN)}:${process.env['PATH']}`,
       HOME: process.env['HOME'],
       CI: 'true',
       // npx makes a package that it has never run ready first: no second build of what other agents run, nothing left behind.
@@ -151,7 +153,7 @@ suite('the commands of README and docs/deploy.md, word by word', () => {
     const [ns1, ns2] = [fleet.application('ns1'), fleet.application('ns2')];
     ns1.write([{ key: 'first', value: '1' }]);
     const [command = '', ...args] = sync.split(' ');
-    // A group of its own, as a terminal makes one: npx does not pass signals on.
+    // A group of its own, as a terminal makes one.
     const child = spawn(command, args, {
       cwd: folder,
       env: environment(),
@@ -300,6 +302,9 @@ async function makeProject(folder: string, configuration: string): Promise<void>
       await symlink(join(ROOT, name), join(folder, name));
     }
   }
+  await mkdir(join(folder, BIN));
+  const command = join(ROOT, 'dist/lightningstream.cjs');
+  await symlink(command, join(folder, BIN, 'lightningstream'));
   const cdk = JSON.parse(await readFile(join(ROOT, 'cdk.json'), 'utf8')) as { context: object };
   const added = JSON.parse(`{${configuration}}`) as { lightningstream: object };
   const lightningstream = {

@@ -1,7 +1,8 @@
 import { DatabaseEngine } from '../../agent/engine/database-engine.ts';
 import type { SyncObserver } from '../../agent/engine/observer.ts';
 import { Semaphore } from '../../agent/pacing/semaphore.ts';
-import type { EngineDeps, EngineSettings, Sleep } from '../../agent/engine/types.ts';
+import type { EngineDeps, EngineSettings } from '../../agent/engine/types.ts';
+import type { Sleep } from '../../agent/pacing/sleep.ts';
 import { DirectLocalDatabase } from '../../agent/lmdb/thread/direct-database.ts';
 import type { DatabaseOptions, LocalDatabase } from '../../agent/lmdb/local-database.ts';
 import type { LogFields, Logger } from '../../agent/log/log.ts';
@@ -187,7 +188,7 @@ const SILENT: SyncObserver = {
   quarantined: noop,
   released: noop,
   started: noop,
-  twinSeen: noop,
+  sharedNameSeen: noop,
 };
 
 function cleaning(mustKeepMs: number): NonNullable<EngineDeps['cleaning']> {

@@ -225,14 +225,14 @@ export class Fleet {
 }
 
 /** The nature of one schedule. */
-function drawTraits(random: SeededRandom): Traits {
-  const instances = random.weighted({ two: 3, three: 4, twins: 3, four: 1 });
+export function drawTraits(random: SeededRandom): Traits {
+  const instances = random.weighted({ two: 3, three: 4, sharedName: 3, four: 1 });
   const keyCount = random.pick([2, 5, 40]);
   return {
     instances: {
       two: ['a', 'b'],
       three: ['a', 'b', 'c'],
-      twins: ['a', 'a', 'b'],
+      sharedName: ['a', 'a', 'b'],
       four: ['a', 'b', 'c', 'd'],
     }[instances],
     keys: Array.from({ length: keyCount }, (_, i) => `${i % 3 === 2 ? 'names' : 'zones'}/k${i}`),

@@ -289,7 +289,7 @@ const SILENT: SyncObserver = {
   quarantined: noop,
   released: noop,
   started: noop,
-  twinSeen: noop,
+  sharedNameSeen: noop,
 };
 
 function logger(onLog: (text: string) => void): Logger {

@@ -70,11 +70,11 @@ export type Traits = {
 export function drawTraits(random: SeededRandom): Traits {
   const pace: Pace = random.chance(0.3) ? 'long' : 'dense';
   const retentionMs = random.pick([4 * HOUR, 8 * HOUR]);
-  const fleet = random.weighted({ two: 3, three: 4, twins: 3, four: 1 });
+  const fleet = random.weighted({ two: 3, three: 4, sharedName: 3, four: 1 });
   const instances = {
     two: ['a', 'b'],
     three: ['a', 'b', 'c'],
-    twins: ['a', 'a', 'b'],
+    sharedName: ['a', 'a', 'b'],
     four: ['a', 'b', 'c', 'd'],
   }[fleet];
   const hosts = instances.map((_, index) => index);

@@ -1,8 +1,5 @@
-import type {
-  NoticeQueues as AgentQueues,
-  QueueMessage,
-} from '../../agent/notices/queue-service.ts';
-import { FanOut, type NoticeQueues as FanOutQueues } from '../../lambdas/fan-out/fan-out.ts';
+import type { QueueService, QueueMessage } from '../../agent/notices/queue-service.ts';
+import { FanOut, type NoticeQueues } from '../../lambdas/fan-out/fan-out.ts';
 import type { SeededRandom } from '../support/random.ts';
 import type { Owner, Scheduler } from './scheduler.ts';
 
@@ -81,7 +78,7 @@ export class VirtualQueues {
   }
 
   /** SQS as one agent sees it, while it lives. */
-  forAgent(owner: Owner): AgentQueues {
+  forAgent(owner: Owner): QueueService {
     return {
       find: async (name) => this.queueOf(name.slice(PREFIX.length)),
       create: async (name) => this.queueOf(name.slice(PREFIX.length)),
@@ -135,7 +132,7 @@ export class VirtualQueues {
     }
   }
 
-  #forFanOut(): FanOutQueues {
+  #forFanOut(): NoticeQueues {
     return {
       list: async (prefix) => {
         this.requests.fanOutLists += 1;

@@ -1,4 +1,4 @@
-import { sleep } from '../../agent/pacing/backoff.ts';
+import { sleep } from '../../agent/pacing/sleep.ts';
 import { bytesBody } from '../../storage/bodies.ts';
 import { MemoryObjectStore } from '../../storage/memory.ts';
 import type { ObjectBody } from '../../storage/object-store.ts';

@@ -158,7 +158,7 @@ export class EngineHost {
       started: () => {
         this.#isStarted = true;
       },
-      twinSeen: noop,
+      sharedNameSeen: noop,
     };
   }
 

@@ -73,7 +73,7 @@ export function databaseStatus(changes: Partial<DatabaseStatus> = {}): DatabaseS
     regressions: { total: 0, lastMs: undefined },
     futureEntries: { total: 0, lastMs: undefined },
     invalidValues: 0,
-    twins: [],
+    sharedName: [],
     ...changes,
   };
 }

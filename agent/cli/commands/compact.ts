@@ -8,9 +8,10 @@ import type { ObjectStore } from '../../../storage/object-store.ts';
 import { ScratchFolder } from '../../../compaction/scratch-folder.ts';
 import { formatGoDuration } from '../../../protocol/time.ts';
 import type { Config, StorageConfig } from '../../config/config.ts';
+import { selectDatabases } from '../../config/select-databases.ts';
 import { openObjectStore } from '../../open-store.ts';
 import { formatBytes } from '../../output-format.ts';
-import { Progress } from '../progress.ts';
+import { Progress } from './progress.ts';
 import type { CommandContext } from './context.ts';
 
 export type CompactFlags = {
@@ -32,7 +33,7 @@ const LONGEST_MARGIN_MS = 10_000;
  */
 export async function compact(context: CommandContext, flags: CompactFlags): Promise<void> {
   const { config, signal } = context;
-  const databases = selectDatabases(config, flags.onlyDb);
+  const databases = selectDatabases(config, flags.onlyDb).map(([name]) => name);
   const deadlineMs = deadlineOf(context.flags.timeout);
   const store = await openObjectStore(storageFor(config.storage, flags), { signal });
   try {
@@ -58,17 +59,6 @@ export async function compact(context: CommandContext, flags: CompactFlags): Pro
   } finally {
     await store.close();
   }
-}
-
-function selectDatabases({ lmdbs }: Config, only: readonly string[]): readonly string[] {
-  for (const name of only) {
-    if (!lmdbs.has(name)) {
-      throw new SyncError('USAGE', `no database "${name}" in the configuration`, {
-        hint: `Name one of: ${[...lmdbs.keys()].join(', ')}.`,
-      });
-    }
-  }
-  return only.length === 0 ? [...lmdbs.keys()] : [...new Set(only)];
 }
 
 /** A dry run must not make a bucket either. */

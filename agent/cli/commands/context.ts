@@ -6,7 +6,7 @@ import { formatEffectiveConfig } from '../../config/effective.ts';
 import { createLogger, type Logger, type LogStream } from '../../log/log.ts';
 import type { RunOptions } from '../../agent.ts';
 import { openObjectStore } from '../../open-store.ts';
-import { Progress, type ProgressOptions, type ProgressTerminal } from '../progress.ts';
+import { Progress, type ProgressOptions, type ProgressTerminal } from './progress.ts';
 
 /** What the commands need from outside; tests give their own. */
 export type CliDeps = {

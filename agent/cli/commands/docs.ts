@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { commandsMarkdown } from '../command-markdown.ts';
+import { commandsMarkdown } from './command-markdown.ts';
 import { configurationMarkdown } from '../../config/markdown.ts';
 import type { CliDeps } from './context.ts';
 

@@ -1,6 +1,6 @@
 import { PageCursor } from '../../lmdb/pages/cursor.ts';
 import { formatByteString } from '../../output-format.ts';
-import type { Progress } from '../progress.ts';
+import type { Progress } from './progress.ts';
 import { shownName } from '../../monitor/status.ts';
 import { dumpProgress, type CommandContext } from './context.ts';
 import { eachDatabase, type PinnedEnvironment } from './read-environment.ts';

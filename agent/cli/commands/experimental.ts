@@ -1,8 +1,9 @@
 import { SyncError } from '../../../protocol/errors.ts';
+import { requireDatabase } from '../../config/select-databases.ts';
 import { fixDuplicateDomains } from '../../lmdb/offline/duplicate-domains.ts';
 import { migrateTimestamps } from '../../lmdb/offline/migrate-timestamps.ts';
 import type { CommandContext } from './context.ts';
-import { requireDatabase, writeEnvironment } from './write-environment.ts';
+import { writeEnvironment } from './write-environment.ts';
 
 export type MigrateTimestampsFlags = {
   readonly database: string;
@@ -17,7 +18,7 @@ export async function migrateTimestampsCommand(
   context: CommandContext,
   flags: MigrateTimestampsFlags,
 ): Promise<void> {
-  const database = requireDatabase(context, flags.database);
+  const database = requireDatabase(context.config, flags.database);
   if (flags.srcDbi === flags.dstDbi) {
     throw new SyncError('USAGE', 'source and destination DBI cannot be the same');
   }
@@ -55,7 +56,7 @@ export async function fixDuplicateDomainsCommand(
   flags: FixDuplicateDomainsFlags,
 ): Promise<void> {
   const { log, out, deps } = context;
-  const database = requireDatabase(context, flags.database);
+  const database = requireDatabase(context.config, flags.database);
   const rename = flags.dangerousDoRename
     ? { nowNs: BigInt(Math.round(deps.now())) * 1_000_000n }
     : undefined;

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { errorText, SyncError } from '../../../protocol/errors.ts';
 import type { DatabaseConfig } from '../../config/config.ts';
+import { selectDatabases } from '../../config/select-databases.ts';
 import type { DbRecord, DataFile, Meta } from '../../lmdb/pages/data-file.ts';
 import type { CommandContext } from './context.ts';
 
@@ -57,19 +58,15 @@ export function requireDataFile({ path, options }: DatabaseConfig): string {
 
 /**
  * Works on the databases one after the other, by name. One that cannot be read is logged and left out: as in
- * upstream the others are shown and the command succeeds.
+ * upstream the others are shown and the command succeeds. Errors: USAGE for a name that is not configured.
  */
 export async function eachDatabase(
   context: CommandContext,
   only: string,
   work: (name: string, pinned: PinnedEnvironment) => void | Promise<void>,
 ): Promise<void> {
-  const names = [...context.config.lmdbs.keys()].filter((name) => only === '' || only === name);
-  for (const name of names.toSorted()) {
-    const database = context.config.lmdbs.get(name);
-    if (database === undefined) {
-      continue;
-    }
+  const databases = selectDatabases(context.config, only === '' ? [] : [only]);
+  for (const [name, database] of databases.toSorted(byName)) {
     context.signal.throwIfAborted();
     try {
       await readEnvironment(database, (pinned) => work(name, pinned));
@@ -81,4 +78,8 @@ export async function eachDatabase(
       context.log.error({ db: name, error: errorText(error), ...hint }, 'cannot read the LMDB');
     }
   }
+}
+
+function byName([a]: readonly [string, unknown], [b]: readonly [string, unknown]): number {
+  return a < b ? -1 : Number(a > b);
 }

@@ -10,16 +10,17 @@ import { FLAG_DELETED } from '../../../protocol/value-header.ts';
 import { encodeVectorJson } from '../../../protocol/version-vector.ts';
 import { formatDbiFlags } from '../../config/value-types.ts';
 import type { BufferedOutput } from './context.ts';
+import type { DbiChoice } from './dbi-choice.ts';
 
 /** An object's contents as JSON lines: the head, each DBI, each entry. Bytes are in hexadecimal, 64-bit numbers text. */
 export class JsonDumpSink implements SnapshotSink {
   readonly #out: BufferedOutput;
-  readonly #onlyDbi: string;
+  readonly #choice: DbiChoice;
   #entryHead: string | undefined;
 
-  constructor(out: BufferedOutput, onlyDbi: string) {
+  constructor(out: BufferedOutput, choice: DbiChoice) {
     this.#out = out;
-    this.#onlyDbi = onlyDbi;
+    this.#choice = choice;
   }
 
   onMeta(meta: SnapshotMeta, { formatVersion, compatVersion }: SnapshotVersions): void {
@@ -42,7 +43,7 @@ export class JsonDumpSink implements SnapshotSink {
   }
 
   onDbi({ name, flags, transform }: DbiHeader): void {
-    const isShown = this.#onlyDbi === '' || this.#onlyDbi === name;
+    const isShown = this.#choice.takes(name);
     this.#entryHead = isShown ? JSON.stringify({ dbi: name }).slice(0, -1) : undefined;
     if (isShown) {
       this.#line({ dbi: name, flags: formatDbiFlags(flags), transform });
@@ -70,7 +71,7 @@ export class JsonDumpSink implements SnapshotSink {
 
   /** Only odd files have it: what the entries before it did not know of their DBI. */
   onLateDbiHeader({ name, flags, transform }: DbiHeader): void {
-    if (this.#onlyDbi === '' || this.#onlyDbi === name) {
+    if (this.#choice.takes(name)) {
       this.#line({ dbi: name, flags: formatDbiFlags(flags), transform });
     }
   }

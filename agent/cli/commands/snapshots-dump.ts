@@ -13,6 +13,7 @@ import { encodeVectorJson } from '../../../protocol/version-vector.ts';
 import { formatDbiFlags } from '../../config/value-types.ts';
 import { formatAge, formatByteString, formatGoTime } from '../../output-format.ts';
 import { dumpProgress, withStorage, type BufferedOutput, type CommandContext } from './context.ts';
+import { DbiChoice } from './dbi-choice.ts';
 import { JsonDumpSink } from './snapshots-dump-json.ts';
 import { missingObject } from './snapshots-get.ts';
 
@@ -25,7 +26,7 @@ export type SnapshotsDumpFlags = {
 
 const PIECE_BYTES = 4096;
 
-/** `snapshots dump`: prints an object's contents in one pass, whatever its size. */
+/** `snapshots dump`: prints an object's contents in one pass, whatever its size. Errors: USAGE for a DBI it has not. */
 export async function snapshotsDump(
   context: CommandContext,
   name: string,
@@ -37,13 +38,19 @@ export async function snapshotsDump(
     });
   }
   const nowNs = BigInt(Math.round(context.deps.now())) * 1_000_000n;
+  const choice = new DbiChoice(flags.dbi);
   const sink = flags.json
-    ? new JsonDumpSink(context.out, flags.dbi)
-    : new DumpSink(context.out, { nowNs, dbi: flags.dbi });
-  if (flags.local) {
-    await dumpFile(context, name, sink);
-    return;
-  }
+    ? new JsonDumpSink(context.out, choice)
+    : new DumpSink(context.out, { nowNs, choice });
+  await (flags.local ? dumpFile(context, name, sink) : dumpObject(context, name, sink));
+  choice.requireFound(name);
+}
+
+async function dumpObject(
+  context: CommandContext,
+  name: string,
+  sink: SnapshotSink,
+): Promise<void> {
   await withStorage(context, async (store, signal) => {
     const found = await store.get(name, { signal });
     if (found === undefined) {
@@ -90,13 +97,16 @@ async function* paced(
 class DumpSink implements SnapshotSink {
   readonly #out: BufferedOutput;
   readonly #nowNs: bigint;
-  readonly #onlyDbi: string;
+  readonly #choice: DbiChoice;
   #shown = true;
 
-  constructor(out: BufferedOutput, options: { readonly nowNs: bigint; readonly dbi: string }) {
+  constructor(
+    out: BufferedOutput,
+    options: { readonly nowNs: bigint; readonly choice: DbiChoice },
+  ) {
     this.#out = out;
     this.#nowNs = options.nowNs;
-    this.#onlyDbi = options.dbi;
+    this.#choice = options.choice;
   }
 
   onMeta(meta: SnapshotMeta, versions: SnapshotVersions): void {
@@ -104,7 +114,7 @@ class DumpSink implements SnapshotSink {
   }
 
   onDbi(dbi: DbiHeader): void {
-    this.#shown = this.#onlyDbi === '' || this.#onlyDbi === dbi.name;
+    this.#shown = this.#choice.takes(dbi.name);
     if (this.#shown) {
       const transform = JSON.stringify(dbi.transform);
       const flags = JSON.stringify(formatDbiFlags(dbi.flags));
@@ -130,6 +140,7 @@ class DumpSink implements SnapshotSink {
   }
 
   onLateDbiHeader(dbi: DbiHeader): void {
+    this.#choice.takes(dbi.name);
     const flags = JSON.stringify(formatDbiFlags(dbi.flags));
     this.#out.write(
       `### the DBI above has transform=${JSON.stringify(dbi.transform)}, flags=${flags}\n`,

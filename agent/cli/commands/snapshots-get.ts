@@ -3,7 +3,7 @@ import { rename, rm } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { errorText, isAbortError, SyncError } from '../../../protocol/errors.ts';
-import { Progress } from '../progress.ts';
+import { Progress } from './progress.ts';
 import { withStorage, type CommandContext } from './context.ts';
 
 /** `snapshots get`: downloads an object. The file appears complete or not at all. */

@@ -3,7 +3,7 @@ import { stat } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { errorText, SyncError } from '../../../protocol/errors.ts';
 import { parseObjectName } from '../../../protocol/object-name.ts';
-import { Progress } from '../progress.ts';
+import { Progress } from './progress.ts';
 import { withStorage, type CommandContext } from './context.ts';
 
 export type SnapshotsPutFlags = { readonly name: string; readonly force: boolean };

@@ -1,4 +1,5 @@
 import { SyncError } from '../../../protocol/errors.ts';
+import { selectDatabases } from '../../config/select-databases.ts';
 import type { CommandContext } from './context.ts';
 
 export type SyncFlags = {
@@ -7,16 +8,14 @@ export type SyncFlags = {
   readonly onlyDb: readonly string[];
 };
 
-/** `sync` and `receive`: runs the agent until it is told to stop, or once. */
+/** `sync` and `receive`: runs the agent until it is told to stop, or once. Errors: USAGE, CONFIG_INVALID. */
 export async function runSync(
   context: CommandContext,
   flags: SyncFlags & { readonly receiveOnly: boolean },
 ): Promise<void> {
   const { config, deps, signal } = context;
-  for (const name of config.lmdbs.keys()) {
-    if (flags.onlyDb.length === 0 || flags.onlyDb.includes(name)) {
-      requireRunnable(name);
-    }
+  for (const [name] of selectDatabases(config, flags.onlyDb)) {
+    requireRunnable(name);
   }
   await deps.runAgent(config, {
     receiveOnly: flags.receiveOnly,

@@ -47,17 +47,6 @@ export async function writeEnvironment<T>(
   }
 }
 
-/** The database of that name in the configuration. Errors: USAGE. */
-export function requireDatabase({ config }: CommandContext, name: string): DatabaseConfig {
-  const database = config.lmdbs.get(name);
-  if (database === undefined) {
-    throw new SyncError('USAGE', `no database "${name}" in the configuration`, {
-      hint: `Name one of: ${[...config.lmdbs.keys()].join(', ')}.`,
-    });
-  }
-  return database;
-}
-
 /** Logs the failure of one of several databases. */
 export function logFailure({ log }: CommandContext, db: string, error: SyncError): void {
   const hint = error.hint === undefined ? {} : { hint: error.hint };

@@ -36,7 +36,8 @@ type Entry = { readonly name: Buffer; readonly id: number; readonly timestampNs:
  * and with `nowNs` gives the newer ones another name, so that they can be removed. Writes to `txn` only.
  *
  * Errors: USAGE (not PowerDNS' main database, another schema), VALUE_HEADER_INVALID.
- * Source: reference section 6.4; keys: section 9.3.
+ * Source: PowerDNS/lightningstream, `cmd/lightningstream/commands/experimental-pdns.go`;
+ * keys: PowerDNS/pdns, `modules/lmdbbackend/lmdbbackend.cc`.
  */
 export function fixDuplicateDomains(
   { file, txn }: { readonly file: DataFile; readonly txn: WriteTxn },

@@ -28,7 +28,7 @@ const TIME_BYTES = 8;
  * The cost: one walk through the target, one through the source. Reads what was committed, writes to `txn`.
  *
  * Errors: VALUE_HEADER_INVALID (the caller lets the transaction fail), USAGE for DBIs that cannot be used.
- * Source: reference section 6.4.
+ * Source: PowerDNS/lightningstream, `cmd/lightningstream/commands/experimental.go`.
  */
 export function migrateTimestamps(
   { file, txn }: { readonly file: DataFile; readonly txn: WriteTxn },

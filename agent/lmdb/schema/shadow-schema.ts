@@ -55,7 +55,8 @@ export function shadowedDbis(
 
 /**
  * Where the entries of a DBI of an object go: into its shadow DBI. Both are created where they are missing.
- * Errors: SNAPSHOT_REJECTED. Source: reference section 2.5.
+ * Errors: SNAPSHOT_REJECTED.
+ * Source: PowerDNS/lightningstream, `syncer/sync.go`, `LoadOnce`; `snapshot/transforms.go`.
  */
 export function shadowTargets({ dupsortHack, createFlags }: ShadowSchemaOptions): FindTarget {
   return (header, { formatVersion, dbis }) => {

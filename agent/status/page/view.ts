@@ -1,6 +1,5 @@
-import type { Check } from '../../monitor/health.ts';
+import type { Check } from '../../health-check.ts';
 import { formatBytes } from '../../output-format.ts';
-import { costJson } from '../status-json.ts';
 import { databaseCard } from './view-database.ts';
 import { usedBytes, type DatabaseStatus, type StatusSource } from '../../monitor/status.ts';
 import { behind, behindCell, duration, figure, plural, table } from './format.ts';
@@ -8,6 +7,17 @@ import { el, elWith, type ViewNode } from './node.ts';
 
 /** How all of it is; `starting` is well, but not all is here yet. */
 export type Verdict = 'ok' | 'starting' | 'warning' | 'error';
+
+/** What this agent's requests come to. */
+export type CostView = {
+  /** US dollars a month. */
+  readonly month: number;
+  /** The same if the bucket were listed at every poll interval instead. */
+  readonly monthListing: number;
+  readonly pollIntervalMs: number;
+  /** Where and when the prices were published. */
+  readonly prices: string;
+};
 
 export type StatusView = {
   readonly verdict: Verdict;
@@ -24,14 +34,19 @@ const HOUR_MS = 3_600_000;
  * The status page as nodes: the first answer shows them as HTML, later ones are put in their place by the page's script.
  *
  * First whether all is well and what is not, then the databases as upstream shows them, then each in full.
- * Source of upstream's part: reference section 7.1.
+ * Source of upstream's part: PowerDNS/lightningstream, `status/httpd.go`.
  */
 export function statusView(
   source: StatusSource,
-  parts: { readonly checks: readonly Check[]; readonly databases: readonly DatabaseStatus[] },
+  parts: {
+    readonly checks: readonly Check[];
+    readonly databases: readonly DatabaseStatus[];
+    /** undefined: the storage costs nothing, or it is too early to say. */
+    readonly cost: CostView | undefined;
+  },
   nowMs: number,
 ): StatusView {
-  const { checks, databases } = parts;
+  const { checks, databases, cost } = parts;
   const verdict = verdictOf(checks, databases);
   const headline = headlineOf(verdict, checks);
   const isUnfolded = (name: string) =>
@@ -46,7 +61,7 @@ export function statusView(
       ...databases.map((database) =>
         databaseCard(database, { nowMs, unfolded: isUnfolded(database.name) }),
       ),
-      storageSection(source, nowMs),
+      storageSection(source, cost, nowMs),
       el('footer', '', `As of ${new Date(nowMs).toISOString().replace('T', ' ').slice(0, 19)} UTC`),
     ],
   };
@@ -190,7 +205,7 @@ function databasesSection(databases: readonly DatabaseStatus[]): ViewNode {
   return el('section', 'card', el('h2', '', 'Databases'), table(heads, rows));
 }
 
-function storageSection(source: StatusSource, nowMs: number): ViewNode {
+function storageSection(source: StatusSource, cost: CostView | undefined, nowMs: number): ViewNode {
   const requests = source.requests();
   const failed = source.failedRequests();
   const upMs = Math.max(1, nowMs - source.startedMs);
@@ -211,23 +226,22 @@ function storageSection(source: StatusSource, nowMs: number): ViewNode {
     rows.length === 0
       ? el('p', 'quiet', 'None yet.')
       : table(['Kind', 'Requests', 'An hour', 'Failed'], rows),
-    ...costText(source, nowMs),
+    ...costText(cost),
   );
 }
 
-function costText(source: StatusSource, nowMs: number): ViewNode[] {
-  const cost = costJson(source, nowMs);
-  if (cost === null) {
+function costText(cost: CostView | undefined): ViewNode[] {
+  if (cost === undefined) {
     return [];
   }
-  const { dollars_per_month: month, dollars_per_month_listing: listing } = cost;
-  const every = duration(cost.poll_interval_ms);
+  const { month, monthListing } = cost;
+  const every = duration(cost.pollIntervalMs);
   return [
     el(
       'p',
       '',
       el('strong', '', `About $${month.toFixed(2)} a month`),
-      ` for these requests at list prices (${cost.prices}); listing every ${every} instead: $${listing.toFixed(2)}.`,
+      ` for these requests at list prices (${cost.prices}); listing every ${every} instead: $${monthListing.toFixed(2)}.`,
     ),
   ];
 }

@@ -117,11 +117,26 @@ describe('sync and receive', () => {
     [['sync', '--only-db', 'main', '--only-db', 'x'], { onlyDatabases: ['main', 'x'] }],
     [['receive', '--only-db', 'x'], { receiveOnly: true, onlyDatabases: ['x'] }],
   ])('%j', async (args, expected) => {
-    const { runs, error } = await run([...args, '--config', configFile()]);
+    const file = configFile(`lmdbs: {${NATIVE}, x: {path: /x}}\nstorage: {type: memory}\n`);
+    const { runs, error } = await run([...args, '--config', file]);
     expect(error).toBeUndefined();
     expect(runs).toHaveLength(1);
     expect(runs[0]).toMatchObject({ ...expected, version: '1.2.3' });
   });
+
+  test.each(['sync', 'receive'])(
+    '%s refuses a database that is not configured',
+    async (command) => {
+      const file = configFile();
+      const { error, runs } = await run([command, '-c', file, '--only-db', 'mian']);
+      expect(error).toMatchObject({
+        code: 'USAGE',
+        message: 'no database "mian" in the configuration',
+        hint: 'Name one of: main.',
+      });
+      expect(runs).toEqual([]);
+    },
+  );
 
   test('only_once of the file counts too', async () => {
     const file = configFile(`only_once: true\nlmdbs: {${NATIVE}}\n`);
@@ -246,5 +261,5 @@ test.each([
   ['configuration.md', 'configuration'],
 ])('docs/%s is the output of "docs %s": write it anew after a change', async (file, topic) => {
   const { out } = await run(['docs', topic]);
-  expect(readFileSync(join(__dirname, '../../docs', file), 'utf8')).toBe(out);
+  expect(readFileSync(join(__dirname, '../../../docs', file), 'utf8')).toBe(out);
 });

@@ -102,7 +102,7 @@ describe('conditions are warnings that say what to do', () => {
       'main_rejoin_pending',
       /last in sync at 1970.*x is damaged/,
     ],
-    ['a twin', { twins: ['a.x'] }, 'main_instance_name_shared', /a name of its own/],
+    ['a shared name', { sharedName: ['a.x'] }, 'main_instance_name_shared', /a name of its own/],
   ])('%s', (_what, changes, name, message) => {
     const checks = conditionChecks(databaseStatus(changes), NOW_MS);
     expect(checks.map((check) => check.name)).toEqual(name === undefined ? [] : [name]);

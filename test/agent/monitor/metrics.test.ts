@@ -144,7 +144,7 @@ function everything() {
   monitor.databaseFailed(new SyncError('MAP_FULL', 'the map is full'));
   monitor.quarantined(b2, new SyncError('SNAPSHOT_CORRUPT', 'gzip'));
   monitor.started();
-  monitor.twinSeen('a.x');
+  monitor.sharedNameSeen('a.x');
   monitor.rejoining({ lastSyncMs: 0, postponed: undefined });
   metrics.limits.measured(new Semaphore(1), { lmdb: 'main', limit_name: 'decompress' });
   metrics.onRequest({ kind: 'list', durationMs: 20, error: 'Timeout' }, NOW_MS);
@@ -379,9 +379,9 @@ describe('the monitor', () => {
     }
     expect(lines.filter(({ level }) => level === 'warning')).toHaveLength(1);
     expect(await metrics.text()).toContain('lightningstream_future_entries_total{lmdb="main"} 50');
-    monitor.twinSeen('a.x');
-    monitor.twinSeen('a.x');
+    monitor.sharedNameSeen('a.x');
+    monitor.sharedNameSeen('a.x');
     expect(lines.filter(({ level }) => level === 'warning')).toHaveLength(2);
-    expect(monitor.status().twins).toEqual(['a.x']);
+    expect(monitor.status().sharedName).toEqual(['a.x']);
   });
 });

@@ -1,11 +1,14 @@
+import { setImmediate } from 'node:timers/promises';
 import { Registry } from 'prom-client';
 import { parseConfig } from '../../../agent/config/config.ts';
 import { MarkerNotices } from '../../../agent/notices/marker.ts';
 import type { Logger } from '../../../agent/log/log.ts';
 import { NoticeHealth } from '../../../agent/monitor/notice-health.ts';
 import { NoticeMetrics } from '../../../agent/monitor/notice-metrics.ts';
+import { NoticeMonitor } from '../../../agent/monitor/notice-monitor.ts';
 import { openNotices } from '../../../agent/notices/open.ts';
 import { openObjectStore } from '../../../agent/open-store.ts';
+import { sleep } from '../../../agent/pacing/sleep.ts';
 import { bytesBody } from '../../../storage/bodies.ts';
 import { MemoryObjectStore } from '../../../storage/memory.ts';
 import { UPDATE_MARKER } from '../../../storage/update-marker.ts';
@@ -55,6 +58,7 @@ class World {
       child: () => logger,
     };
     const source = new MarkerNotices({
+      store: this.inner,
       intervalMs: 1000,
       forceListIntervalMs: FORCED_MS,
       monotonicMs: () => this.nowMs,
@@ -69,7 +73,6 @@ class World {
       onWorked: () => this.health.push('worked'),
       onFailed: () => this.health.push('failed'),
     });
-    source.connect(this.inner);
     this.#running = source.run((notice) => {
       if (notice === 'list') {
         this.lists += 1;
@@ -183,41 +186,86 @@ ${more}`,
       { fileName: 'ls.yaml', processEnv: {}, hostname: 'host', overrides: {} },
     ).config;
 
-  test.each([
-    ['', 0],
-    ['notices: {queue_prefix: fleet-}', 60_000],
-  ])('with %j, deltas wait for their marker %i ms at most', async (more, gapMs) => {
-    const health = new NoticeHealth(config(more).health.storageList, Date.now);
-    const notices = await openNotices(config(more), {
-      log: { child: () => undefined } as never,
+  const DELTA = 'main__b__20240131-235959-012345678__Grx__S';
+
+  /** A store whose markers can be made to fail. */
+  class MarkerStore extends MemoryObjectStore {
+    failing = false;
+    readonly tries: ('written' | 'failed')[] = [];
+    #tried: () => void = () => undefined;
+
+    override async put(...parameters: Parameters<MemoryObjectStore['put']>): Promise<void> {
+      this.tries.push(this.failing ? 'failed' : 'written');
+      this.#tried();
+      if (this.failing) {
+        throw new Error('denied');
+      }
+      await super.put(...parameters);
+    }
+
+    /** Resolves when so many markers were tried. */
+    async until(count: number): Promise<void> {
+      while (this.tries.length < count) {
+        await new Promise<void>((resolve) => (this.#tried = resolve));
+      }
+      await setImmediate();
+    }
+  }
+
+  async function open(more: string, limits = config(more).health.storageList) {
+    const store = new MarkerStore();
+    const lines: string[] = [];
+    const log = { warn: (_: unknown, text: string) => void lines.push(text) } as never;
+    const health = new NoticeHealth(limits, Date.now);
+    const observer = new NoticeMonitor({
       health,
       metrics: new NoticeMetrics(new Registry()),
-      countRequest: () => undefined,
-      onlyOnce: false,
+      status: { countQueueRequest: () => undefined },
     });
-    notices.close();
-    expect(notices.marker.ownObjectsGapMs).toBe(gapMs);
+    const notices = await openNotices(config(more), { store, log, observer, onlyOnce: false });
+    const storeDelta = async (seq: number) => {
+      const body = bytesBody(Buffer.from('x'));
+      await notices.store.create(`${DELTA}${seq}.delta.pb.gz`, body, never);
+    };
+    return { store, lines, health, notices, storeDelta };
+  }
+
+  test('without a queue each delta has its marker', async () => {
+    const { store, notices, storeDelta } = await open('');
+    await storeDelta(1);
+    await store.until(1);
+    await storeDelta(2);
+    await store.until(2);
+    await notices.close();
+    expect(store.tries).toEqual(['written', 'written']);
+  });
+
+  test('with a queue the deltas of a minute share one marker, and the end writes what is due', async () => {
+    const { store, notices, storeDelta } = await open('notices: {queue_prefix: fleet-}');
+    await storeDelta(1);
+    await store.until(1);
+    await storeDelta(2);
+    // Longer than the pause between two markers without a queue.
+    await sleep(300, never);
+    await storeDelta(3);
+    expect(store.tries).toEqual(['written']);
+    await notices.close();
+    expect(store.tries).toEqual(['written', 'written']);
   });
 
   test('a marker that cannot be written is named on /healthz, and logged once', async () => {
-    const lines: string[] = [];
-    const log = { warn: (_: unknown, text: string) => void lines.push(text) } as never;
     const limits = { warnDurationMs: 0, errorDurationMs: 0, evaluationIntervalMs: 1 };
-    const health = new NoticeHealth(limits as never, Date.now);
-    const notices = await openNotices(config(''), {
-      log,
-      health,
-      metrics: new NoticeMetrics(new Registry()),
-      countRequest: () => undefined,
-      onlyOnce: false,
-    });
-    notices.marker.onFailed?.(new Error('denied'));
-    notices.marker.onFailed?.(new Error('denied'));
+    const { store, lines, health, notices, storeDelta } = await open('', limits as never);
+    store.failing = true;
+    await storeDelta(1);
+    await store.until(2);
+    expect(store.tries).toEqual(['failed', 'failed']);
     expect(lines).toEqual([expect.stringContaining('cannot write the update marker')]);
     expect(health.checks().map(({ name, level }) => [name, level])).toEqual([
       ['update_marker_failed_duration', 'warning'],
     ]);
-    notices.marker.onWritten?.();
+    store.failing = false;
+    await notices.close();
     expect(health.checks()).toEqual([]);
   });
 

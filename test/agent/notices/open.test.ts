@@ -3,14 +3,14 @@ import { parseConfig } from '../../../agent/config/config.ts';
 import type { Logger } from '../../../agent/log/log.ts';
 import { NoticeHealth } from '../../../agent/monitor/notice-health.ts';
 import { NoticeMetrics } from '../../../agent/monitor/notice-metrics.ts';
-import { openNotices, sqsOptions } from '../../../agent/notices/open.ts';
+import { NoticeMonitor } from '../../../agent/monitor/notice-monitor.ts';
+import { openNotices } from '../../../agent/notices/open.ts';
 import { SyncError } from '../../../protocol/errors.ts';
+import { MemoryObjectStore } from '../../../storage/memory.ts';
 
 const FOLDER = 'storage: {type: fs, options: {root_path: /tmp/x}}\n';
 const S3 = 'storage: {type: s3, options: {bucket: b, region: eu-west-1}}\n';
 const MARKED = 'storage: {type: s3, options: {bucket: b, use_update_marker: true}}\n';
-const keysAt = (endpoint: string) =>
-  `storage: {type: s3, options: {bucket: b, access_key: ak, secret_key: sk, endpoint_url: "${endpoint}"}}\n`;
 
 function parse(text: string, instance = 'a') {
   return parseConfig(`lmdbs: {main: {path: /db}}\n${text}`, {
@@ -29,18 +29,34 @@ const silent: Logger = {
   child: () => silent,
 };
 
-async function kindOf(text: string, options: { onlyOnce?: boolean; instance?: string } = {}) {
-  const { onlyOnce = false, instance = 'a' } = options;
+/** A store that says whether it was closed. */
+class ClosableStore extends MemoryObjectStore {
+  closed = 0;
+
+  override async close(): Promise<void> {
+    this.closed += 1;
+    await super.close();
+  }
+}
+
+async function kindOf(
+  text: string,
+  options: { onlyOnce?: boolean; instance?: string; store?: ClosableStore } = {},
+) {
+  const { onlyOnce = false, instance = 'a', store = new ClosableStore() } = options;
   const config = parse(text, instance);
   const health = new NoticeHealth(config.health.storageList, Date.now);
   const notices = await openNotices(config, {
+    store,
     log: silent,
-    health,
-    metrics: new NoticeMetrics(new Registry()),
-    countRequest: () => undefined,
+    observer: new NoticeMonitor({
+      health,
+      metrics: new NoticeMetrics(new Registry()),
+      status: { countQueueRequest: () => undefined },
+    }),
     onlyOnce,
   });
-  notices.close();
+  await notices.close();
   expect(health.status()).toEqual({ source: notices.source.kind, trouble: undefined });
   return notices.source.kind;
 }
@@ -73,6 +89,21 @@ test('a prefix and an instance that make no name of a queue are refused', async 
   ).rejects.toMatchObject({ code: 'CONFIG_INVALID' });
 });
 
+test('the store is closed with the notices, and where these cannot be opened', async () => {
+  const direct = 'notices: {direct_queue_url: "http://127.0.0.1:1/q"}\n';
+  for (const text of [FOLDER, MARKED, `${MARKED}${direct}`, `${S3}${direct}`]) {
+    const store = new ClosableStore();
+    await kindOf(text, { store });
+    expect(store.closed).toBe(1);
+  }
+  const store = new ClosableStore();
+  const named = { store, instance: 'a'.repeat(80) };
+  await expect(kindOf(`${S3}notices: {queue_prefix: fleet-}\n`, named)).rejects.toThrow(
+    'no name of a queue',
+  );
+  expect(store.closed).toBe(1);
+});
+
 test.each([
   ['{type: sqs}', 'no queue is named'],
   ['{queue_url: "http://x/q", queue_prefix: p}', 'both `queue_url` and `queue_prefix`'],
@@ -94,26 +125,4 @@ test.each([
   expect((error as SyncError).message).toContain(message);
   expect((error as SyncError).message).toContain('ls.yaml:3:');
   expect((error as SyncError).message).not.toContain('geheim');
-});
-
-test.each([
-  ['eu-central-1', `${S3}notices: {queue_prefix: p, region: eu-central-1}\n`],
-  ['us-west-2', `${S3}notices: {queue_url: "https://sqs.us-west-2.amazonaws.com/1/q"}\n`],
-  ['eu-west-1', `${S3}notices: {queue_prefix: p}\n`],
-  ['', `${FOLDER}notices: {queue_prefix: p}\n`],
-])('the region is %j with %s', (region, text) => {
-  expect(sqsOptions(parse(text)).region).toBe(region);
-});
-
-test.each([
-  [true, 'https://s3.amazonaws.com', '{queue_prefix: p}'],
-  [true, 'https://s3.eu-west-1.amazonaws.com', '{queue_prefix: p}'],
-  [true, 'http://127.0.0.1:4566', '{queue_prefix: p, endpoint_url: "http://127.0.0.1:4566/"}'],
-  [true, 'http://127.0.0.1:4566', '{queue_url: "http://127.0.0.1:4566/1/q"}'],
-  [false, 'https://minio.example.org', '{queue_prefix: p}'],
-  [false, 'https://s3.amazonaws.com', '{queue_prefix: p, endpoint_url: "https://sqs.example.org"}'],
-  [false, 'https://amazonaws.com.example.org', '{queue_prefix: p}'],
-])('keys of the storage are used for the queue: %s, with %s and %s', (used, endpoint, notices) => {
-  const { connection } = sqsOptions(parse(`${keysAt(endpoint)}notices: ${notices}\n`));
-  expect(connection?.accessKey).toBe(used ? 'ak' : undefined);
 });

@@ -11,13 +11,10 @@ import { mockClient } from 'aws-sdk-client-mock';
 import { setImmediate as turn } from 'node:timers/promises';
 import { backoff } from '../../../agent/pacing/backoff.ts';
 import type { Logger, LogFields } from '../../../agent/log/log.ts';
+import type { ReceivedReport } from '../../../agent/notices/observer.ts';
 import type { QueueRequestReport, QueueTrouble } from '../../../agent/notices/queue-service.ts';
 import { openSqs } from '../../../agent/notices/sqs.ts';
-import {
-  QueueNotices,
-  type QueueChoice,
-  type ReceivedReport,
-} from '../../../agent/notices/queue.ts';
+import { QueueNotices, type QueueChoice } from '../../../agent/notices/queue.ts';
 import { encodeNotice } from '../../../protocol/notice.ts';
 
 const URL = 'https://sqs.eu-west-1.amazonaws.com/111122223333/fleet-a';

@@ -2,8 +2,9 @@ import { mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-import type { NoticeSource, WatchHandlers } from '../../../agent/notices/watch.ts';
-import { PollNotices, WatchNotices } from '../../../agent/notices/watch.ts';
+import { PollNotices } from '../../../agent/notices/poll.ts';
+import type { NoticeSource } from '../../../agent/notices/source.ts';
+import { WatchNotices, type WatchHandlers } from '../../../agent/notices/watch.ts';
 import type { FilesystemObjectStore } from '../../../storage/folder/store.ts';
 import { openFilesystemStore } from '../../../storage/folder/store.ts';
 import { bodyOf } from '../../support/object-store-conformance.ts';

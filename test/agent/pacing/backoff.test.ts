@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 
-import { backoff, sleep } from '../../../agent/pacing/backoff.ts';
+import { backoff } from '../../../agent/pacing/backoff.ts';
 
 test('pauses grow to the bound and start over after a success', () => {
   const delays = backoff({ minMs: 100, maxMs: 1000, random: () => 1 - Number.EPSILON });
@@ -28,13 +28,4 @@ test('every pause is between half its bound and its bound', () => {
       },
     ),
   );
-});
-
-test('a sleep ends with the reason of the abort', async () => {
-  const controller = new AbortController();
-  const sleeping = sleep(60_000, controller.signal);
-  controller.abort(new Error('stopped'));
-  await expect(sleeping).rejects.toThrow('stopped');
-  await expect(sleep(60_000, controller.signal)).rejects.toThrow('stopped');
-  await expect(sleep(1, new AbortController().signal)).resolves.toBeUndefined();
 });

@@ -100,12 +100,12 @@ test.each([
   ['databases', 0],
   ['databases', 1],
 ] as const)('docs/cost.md has what the formula gives: %s at %d changes a second', (vary, rate) => {
-  const text = readFileSync(resolve(__dirname, '../../docs/cost.md'), 'utf8');
+  const text = readFileSync(resolve(__dirname, '../../../docs/cost.md'), 'utf8');
   expect(text).toContain(rows(vary, rate).join('\n'));
 });
 
 test('docs/cost.md has what the formula gives for ten thousand agents', () => {
-  const text = readFileSync(resolve(__dirname, '../../docs/cost.md'), 'utf8');
+  const text = readFileSync(resolve(__dirname, '../../../docs/cost.md'), 'utf8');
   const all = { agents: 10_000, databases: 1000 };
   const fleets: [string, Partial<Usage>][] = [
     ['10,000 agents, one database', { agents: 10_000 }],

@@ -1,4 +1,5 @@
-import type { Check } from '../../../../agent/monitor/health.ts';
+import type { Check } from '../../../../agent/health-check.ts';
+import { findCost } from '../../../../agent/status/cost-estimate.ts';
 import { statusView } from '../../../../agent/status/page/view.ts';
 import type { DatabaseStatus, StatusSource } from '../../../../agent/monitor/status.ts';
 import { age, duration } from '../../../../agent/status/page/format.ts';
@@ -17,7 +18,11 @@ function view(
 ) {
   const { databases = [databaseStatus()], checks = [] } = options;
   const source = { ...statusSource(...databases), ...options.source };
-  const { nodes, verdict, title } = statusView(source, { databases, checks }, NOW_MS);
+  const { nodes, verdict, title } = statusView(
+    source,
+    { databases, checks, cost: findCost(source, NOW_MS) },
+    NOW_MS,
+  );
   const html = toHtml(nodes);
   const text = html.replaceAll(/<[^>]*>/g, ' ').replaceAll(/\s+/g, ' ');
   return { verdict, title, html, text };

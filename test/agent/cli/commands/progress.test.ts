@@ -1,5 +1,5 @@
 import { PassThrough } from 'node:stream';
-import { Progress, type ProgressTerminal } from '../../../agent/cli/progress.ts';
+import { Progress, type ProgressTerminal } from '../../../../agent/cli/commands/progress.ts';
 
 /** A terminal, or a pipe, that keeps what is written to it. */
 function sink(isTTY: boolean): { terminal: ProgressTerminal; text: () => string } {

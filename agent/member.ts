@@ -1,0 +1,158 @@
+import { randomBytes } from 'node:crypto';
+import { join } from 'node:path';
+import { errorText } from '../protocol/errors.ts';
+import type { ObjectStore } from '../storage/object-store.ts';
+import type { AfterMergeHooks } from './after-merge/hooks.ts';
+import { MergeWatch } from './after-merge/merge-watch.ts';
+import type { Config, DatabaseConfig } from './config/config.ts';
+import { DatabaseEngine } from './engine/database-engine.ts';
+import { ChangeDetector } from './lmdb/change-detector.ts';
+import { WorkerLocalDatabase } from './lmdb/thread/worker-client.ts';
+import type { Logger } from './log/log.ts';
+import { cleaningDeps, databaseOptions, engineSettings, sweepingDeps } from './member-settings.ts';
+import { DatabaseMonitor } from './monitor/database-monitor.ts';
+import { logStatistics } from './monitor/lmdb-statistics.ts';
+import type { Metrics } from './monitor/metrics.ts';
+import { shown } from './monitor/status.ts';
+import { SyncObservers } from './monitor/sync-observers.ts';
+import { Semaphore } from './pacing/semaphore.ts';
+import { sleep } from './pacing/sleep.ts';
+import { systemClock } from './pacing/system-clock.ts';
+
+/** The status page and the metrics show an LMDB as it was at most this long before they were asked. */
+const STATS_MAX_AGE_MS = 1000;
+
+/** What all databases of a run share. */
+export type Shared = {
+  readonly store: ObjectStore;
+  readonly metrics: Metrics;
+  readonly hooks: AfterMergeHooks;
+  readonly log: Logger;
+  readonly run: string;
+  readonly memory: Semaphore;
+  readonly receiveOnly: boolean;
+  readonly onlyOnce: boolean;
+  readonly onCrash: (error: Error) => void;
+};
+
+/** One database with its thread, its engine and what watches both. */
+export class Member {
+  readonly name: string;
+  readonly monitor: DatabaseMonitor;
+  readonly engine: DatabaseEngine;
+  readonly #db: WorkerLocalDatabase;
+  readonly #detector: ChangeDetector;
+  readonly #log: Logger;
+  readonly #statsIntervalMs: number;
+  #statsAtMs = Number.NEGATIVE_INFINITY;
+  #statsComing = false;
+
+  constructor(config: Config, parts: { name: string; database: DatabaseConfig; shared: Shared }) {
+    const { name, database, shared } = parts;
+    this.name = name;
+    this.#log = shared.log.child({ db: name });
+    this.#statsIntervalMs = config.lmdbLogStatsIntervalMs;
+    this.monitor = new DatabaseMonitor({
+      name,
+      path: database.path,
+      health: config.health,
+      metrics: shared.metrics.syncer,
+      log: this.#log,
+      now: Date.now,
+    });
+    // Only where a hook is for this database: what merges wrote need not be known else.
+    const watch = shared.hooks.concern(name)
+      ? new MergeWatch((touched) => shared.hooks.note(name, touched))
+      : undefined;
+    this.#db = new WorkerLocalDatabase(databaseOptions(config, parts), { onCrash: shared.onCrash });
+    shared.hooks.register(name, this.#db);
+    const { limits } = shared.metrics;
+    const watching = { name, metrics: shared.metrics.syncer, log: this.#log };
+    this.engine = new DatabaseEngine(
+      {
+        settings: engineSettings(config, parts),
+        db: this.#db,
+        store: shared.store,
+        clock: systemClock,
+        sleep,
+        randomBytes: (size) => randomBytes(size),
+        random: Math.random,
+        log: this.#log,
+        observer: new SyncObservers(watch === undefined ? [this.monitor] : [this.monitor, watch]),
+        cleaning: cleaningDeps(config, { ...watching, receiveOnly: shared.receiveOnly }),
+        ...sweepingDeps(config, {
+          ...watching,
+          onRejoin: (rejoin) => {
+            this.monitor.rejoining(rejoin);
+            if (rejoin === undefined) {
+              watch?.rejoined();
+            }
+          },
+        }),
+      },
+      {
+        memory: limits.measured(shared.memory, { lmdb: name, limit_name: 'download' }),
+        merging: limits.measured(new Semaphore(1), { lmdb: name, limit_name: 'decompress' }),
+      },
+    );
+    this.monitor.follow(this.engine);
+    this.#detector = new ChangeDetector({
+      path: database.options.noSubdir ? database.path : join(database.path, 'data.mdb'),
+      pollIntervalMs: config.lmdbPollIntervalMs,
+      onChange: (txnId) => this.engine.noteChange(txnId),
+    });
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    using detector = this.#detector;
+    detector.start();
+    const statsLog = this.#logStats(signal);
+    try {
+      await this.engine.run(signal);
+    } finally {
+      detector.close();
+    }
+    if (signal.aborted) {
+      await statsLog;
+    }
+  }
+
+  /** Asks for a fresh look at the LMDB, in the background; what is there now is at most a look old. */
+  refreshStats(): void {
+    const nowMs = Date.now();
+    if (this.#statsComing || nowMs - this.#statsAtMs < STATS_MAX_AGE_MS) {
+      return;
+    }
+    this.#statsComing = true;
+    this.#db.stats().then(
+      (stats) => {
+        this.monitor.looked(shown(stats));
+        this.#statsAtMs = nowMs;
+        this.#statsComing = false;
+      },
+      // Not open yet, or not any more: the page shows what it had.
+      () => {
+        this.#statsComing = false;
+      },
+    );
+  }
+
+  async #logStats(signal: AbortSignal): Promise<void> {
+    if (this.#statsIntervalMs === 0) {
+      return;
+    }
+    while (!signal.aborted) {
+      try {
+        await sleep(this.#statsIntervalMs, signal);
+        const stats = shown(await this.#db.stats());
+        this.monitor.looked(stats);
+        logStatistics(this.#log, stats);
+      } catch (error) {
+        if (signal.aborted) {
+          return;
+        }
+        this.#log.warn({ error: errorText(error) }, 'cannot read LMDB statistics');
+      }
+    }
+  }
+}
