@@ -16,11 +16,11 @@ export const ROOMS: readonly Room[] = [
   ['compaction', 'protocol storage', 'node:* zod'],
 
   ['agent/build', '', 'node:* esbuild node-addon-api node-api-headers'],
-  ['agent/health-check.ts', 'protocol', ''],
-  ['agent/output-format.ts', 'protocol', ''],
-  ['agent/spool.ts', 'protocol storage', 'node:*'],
-  ['agent/config', 'protocol', 'node:* yaml zod'],
-  ['agent/log', 'protocol agent/config', 'pino'],
+  ['agent/health-check.ts', '', ''],
+  ['agent/output-format.ts', '', ''],
+  ['agent/spool.ts', 'storage', 'node:*'],
+  ['agent/config', 'protocol', 'node:* yaml'],
+  ['agent/log', 'agent/config', 'pino'],
   ['agent/pacing', 'protocol', 'node:timers/promises'],
   // A reader of LMDB's file format: it needs the file, and nothing else of the agent.
   ['agent/lmdb/pages', 'protocol', 'node:fs'],
@@ -46,13 +46,18 @@ export const ROOMS: readonly Room[] = [
   ['agent/guard', 'protocol agent/health-check.ts agent/config agent/log agent/lmdb', 'node:*'],
   ['agent/engine', 'protocol storage agent/spool.ts agent/log agent/pacing agent/lmdb', 'zod'],
   [
+    'agent/open-store.ts',
+    'storage storage/http storage/s3 storage/azure storage/folder agent/config agent/pacing',
+    '',
+  ],
+  [
     'agent/notices',
-    'protocol storage storage/http storage/s3 storage/folder agent/config agent/log agent/pacing',
+    'protocol storage storage/http storage/s3 storage/folder agent/config agent/log agent/pacing agent/open-store.ts',
     'node:* @aws-sdk/* @smithy/*',
   ],
   [
     'agent/after-merge',
-    'protocol agent/config agent/log agent/pacing agent/lmdb agent/lmdb/schema agent/engine',
+    'protocol agent/health-check.ts agent/config agent/log agent/pacing agent/lmdb agent/lmdb/schema agent/engine',
     'node:*',
   ],
   [
@@ -60,38 +65,37 @@ export const ROOMS: readonly Room[] = [
     'protocol storage agent/health-check.ts agent/config agent/log agent/pacing agent/lmdb agent/engine agent/notices agent/after-merge',
     'node:* prom-client',
   ],
-  ['agent/status/page', 'agent/output-format.ts agent/config agent/monitor', 'node:crypto'],
+  [
+    'agent/status/page',
+    'agent/health-check.ts agent/output-format.ts agent/config agent/monitor',
+    'node:crypto',
+  ],
   [
     'agent/status',
     'protocol storage agent/health-check.ts agent/config agent/log agent/monitor agent/status/page',
     'node:*',
   ],
   [
-    'agent/open-store.ts',
-    'storage storage/http storage/s3 storage/azure storage/folder agent/config agent/pacing',
-    '',
+    'agent/member-settings.ts',
+    'agent/config agent/lmdb agent/engine agent/after-merge agent/monitor',
+    'node:os',
   ],
-  ['agent/member-settings.ts', 'agent/config agent/lmdb agent/engine agent/after-merge', 'node:os'],
   [
     'agent/member.ts',
-    'protocol storage agent/config agent/log agent/pacing agent/lmdb agent/lmdb/thread agent/guard agent/engine agent/notices agent/after-merge agent/monitor agent/member-settings.ts',
+    'protocol storage agent/config agent/log agent/pacing agent/lmdb agent/lmdb/thread agent/engine agent/after-merge agent/monitor agent/member-settings.ts',
     'node:*',
   ],
   [
     'agent/agent.ts',
-    'protocol storage agent/config agent/log agent/pacing agent/lmdb agent/guard agent/engine agent/notices agent/monitor agent/status agent/open-store.ts agent/member-settings.ts agent/member.ts',
+    'protocol storage agent/health-check.ts agent/config agent/log agent/pacing agent/guard agent/notices agent/after-merge agent/monitor agent/status agent/open-store.ts agent/member.ts',
     'node:*',
   ],
   [
     'agent/cli/commands',
     'protocol storage compaction agent/output-format.ts agent/config agent/log agent/lmdb/pages agent/lmdb agent/lmdb/offline agent/guard agent/monitor agent/open-store.ts agent/agent.ts',
-    'node:* commander',
-  ],
-  [
-    'agent/cli',
-    'protocol agent/output-format.ts agent/config agent/cli/commands',
     'node:* commander cli-progress',
   ],
+  ['agent/cli', 'protocol agent/config agent/cli/commands', 'node:* commander'],
   ['agent/main.ts', 'protocol storage agent/agent.ts agent/cli', 'node:events'],
 
   // No agent in a Lambda's bundle: its native addon must not get there.

@@ -14,7 +14,7 @@ import type { SeededRandom } from '../support/random.ts';
 import { RecordingStore } from './recording-store.ts';
 import { WorldClock } from './world-clock.ts';
 
-/** What one schedule plays with; see {@link drawTraits}. */
+/** What one schedule plays with. */
 export type Traits = {
   readonly instances: readonly string[];
   readonly keys: readonly string[];
@@ -222,37 +222,4 @@ export class Fleet {
 
   /** Storage is well from now on. */
   isHealing = false;
-}
-
-/** The nature of one schedule. */
-export function drawTraits(random: SeededRandom): Traits {
-  const instances = random.weighted({ two: 3, three: 4, sharedName: 3, four: 1 });
-  const keyCount = random.pick([2, 5, 40]);
-  return {
-    instances: {
-      two: ['a', 'b'],
-      three: ['a', 'b', 'c'],
-      sharedName: ['a', 'a', 'b'],
-      four: ['a', 'b', 'c', 'd'],
-    }[instances],
-    keys: Array.from({ length: keyCount }, (_, i) => `${i % 3 === 2 ? 'names' : 'zones'}/k${i}`),
-    faultRate: random.pick([0, 0.1, 0.3]),
-    databaseFaultRate: random.pick([0, 0, 0.05, 0.2]),
-    damages: random.chance(0.5),
-    mustKeepMs: random.pick([undefined, undefined, 0, 50]),
-    maxDeltas: random.pick([2, 5, 1000]),
-    persistIntervalMs: random.pick([1, 20, 1_000_000]),
-    pendingBytesMax: random.pick([40, 1 << 20, 1 << 20]),
-    spoolMemoryBytes: random.pick([100, 1 << 20, 1 << 20]),
-    downloadConcurrency: random.pick([1, 3]),
-    shutdownTimeoutMs: random.pick([1, 10, 1_000_000]),
-    upstreamReaders: random.chance(0.25),
-    compaction: random.chance(0.6)
-      ? {
-          smallBaseBytes: random.pick([0, 1 << 20]),
-          baseDueRatio: random.pick([0, 1, 1000]),
-          level1CountMax: random.pick([1, 8]),
-        }
-      : undefined,
-  };
 }
