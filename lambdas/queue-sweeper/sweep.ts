@@ -1,5 +1,4 @@
-/** Tag of queues that agents have made themselves. Queues of the stack do not have it, and are never removed. */
-export const AGENT_QUEUE_TAG = 'lightningstream';
+import { isAgentQueue } from '../../protocol/notice-queue.ts';
 
 /** Tag with the time (ISO 8601) since when the sweeper has found notices that nobody took. */
 export const UNREAD_SINCE_TAG = 'lightningstream-unread-since';
@@ -28,7 +27,7 @@ export function nextStep(
   queue: QueueState,
   options: { readonly nowMs: number; readonly unreadDays: number },
 ): QueueStep {
-  if (!(AGENT_QUEUE_TAG in queue.tags)) {
+  if (!isAgentQueue(queue.tags)) {
     return 'keep';
   }
   const since = queue.tags[UNREAD_SINCE_TAG];

@@ -25,7 +25,7 @@ export const ROOMS: readonly Room[] = [
   // A reader of LMDB's file format: it needs the file, and nothing else of the agent.
   ['agent/lmdb/pages', 'protocol', 'node:fs'],
   ['agent/lmdb', 'protocol agent/spool.ts agent/lmdb/pages', 'node:* lmdb'],
-  ['agent/lmdb/changes', 'protocol agent/lmdb/pages agent/lmdb', ''],
+  ['agent/lmdb/changes', 'protocol agent/spool.ts agent/lmdb/pages agent/lmdb', 'node:zlib'],
   ['agent/lmdb/schema', 'protocol agent/lmdb/pages agent/lmdb agent/lmdb/changes', ''],
   [
     'agent/lmdb/session',
@@ -34,13 +34,13 @@ export const ROOMS: readonly Room[] = [
   ],
   [
     'agent/lmdb/merge',
-    'protocol agent/lmdb/pages agent/lmdb agent/lmdb/changes agent/lmdb/schema agent/lmdb/session',
+    'protocol agent/spool.ts agent/lmdb/pages agent/lmdb agent/lmdb/changes agent/lmdb/schema agent/lmdb/session',
     '',
   ],
   ['agent/lmdb/offline', 'protocol agent/lmdb/pages agent/lmdb', ''],
   [
     'agent/lmdb/thread',
-    'protocol agent/spool.ts agent/pacing agent/lmdb/pages agent/lmdb agent/lmdb/session agent/lmdb/merge',
+    'protocol agent/spool.ts agent/pacing agent/lmdb/pages agent/lmdb agent/lmdb/changes agent/lmdb/session agent/lmdb/merge',
     'node:*',
   ],
   ['agent/guard', 'protocol agent/health-check.ts agent/config agent/log agent/lmdb', 'node:*'],

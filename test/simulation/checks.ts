@@ -21,7 +21,7 @@ export async function checkVectors(world: World): Promise<void> {
     }
     for (const database of host.databases) {
       const running = agent.find(database.name);
-      if (running?.isStarted !== true) {
+      if (running?.hosted.isStarted !== true) {
         continue;
       }
       // What the application must not do is repaired at the next look. (With maps that grow it does nothing of that kind:

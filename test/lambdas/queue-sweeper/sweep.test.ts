@@ -1,5 +1,5 @@
+import { agentQueueTags } from '../../../protocol/notice-queue.ts';
 import {
-  AGENT_QUEUE_TAG,
   UNREAD_SINCE_TAG,
   sweepQueues,
   nextStep,
@@ -9,7 +9,7 @@ import {
 
 const NOW = Date.parse('2024-03-10T00:00:00Z');
 const OPTIONS = { nowMs: NOW, unreadDays: 7, queuePrefix: 'p-' };
-const made = { [AGENT_QUEUE_TAG]: 'a' };
+const made = agentQueueTags('a');
 const since = (date: string) => ({ ...made, [UNREAD_SINCE_TAG]: date });
 
 test.each<[string, QueueState, string]>([

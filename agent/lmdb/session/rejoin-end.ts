@@ -1,27 +1,7 @@
-import type {
-  FinishRejoinOptions,
-  RejoinResult,
-  SweepOptions,
-  SweepSlice,
-} from '../local-database.ts';
+import type { FinishRejoinOptions, RejoinResult } from '../local-database.ts';
 import type { KeyHashes } from '../key-hashes.ts';
 import { changeSome, type SentMark, type WalkPosition, type WalkResult } from './register-walk.ts';
 import type { Session } from './session.ts';
-
-/** One slice of a sweep: tombstones older than `cutoffNs` go that are in stored objects, or came from them. */
-export function sweepSlice(session: Session, options: SweepOptions): Omit<SweepSlice, 'detection'> {
-  const { from, cutoffNs, lockMs, rejoinBeforeNs } = options;
-  const result = changeSome(session, {
-    from: from && { dbiName: from.dbiName, key: Buffer.from(from.key) },
-    lockMs,
-    stampNs: 0n,
-    removal: { rejoinBeforeNs },
-    decide: ({ deleted, timestampNs, sent }) =>
-      deleted && sent && timestampNs < cutoffNs ? 'remove' : 'keep',
-  });
-  const { next, entries, tombstones, removed, transactions } = result;
-  return { next, entries, tombstones, removed, transactions };
-}
 
 /** What is remembered from the begin of a rejoin to its end. */
 export type RejoinStart = {

@@ -1,24 +1,19 @@
-import { HighestTime } from './changes/highest-time.ts';
-import type { TxnRanges } from './changes/txn-ranges.ts';
 import { gzipSync } from 'node:zlib';
-import { GzipWriter } from '../../protocol/gzip.ts';
-import { SYNC_FLAGS_MASK, headerLengthAt } from '../../protocol/value-header.ts';
-import { SnapshotWriter } from '../../protocol/snapshot-writer.ts';
-import type { EntryView, SnapshotMeta } from '../../protocol/snapshot.ts';
-import { SpoolWriter, type Spool, type SpoolOptions } from '../spool.ts';
-import {
-  isValidValue,
-  newView,
-  noteInvalid,
-  readBigEndian32,
-  txnIdAt,
-} from './changes/change-classifier.ts';
-import { keyOrderOf } from '../../protocol/key-order.ts';
-import type { KeySet } from './changes/key-set.ts';
-import type { DataFile, DbRecord } from './pages/data-file.ts';
-import { PageCursor } from './pages/cursor.ts';
-import type { SyncedDbis } from './changes/scan.ts';
+import { HighestTime } from './highest-time.ts';
+import type { TxnRanges } from '../txn-ranges.ts';
+import { GzipWriter } from '../../../protocol/gzip.ts';
+import { txnIdAt } from '../../../protocol/value-header.ts';
+import { SnapshotWriter } from '../../../protocol/snapshot-writer.ts';
+import { type EntryView, type SnapshotMeta, newView } from '../../../protocol/snapshot.ts';
+import { SpoolWriter, type Spool, type SpoolOptions } from '../../spool.ts';
+import { noteInvalid, showValue } from './stored-value.ts';
+import { keyOrderOf } from '../../../protocol/key-order.ts';
+import type { KeySet } from './key-set.ts';
+import type { DataFile, DbRecord } from '../pages/data-file.ts';
+import { PageCursor, isAtKey } from '../pages/cursor.ts';
+import type { SyncedDbis } from './synced-dbis.ts';
 
+/** An encoded object, and its size before compression. */
 export type Encoded = {
   readonly spool: Spool;
   readonly entries: number;
@@ -85,10 +80,10 @@ class GzipSpool {
 
 /**
  * Encodes the whole state that `dbis` are of, or the entries of it whose transaction `includes` accepts. It must stay
- * pinned until this resolves. Gives the event loop a turn after
- * every mebibyte or so (about 3 ms), so that other work on the same database goes on meanwhile.
+ * pinned until this resolves. Gives the event loop a turn after every mebibyte or so (about 3 ms), so that other work
+ * on the same database goes on meanwhile.
  */
-export async function encodeState(
+export async function encodeRegisters(
   file: DataFile,
   options: {
     readonly dbis: SyncedDbis;
@@ -197,20 +192,6 @@ export async function encodeKeys(
   }
 }
 
-/** True if the cursor's key is exactly this one. */
-export function isAtKey(cursor: PageCursor, key: Uint8Array): boolean {
-  const { keyBuffer, keyStart, keyEnd } = cursor;
-  if (keyEnd - keyStart !== key.length) {
-    return false;
-  }
-  for (let i = 0; i < key.length; i += 1) {
-    if (keyBuffer[keyStart + i] !== key[i]) {
-      return false;
-    }
-  }
-  return true;
-}
-
 function sortedKeys(keys: ReadonlySet<string>, record: DbRecord): Buffer[] {
   const compare = keyOrderOf(record.flags);
   return Array.from(keys, (key) => Buffer.from(key, 'latin1')).toSorted((a, b) =>
@@ -220,28 +201,20 @@ function sortedKeys(keys: ReadonlySet<string>, record: DbRecord): Buffer[] {
 
 /** Shows the cursor's entry; false: its value has no valid header. */
 function showEntry(view: EntryView, cursor: PageCursor): boolean {
-  const { valueBuffer, valueStart, valueEnd } = cursor;
-  if (!isValidValue(valueBuffer, valueStart, valueEnd)) {
+  const { keyBuffer, keyStart, keyEnd, valueBuffer, valueStart, valueEnd } = cursor;
+  if (!showValue(view, valueBuffer, valueStart, valueEnd)) {
     return false;
   }
-  const { keyBuffer } = cursor;
-  const headerEnd = valueStart + headerLengthAt(valueBuffer, valueStart, valueEnd);
-  view.timeHi = readBigEndian32(valueBuffer, valueStart);
-  view.timeLo = readBigEndian32(valueBuffer, valueStart + 4);
-  view.flags = (valueBuffer[valueStart + 17] ?? 0) & SYNC_FLAGS_MASK;
   if (keyBuffer === valueBuffer) {
-    view.buffer = keyBuffer;
-    view.keyStart = cursor.keyStart;
-    view.keyEnd = cursor.keyEnd;
-    view.valueStart = headerEnd;
-    view.valueEnd = valueEnd;
+    view.keyStart = keyStart;
+    view.keyEnd = keyEnd;
     return true;
   }
   // A value on overflow pages stands in another buffer than its key.
-  const keyLength = cursor.keyEnd - cursor.keyStart;
+  const keyLength = keyEnd - keyStart;
   view.buffer = Buffer.concat([
-    keyBuffer.subarray(cursor.keyStart, cursor.keyEnd),
-    valueBuffer.subarray(headerEnd, valueEnd),
+    keyBuffer.subarray(keyStart, keyEnd),
+    valueBuffer.subarray(view.valueStart, valueEnd),
   ]);
   view.keyStart = 0;
   view.keyEnd = keyLength;
