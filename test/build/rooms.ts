@@ -57,7 +57,7 @@ export const ROOMS: readonly Room[] = [
   ],
   [
     'agent/after-merge',
-    'protocol agent/health-check.ts agent/config agent/log agent/pacing agent/lmdb agent/lmdb/schema agent/engine',
+    'protocol agent/health-check.ts agent/config agent/log agent/pacing agent/lmdb agent/engine',
     'node:*',
   ],
   [
