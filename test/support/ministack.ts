@@ -1,1 +1,0 @@
-export { findMiniStack, startMiniStack, type MiniStack } from '../../demo/ministack.ts';
