@@ -141,11 +141,11 @@ function apply(
 }
 
 describe.each(CASES)('upstream’s recording $fixture', ({ fixture, dupsortHack }) => {
-  const input = fixtureJson<{
+  const input = fixtureJson(fixture, 'input.json') as {
     dbis: { name: string; flags: number }[];
     steps: { step: string; ops: Op[] }[];
-  }>(fixture, 'input.json');
-  const expected = fixtureJson<Expected>(fixture, 'expected.json');
+  };
+  const expected = fixtureJson(fixture, 'expected.json') as Expected;
   const flags = new Map(input.dbis.map((dbi) => [dbi.name, dbi.flags]));
 
   test('each step leaves the LMDB and the snapshot that upstream left', async () => {
@@ -196,7 +196,7 @@ describe('upstream’s recording d2-powerdns47-shadow', () => {
     loadedIntoEmptyInstance: Record<string, DumpedDbi[]>;
   };
   const fixture = 'd2-powerdns47-shadow';
-  const expected = fixtureJson<Recorded>(fixture, 'expected.json');
+  const expected = fixtureJson(fixture, 'expected.json') as Recorded;
 
   test.each(['main', 'shard'])('an empty instance loads %s as upstream’s did', async (name) => {
     const file = freshFile();
@@ -210,7 +210,7 @@ describe('upstream’s recording d2-powerdns47-shadow', () => {
 
 test.each(CASES)('what upstream left of $fixture is taken over as it is', async (testCase) => {
   const { fixture, dupsortHack } = testCase;
-  const left = fixtureJson<Expected>(fixture, 'expected.json').steps.at(-1)?.lmdb ?? [];
+  const left = (fixtureJson(fixture, 'expected.json') as Expected).steps.at(-1)?.lmdb ?? [];
   const file = freshFile();
   writeDump(application(file), left);
   const txnBefore = lastTxn(file);
@@ -224,10 +224,10 @@ test.each(CASES)('what upstream left of $fixture is taken over as it is', async 
 
 describe('upstream’s recording f-old-formats', () => {
   type Result = { mode: string; snapshot: string; exitCode: number; lmdb: DumpedDbi[] };
-  const { results, odd } = fixtureJson<{ results: Result[]; odd: Result[] }>(
-    'f-old-formats',
-    'expected.json',
-  );
+  const { results, odd } = fixtureJson('f-old-formats', 'expected.json') as {
+    results: Result[];
+    odd: Result[];
+  };
   const shadow = results.filter(({ mode }) => mode.startsWith('shadow'));
 
   test.each(shadow.filter(({ exitCode }) => exitCode === 0))(
