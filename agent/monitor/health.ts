@@ -8,7 +8,7 @@ import type { DatabaseStatus, Occurrences } from './status.ts';
 import { ANY_STEPS, STEP_RULES, stepLimits, type AnyStep } from './step-rules.ts';
 
 /** A regression or a time in the future is reported for this long after it was last seen. */
-export const RECENT_MS = 3_600_000;
+const RECENT_MS = 3_600_000;
 
 /** Objects that are remembered as failing; of more than these only that the activity fails is known. */
 const MAX_SUBJECTS = 1000;
