@@ -202,7 +202,7 @@ export class DatabaseMonitor implements SyncObserver {
   }
 
   listed(event: ListedEvent): void {
-    const { metrics, name, now } = this.#deps;
+    const { metrics, name } = this.#deps;
     this.#steps.worked('list');
     metrics.listCalls.inc();
     metrics.inStorage.set({ lmdb: name }, event.objects);
@@ -228,7 +228,7 @@ export class DatabaseMonitor implements SyncObserver {
   }
 
   loadFailed(object: ObjectName, error: unknown): void {
-    const { metrics, name, now } = this.#deps;
+    const { metrics, name } = this.#deps;
     // Told of by a notice and not fetched: its instance is behind from now on, not from the next listing on.
     this.#instances.see(object, this.#coverage);
     metrics.loadCalls.inc();

@@ -68,29 +68,7 @@ export class HostedEngine {
   }
 }
 
-/** An observer that nothing comes of; spread it, and add what a test wants to be told of. */
-function silentObserver(): SyncObserver {
-  return {
-    detected: noop,
-    generated: noop,
-    stored: noop,
-    storeFailed: noop,
-    listed: noop,
-    listFailed: noop,
-    loaded: noop,
-    loadFailed: noop,
-    merged: noop,
-    stepFailed: noop,
-    stepWorked: noop,
-    passed: noop,
-    quarantined: noop,
-    released: noop,
-    started: noop,
-    sharedNameSeen: noop,
-  };
-}
-
-/** The same for a cleaner. */
+/** An observer of a cleaner that nothing comes of. */
 export function silentCleanerObserver(): CleanerObserver {
   return { listed: noop, listFailed: noop, deleted: noop, deleteFailed: noop, finished: noop };
 }

@@ -21,7 +21,7 @@ import {
   entry,
   readObject,
 } from '../../support/compaction.ts';
-import { silentObserver } from '../../support/hosted-engine.ts';
+import { SyncObservers } from '../../../agent/monitor/sync-observers.ts';
 import { engineSettings } from '../../support/engine.ts';
 
 let gets: string[];
@@ -104,7 +104,7 @@ function startReceiver(vector: VersionVector) {
     settings: engineSettings(),
     store: watched,
     clock: { nowNs: () => 1n },
-    observer: silentObserver(),
+    observer: new SyncObservers([]),
     log: { warn: () => {}, debug: () => {}, error: () => {} },
   } as unknown as EngineDeps;
   const ownStream = streamOf('a', 'runa');
