@@ -10,16 +10,24 @@ export type AgentYamlProps = {
   readonly directQueueUrl?: string | undefined;
 };
 
+/** By the names that everybody uses: with `lmdb-filename=…/pdns.lmdb` PowerDNS adds `-0` for its one shard. */
+const POWERDNS_FILES: Readonly<Record<string, string>> = {
+  main: 'pdns.lmdb',
+  shard: 'pdns.lmdb-0',
+};
+
 /** A complete configuration file of an agent; only the paths of the LMDBs are to be checked. */
 export function agentYaml(props: AgentYamlProps): string {
   const { instance, databases, bucketName, region, objectPrefix, queuePrefix, directQueueUrl } =
     props;
   const lmdbs = databases.flatMap((database) => [
     `  ${database}:`,
-    `    path: /var/lib/powerdns/${database}.lmdb`,
+    `    path: /var/lib/powerdns/${POWERDNS_FILES[database] ?? `${database}.lmdb`}`,
     '    schema_tracks_changes: true',
     '    options:',
     '      no_subdir: true',
+    '      create: true',
+    '      map_size: 1000MB',
   ]);
   const prefix = objectPrefix === '' ? [] : [`    global_prefix: "${objectPrefix}"`];
   const direct = directQueueUrl === undefined ? [] : [`  direct_queue_url: ${directQueueUrl}`];

@@ -7,6 +7,7 @@ import { expandVariables } from './expand.ts';
 import type { Values } from './fields.ts';
 import { noticeProblems } from './notice-checks.ts';
 import { readStorageOptions, type StorageOptions } from './storage-options.ts';
+import { pathProblems } from './path-checks.ts';
 import { CONFIG_FIELDS } from './table.ts';
 import { YamlReader, type Problem } from './yaml-reader.ts';
 
@@ -87,6 +88,9 @@ export function parseConfig(text: string, options: ParseConfigOptions): ParsedCo
   const { fileName, overrides = {} } = options;
   const expansion = expandVariables(text, options.processEnv);
   const reader = new YamlReader(expansion.text);
+  if (reader.isBroken) {
+    failOn(reader.problems, fileName);
+  }
   const values = reader.readRoot(CONFIG_FIELDS);
   const problems = [...reader.problems, ...crossChecks(values, reader)];
   failOn(problems, fileName);
@@ -147,6 +151,9 @@ function* crossChecks(values: FileValues, reader: YamlReader): Generator<Problem
         hint: 'Keep the one that fits the schema of the application.',
       };
     }
+  }
+  for (const { path, ...problem } of pathProblems(values.lmdbs)) {
+    yield { line: reader.lineAt(path), ...problem };
   }
   for (const { path, ...problem } of afterMergeProblems(values)) {
     yield { line: reader.lineAt(path), ...problem };

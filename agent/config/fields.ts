@@ -30,6 +30,8 @@ export type Leaf<T> = {
   /** True for values that are never printed. */
   readonly secret: boolean;
   readonly required: boolean;
+  /** A line of YAML that sets it, shown where a required key is missing; empty: the help text is. */
+  readonly example: string;
   /** Throws a {@link FieldProblem}. */
   readonly parse: (scalar: Scalar) => T;
   /** The value as the operator would write it. */
@@ -89,6 +91,7 @@ export type LeafOptions<T> = {
   readonly ours?: true | undefined;
   readonly secret?: true | undefined;
   readonly required?: true | undefined;
+  readonly example?: string | undefined;
 };
 
 /** A map with known keys. */
@@ -134,6 +137,7 @@ export function leaf<T>(key: string, options: LeafOptions<T>, parts: LeafParts<T
     ours: options.ours ?? false,
     secret: options.secret ?? false,
     required: options.required ?? false,
+    example: options.example ?? '',
     parse: parts.parse,
     format: parts.format,
   };

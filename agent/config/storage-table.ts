@@ -83,7 +83,11 @@ const globalPrefix = text('global_prefix', {
 
 /** `storage.options` of type `fs`. */
 export const FS_FIELDS = {
-  rootPath: text('root_path', { help: 'The folder; created if missing.', required: true }),
+  rootPath: text('root_path', {
+    help: 'The folder; created if missing.',
+    required: true,
+    example: 'root_path: /srv/lightningstream',
+  }),
 };
 
 /** `storage.options` of type `s3`. */
@@ -102,7 +106,11 @@ export const S3_FIELDS = {
   region: text('region', {
     help: 'The region. Not given: that of the AWS SDK (environment, profile), else `us-east-1`.',
   }),
-  bucket: text('bucket', { help: 'The bucket.', required: true }),
+  bucket: text('bucket', {
+    example: 'bucket: my-dns-bucket',
+    help: 'The bucket.',
+    required: true,
+  }),
   storageClass: text('storage_class', { help: 'Storage class of stored objects.' }),
   createBucket: flag('create_bucket', {
     default: false,
@@ -147,7 +155,11 @@ export const AZURE_FIELDS = {
     default: false,
     help: 'Use the account key. Without it: a SAS in `endpoint_url`, else the credential chain of the Azure SDK (environment, workload and managed identity, CLI), over https only.',
   }),
-  container: text('container', { help: 'The container.', required: true }),
+  container: text('container', {
+    help: 'The container.',
+    required: true,
+    example: 'container: my-dns-container',
+  }),
   createContainer: flag('create_container', {
     default: false,
     help: 'Create it if it is missing.',

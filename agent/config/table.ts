@@ -1,11 +1,10 @@
 import { AFTER_MERGE } from './after-merge-table.ts';
+import { DATABASE } from './database-table.ts';
 import { deferred, mapOf, section } from './fields.ts';
 import {
   choice,
   count,
-  dbiFlags,
   duration,
-  fileMode,
   flag,
   fraction,
   listenAddress,
@@ -20,61 +19,6 @@ const DAY = 24 * HOUR;
 const MIB = 1024 * 1024;
 /** Upstream refuses shorter polls and retries. */
 const SHORTEST_POLL_MS = 100;
-
-const database = {
-  path: text('path', {
-    help: 'The LMDB: a directory, or with `no_subdir` a file.',
-    required: true,
-  }),
-  options: section('options', 'How the LMDB is opened.', {
-    noSubdir: flag('no_subdir', {
-      default: false,
-      help: '`path` is a file, not a directory. PowerDNS needs this.',
-    }),
-    create: flag('create', { default: false, help: 'Create the LMDB if it is missing.' }),
-    dirMask: fileMode('dir_mask', {
-      default: 0o775,
-      zeroIsDefault: true,
-      help: 'Mode of directories that are created. 0 means the default.',
-    }),
-    fileMask: fileMode('file_mask', {
-      default: 0o664,
-      zeroIsDefault: true,
-      help: 'Mode of files that are created. 0 means the default.',
-    }),
-    mapSizeBytes: size('map_size', {
-      default: 0,
-      help: 'Map size of a created LMDB; 0 means 1GB. An existing LMDB keeps its own.',
-    }),
-    maxDbs: count('max_dbs', {
-      default: 64,
-      atLeast: 0,
-      zeroIsDefault: true,
-      help: 'How many DBIs may be open. 0 means the default.',
-    }),
-  }),
-  schemaTracksChanges: flag('schema_tracks_changes', {
-    default: false,
-    help: 'The application keeps headers with timestamps itself (native schema).',
-  }),
-  dupsortHack: flag('dupsort_hack', {
-    default: false,
-    help: 'Sync DBIs with MDB_DUPSORT of an application without headers.',
-  }),
-  headerExtraPaddingBlock: flag('header_extra_padding_block', {
-    default: false,
-    help: 'For tests of applications: headers written by merges get one empty extension block.',
-  }),
-  dbiOptions: mapOf(
-    'dbi_options',
-    { keyName: 'dbi', help: 'Exceptions for single DBIs.' },
-    {
-      overrideCreateFlags: dbiFlags('override_create_flags', {
-        help: 'Flags to create this DBI with, instead of those in the snapshot.',
-      }),
-    },
-  ),
-};
 
 const sweeper = section('sweeper', 'Removes old tombstones from the LMDBs.', {
   enabled: flag('enabled', {
@@ -355,7 +299,7 @@ export const CONFIG_FIELDS = {
     ours: true,
     help: 'How long a stop waits for the upload of the last changes.',
   }),
-  lmdbs: mapOf('lmdbs', { keyName: 'name', help: 'The databases to sync, by name.' }, database),
+  lmdbs: mapOf('lmdbs', { keyName: 'name', help: 'The databases to sync, by name.' }, DATABASE),
   sweeper,
   storage: section('storage', 'Where objects are kept.', {
     type: choice('type', {

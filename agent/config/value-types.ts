@@ -1,4 +1,5 @@
 import { formatGoDuration, parseGoDuration } from '../../protocol/time.ts';
+import { nearest } from './suggest.ts';
 import { FieldProblem, leaf, type Leaf, type LeafOptions, type Scalar } from './fields.ts';
 
 const TRUE_WORDS = new Set([
@@ -74,8 +75,12 @@ export function choice<const W extends string>(
     parse: (scalar) => {
       const found = options.words.find((word) => word === scalar.text);
       if (found === undefined) {
-        const words = options.words.filter((word) => word !== '').join(', ');
-        throw new FieldProblem(`must be one of ${words}, not ${quote(scalar)}`);
+        const words = options.words.filter((word) => word !== '');
+        const near = nearest(scalar.text, words);
+        throw new FieldProblem(
+          `must be one of ${words.join(', ')}, not ${quote(scalar)}`,
+          near === undefined ? undefined : `Did you mean \`${near}\`?`,
+        );
       }
       return found;
     },

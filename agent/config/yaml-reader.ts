@@ -9,6 +9,7 @@ import {
   type Document,
   type Node,
   type Pair,
+  type YAMLError,
 } from 'yaml';
 import {
   FieldProblem,
@@ -32,6 +33,8 @@ export class YamlReader {
   readonly problems: Problem[] = [];
   readonly #document: Document;
   readonly #lines = new LineCounter();
+  /** The text is no YAML: only its first error is told, what follows from it would only hide it. */
+  readonly isBroken: boolean;
 
   constructor(text: string) {
     // 1.1 as upstream's parser. Duplicate keys are found below, with the right line and name.
@@ -42,9 +45,10 @@ export class YamlReader {
       logLevel: 'silent',
       prettyErrors: false,
     });
-    for (const error of this.#document.errors) {
-      const line = this.#lines.linePos(error.pos[0]).line;
-      this.problems.push({ line, message: lowerFirst(error.message) });
+    this.isBroken = this.#document.errors.length > 0;
+    const [error] = this.#document.errors.toSorted((a, b) => a.pos[0] - b.pos[0]);
+    if (error !== undefined) {
+      this.problems.push(syntaxProblem(error, this.#lines.linePos(error.pos[0]).line));
     }
   }
 
@@ -160,7 +164,7 @@ export class YamlReader {
         this.problems.push({
           line: at.line,
           message: `\`${at.path}\` is missing`,
-          hint: field.help,
+          hint: field.example === '' ? field.help : `Add it, as in \`${field.example}\`.`,
         });
       }
       return field.defaultValue;
@@ -255,6 +259,17 @@ function isNull(node: unknown): boolean {
     node === null ||
     (isScalar(node) && node.type === 'PLAIN' && node.value === null)
   );
+}
+
+function syntaxProblem(error: YAMLError, line: number): Problem {
+  if (error.code === 'TAB_AS_INDENT') {
+    return {
+      line,
+      message: 'a tab cannot indent a line of YAML',
+      hint: 'Replace the tab with spaces.',
+    };
+  }
+  return { line, message: lowerFirst(error.message) };
 }
 
 function lowerFirst(text: string): string {

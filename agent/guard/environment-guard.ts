@@ -4,6 +4,7 @@ import { errorText, SyncError } from '../../protocol/errors.ts';
 import type { Config, DatabaseConfig } from '../config/config.ts';
 import type { Check } from '../health-check.ts';
 import { claimMarker, type AgentMarker } from './agent-marker.ts';
+import { dataPathOf, requireDataFile, requireKindOfPath } from '../lmdb/data-path.ts';
 import { checkLockTable } from './lock-table.ts';
 import type { Logger } from '../log/log.ts';
 
@@ -31,7 +32,10 @@ export async function guardEnvironments(
   try {
     for (const [name, { path, options }] of databases) {
       const log = parentLog.child({ db: name });
-      const dataPath = options.noSubdir ? path : join(path, 'data.mdb');
+      const at = { path, noSubdir: options.noSubdir };
+      // Before anything is made beside it: a wrong path leaves nothing behind.
+      requireKindOfPath(at);
+      const dataPath = options.create ? dataPathOf(at) : requireDataFile(at);
       makeFolder(dirname(dataPath), options);
       const owner = { program: 'lightningstream', instance };
       const marker = await claimMarker(dataPath, owner, (reason) =>

@@ -1,8 +1,9 @@
 import fs from 'node:fs';
-import { dirname, join } from 'node:path';
+import { dirname } from 'node:path';
 import * as lmdb from 'lmdb';
 import type { RootDatabase } from 'lmdb';
 import { errorText, SyncError } from '../../protocol/errors.ts';
+import { dataPathOf, requireDataFile, requireKindOfPath } from './data-path.ts';
 import { DataFile, type Meta } from './pages/data-file.ts';
 import {
   BindingWriteTxn,
@@ -49,9 +50,8 @@ type Root = RootDatabase<Buffer, Buffer> & {
   readerList(): string;
 };
 
+/** What a new file gets, as upstream's does; LMDB's own default of 1 MiB is full at once. */
 const GIB = 1024 ** 3;
-/** LMDB's own default, which upstream gets where it opens a missing file without `create`. */
-const LMDB_DEFAULT_MAP_BYTES = 1024 ** 2;
 /** LMDB counts as the old data format up to 0.9.89. */
 const FIRST_NEW_FORMAT_PATCH = 90;
 const BINARY = { keyEncoding: 'binary', encoding: 'binary', cache: false } as const;
@@ -82,7 +82,7 @@ export class Environment {
   /** Opens or creates it. Takes the write lock for a moment. Errors: ENVIRONMENT_UNREADABLE, ADDON_FORMAT_WRONG. */
   static open(options: EnvironmentOptions): Environment {
     requireOldFormatAddon();
-    const dataPath = options.noSubdir ? options.path : join(options.path, 'data.mdb');
+    const dataPath = dataPathOf(options);
     prepareFiles(options, dataPath);
     return new Environment(options, dataPath);
   }
@@ -217,7 +217,7 @@ function openRoot(
     using file = DataFile.open(dataPath);
     ({ mapSizeBytes } = file.readMeta());
   } else {
-    mapSizeBytes = options.mapSizeBytes || (options.create ? GIB : LMDB_DEFAULT_MAP_BYTES);
+    mapSizeBytes = options.mapSizeBytes || GIB;
   }
   let root: Root;
   try {
@@ -238,35 +238,23 @@ function openRoot(
   return { root, file: DataFile.open(dataPath), mapSizeBytes };
 }
 
-/** Makes what `create` and `no_subdir` allow to be made, with the configured modes. */
+/** Makes what `create` allows to be made, with the configured modes. */
 function prepareFiles(options: EnvironmentOptions, dataPath: string): void {
+  if (!options.create) {
+    requireDataFile(options);
+    return;
+  }
+  requireKindOfPath(options);
   const folder = dirname(dataPath);
   try {
     if (!fs.existsSync(folder)) {
-      if (!options.create) {
-        throw new SyncError(
-          'ENVIRONMENT_UNREADABLE',
-          `the folder ${folder} of the LMDB is missing`,
-          {
-            hint: 'Start the application first, or set `options.create: true`.',
-          },
-        );
-      }
       fs.mkdirSync(folder, { recursive: true, mode: options.dirMask });
     }
     if (!fs.existsSync(dataPath)) {
-      if (!options.create && !options.noSubdir) {
-        throw new SyncError('ENVIRONMENT_UNREADABLE', `there is no LMDB at ${options.path}`, {
-          hint: 'Start the application first, or set `options.create: true`.',
-        });
-      }
       // LMDB takes an empty file for a new one; made here it gets the configured mode.
       fs.closeSync(fs.openSync(dataPath, 'a', options.fileMask));
     }
   } catch (error) {
-    if (error instanceof SyncError) {
-      throw error;
-    }
     throw new SyncError(
       'ENVIRONMENT_UNREADABLE',
       `cannot create ${dataPath}: ${errorText(error)}`,

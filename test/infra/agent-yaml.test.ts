@@ -20,8 +20,14 @@ test('an agent reads the configuration that the stack gives it, without a warnin
   expect(config.instance).toBe('ns1');
   expect([...config.lmdbs.keys()]).toEqual(['main', 'shard']);
   expect(config.lmdbs.get('main')).toMatchObject({
-    path: '/var/lib/powerdns/main.lmdb',
+    path: '/var/lib/powerdns/pdns.lmdb',
     schemaTracksChanges: true,
+    options: { noSubdir: true, create: true, mapSizeBytes: 1000 * 1024 ** 2 },
+  });
+  // PowerDNS makes the file of its shard with the first zone: until then the agent has to.
+  expect(config.lmdbs.get('shard')).toMatchObject({
+    path: '/var/lib/powerdns/pdns.lmdb-0',
+    options: { create: true },
   });
   expect(config.storage.options).toMatchObject({
     bucket: 'lightningstream-prod-1-eu-west-1',

@@ -1,8 +1,7 @@
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
 import { errorText, SyncError } from '../../../protocol/errors.ts';
 import type { DatabaseConfig } from '../../config/config.ts';
 import { selectDatabases } from '../../config/select-databases.ts';
+import { requireDataFile } from '../../lmdb/data-path.ts';
 import type { DbRecord, DataFile, Meta } from '../../lmdb/pages/data-file.ts';
 import type { CommandContext } from './context.ts';
 
@@ -24,7 +23,7 @@ async function readEnvironment<T>(
   work: (pinned: PinnedEnvironment) => T | Promise<T>,
 ): Promise<T> {
   const { path, options } = database;
-  requireDataFile(database);
+  requireDataFile({ path, noSubdir: options.noSubdir });
   // Loaded here, so that commands without databases do not need the addon.
   const [{ Environment }, { listDbis }] = await Promise.all([
     import('../../lmdb/environment.ts'),
@@ -43,17 +42,6 @@ async function readEnvironment<T>(
   } finally {
     await environment.close();
   }
-}
-
-/** The data file of a database. Errors: ENVIRONMENT_UNREADABLE if it is missing. */
-export function requireDataFile({ path, options }: DatabaseConfig): string {
-  const dataPath = options.noSubdir ? path : join(path, 'data.mdb');
-  if (!existsSync(dataPath)) {
-    throw new SyncError('ENVIRONMENT_UNREADABLE', `there is no LMDB at ${dataPath}`, {
-      hint: 'Check `path`, and whether it needs `options.no_subdir`.',
-    });
-  }
-  return dataPath;
 }
 
 /**

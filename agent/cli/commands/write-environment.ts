@@ -1,9 +1,9 @@
 import { errorText, SyncError } from '../../../protocol/errors.ts';
 import type { DatabaseConfig } from '../../config/config.ts';
+import { requireDataFile } from '../../lmdb/data-path.ts';
 import type { WriteTxn } from '../../lmdb/environment.ts';
 import type { DataFile } from '../../lmdb/pages/data-file.ts';
 import type { CommandContext } from './context.ts';
-import { requireDataFile } from './read-environment.ts';
 
 /** What a command works with that changes an LMDB. */
 export type WritableDatabase = {
@@ -22,7 +22,7 @@ export async function writeEnvironment<T>(
   work: (database: WritableDatabase) => T,
 ): Promise<T> {
   const { path, options } = database;
-  const dataPath = requireDataFile(database);
+  const dataPath = requireDataFile({ path, noSubdir: options.noSubdir });
   const [{ Environment }, { claimMarker }] = await Promise.all([
     import('../../lmdb/environment.ts'),
     import('../../guard/agent-marker.ts'),

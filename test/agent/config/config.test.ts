@@ -53,6 +53,8 @@ test("every default is upstream's, or ours as documented", () => {
           maxDbs: 64,
         },
         schemaTracksChanges: false,
+        schemaCheck: true,
+        allowSchemaUpgrade: false,
         dupsortHack: false,
         headerExtraPaddingBlock: false,
         dbiOptions: new Map(),

@@ -56,6 +56,15 @@ function big(from: number, to: number) {
   return { name: 'x', spool: objectSpool({ zones: { entries } }), vector: new Map() };
 }
 
+function failure(work: () => unknown): SyncError | undefined {
+  try {
+    work();
+  } catch (error) {
+    return error instanceof SyncError ? error : undefined;
+  }
+  return undefined;
+}
+
 function message(work: () => unknown): string {
   try {
     work();
@@ -76,6 +85,83 @@ describe('opening', () => {
     open.push(environment);
     expect(fs.statSync(missing).mode & 0o777).toBe(0o700);
     expect(environment.dataPath).toBe(path.join(missing, 'data.mdb'));
+  });
+
+  describe('at a wrong path', () => {
+    let place: string;
+    let lmdb: string;
+
+    beforeEach(() => {
+      place = fs.mkdtempSync(path.join(folder, 'place-'));
+      lmdb = path.join(place, 'pdns.lmdb');
+      open.push(Environment.open(databaseOptions(lmdb)));
+    });
+
+    test('a missing file is an error without `create`, and LMDBs beside it are named', () => {
+      fs.writeFileSync(path.join(place, 'other'), 'no LMDB');
+      const before = fs.readdirSync(place);
+      const wrong = path.join(place, 'main.lmdb');
+      const options = databaseOptions(wrong, { create: false });
+      expect(failure(() => Environment.open(options))).toMatchObject({
+        code: 'ENVIRONMENT_UNREADABLE',
+        message: `there is no LMDB at ${wrong}; there is ${lmdb}`,
+        hint: expect.stringContaining('`path`') as string,
+      });
+      // As a folder, as it would be without no_subdir, the same.
+      const asFolder = databaseOptions(wrong, { create: false, noSubdir: false });
+      expect(failure(() => Environment.open(asFolder))?.message).toContain(
+        `there is ${lmdb} (with \`no_subdir\`)`,
+      );
+      expect(fs.readdirSync(place)).toEqual(before);
+    });
+
+    test('an empty file is no LMDB yet, and stays as it is without `create`', () => {
+      const empty = path.join(fs.mkdtempSync(path.join(folder, 'place-')), 'pdns.lmdb');
+      fs.writeFileSync(empty, '');
+      expect(
+        failure(() => Environment.open(databaseOptions(empty, { create: false }))),
+      ).toMatchObject({ message: `there is no LMDB yet in ${empty}` });
+      expect(fs.statSync(empty).size).toBe(0);
+      expect(fs.readdirSync(path.dirname(empty))).toEqual(['pdns.lmdb']);
+    });
+
+    test.each([true, false])('a folder instead of a file says so (create %s)', (create) => {
+      expect(failure(() => Environment.open(databaseOptions(place, { create })))).toMatchObject({
+        message: `${place} is a folder, not a file`,
+        hint: `Name the file in \`path\`: there is ${lmdb}.`,
+      });
+      const empty = path.join(place, 'empty');
+      fs.mkdirSync(empty);
+      expect(failure(() => Environment.open(databaseOptions(empty, { create })))?.hint).toBe(
+        'Leave out `options.no_subdir`, or name the file in `path`.',
+      );
+    });
+
+    test.each([true, false])('a file instead of a folder says so (create %s)', (create) => {
+      const options = databaseOptions(lmdb, { create, noSubdir: false });
+      expect(failure(() => Environment.open(options))).toMatchObject({
+        message: `${lmdb} is a file, not a folder`,
+        hint: 'Set `options.no_subdir: true` for this database.',
+      });
+    });
+
+    test('the lock file of an LMDB in use is never opened to see what it is', () => {
+      const opened = jest.spyOn(fs, 'openSync');
+      try {
+        const options = databaseOptions(path.join(place, 'main.lmdb'), { create: false });
+        expect(failure(() => Environment.open(options))).toBeDefined();
+        const names = opened.mock.calls.map(([name]) => path.basename(String(name)));
+        expect(names).toContain('pdns.lmdb');
+        expect(names.filter((name) => name.endsWith('-lock'))).toEqual([]);
+      } finally {
+        opened.mockRestore();
+      }
+    });
+  });
+
+  test("a file that is created without a size gets upstream's default, 1 GiB", async () => {
+    const database = await start({ mapSizeBytes: 0 });
+    expect(await database.stats()).toMatchObject({ mapSizeBytes: 1024 * MIB });
   });
 
   test('a file that is no LMDB, or one of the newer format, says so', () => {

@@ -24,7 +24,7 @@ function configure(cleanup: string, more = '') {
     join(folder, 'ls.yaml'),
     `lmdbs:
   main: {path: ${folder}/missing}
-  other: {path: ${folder}/missing}
+  other: {path: ${folder}/missing-too}
 storage: {type: fs, options: {root_path: ${folder}/store}, cleanup: {${cleanup}}}
 spool_folder: ${folder}/spool
 ${more}`,
