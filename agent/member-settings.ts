@@ -74,6 +74,8 @@ export function databaseOptions(
     hostname: hostname(),
     run: shared.run,
     schemaTracksChanges: database.schemaTracksChanges,
+    schemaCheck: database.schemaCheck,
+    allowSchemaUpgrade: database.allowSchemaUpgrade,
     dupsortHack: database.dupsortHack,
     createFlags: createFlags(database),
     headerPadding: database.headerExtraPaddingBlock,

@@ -138,9 +138,11 @@ async function finishWithoutState(
       gathered,
     });
   }
-  const { base, level1, entries, tombstones, publishedAtNs, rejoinBeforeNs } = before.manifest;
+  const { base, level1, entries, tombstones, publishedAtNs, rejoinBeforeNs, schemaMode } =
+    before.manifest;
   const vector = pruneVector(before.manifest.vector, { ...start, policy: start.run.policy });
-  const objects = { base, level1, vector, entries, tombstones, publishedAtNs, rejoinBeforeNs };
+  const noted = { publishedAtNs, rejoinBeforeNs, schemaMode };
+  const objects = { base, level1, vector, entries, tombstones, ...noted };
   const next = makeNext(start, objects);
   if (!upkeepChanged(before, next)) {
     const removal = await remove(start, before, { ownPublication: false, copied: false });

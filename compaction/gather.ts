@@ -1,5 +1,6 @@
 import { requireMatchingMeta } from '../protocol/delta.ts';
 import { SyncError, errorText } from '../protocol/errors.ts';
+import type { SchemaMode } from '../protocol/snapshot-meta.ts';
 import {
   type VersionVector,
   advanceVector,
@@ -8,6 +9,7 @@ import {
 } from '../protocol/version-vector.ts';
 import type { SnapshotSource } from './cursor.ts';
 import type { DbiTable } from './dbi-table.ts';
+import type { FoldMode } from './fold-mode.ts';
 import { FAILED_LOADS_MAX, SMALL_OBJECT_BYTES, SMALL_OBJECT_CONCURRENCY } from './limits.ts';
 import type { StoredObject } from './listing.ts';
 import { checkSnapshot, loadInto } from './load.ts';
@@ -25,6 +27,7 @@ export type Gathered = {
   readonly vector: VersionVector;
   /** The highest that a gathered full state says; see `Manifest`. */
   readonly rejoinBeforeNs: bigint;
+  readonly schemaMode: SchemaMode | undefined;
   readonly sources: readonly SnapshotSource[];
   readonly sorter: Sorter;
   /** Objects that moved the vector. */
@@ -36,6 +39,7 @@ export type Gathered = {
 export type GatherOptions = {
   readonly run: CompactOptions;
   readonly table: DbiTable;
+  readonly mode: FoldMode;
   /** Time of the monotonic clock after which no further object is begun. */
   readonly untilMs: number;
 };
@@ -64,6 +68,7 @@ export class Gatherer {
     return {
       vector: this.#vector,
       rejoinBeforeNs: this.#rejoinBeforeNs,
+      schemaMode: this.#options.mode.known,
       sources: this.#sources,
       sorter: this.#sorter,
       claimed: this.#claimed,
@@ -181,6 +186,7 @@ export class Gatherer {
     const source = { name: object.name, existing: false, open: () => fetched.open() };
     const { meta, sorted } = await checkSnapshot(source, context);
     requireMatchingMeta(object, meta);
+    this.#options.mode.admit(meta.schemaMode);
     if (fetched.large && sorted) {
       this.#sources.push(source);
     } else {

@@ -74,3 +74,6 @@ export const TOMBSTONE_RETENTION_MS = 370 * 24 * 60 * 60 * 1000;
 
 /** Replaced bases and level-1 deltas remembered in the manifest until they are deleted. */
 export const RETIRED_MAX = 1000;
+
+/** Instances whose newest object is asked for its schema mode, where the published state states none. */
+export const FOLD_MODE_INSTANCES_MAX = 100;

@@ -11,7 +11,14 @@ import type { PublishedState, Upkeep } from './upkeep.ts';
 /** The part of a manifest that names the state. */
 export type StateObjects = Pick<
   Manifest,
-  'base' | 'level1' | 'vector' | 'entries' | 'tombstones' | 'publishedAtNs' | 'rejoinBeforeNs'
+  | 'base'
+  | 'level1'
+  | 'vector'
+  | 'entries'
+  | 'tombstones'
+  | 'publishedAtNs'
+  | 'rejoinBeforeNs'
+  | 'schemaMode'
 >;
 
 /** What the next manifest is made from. */

@@ -12,6 +12,7 @@ import { EMPTY_VECTOR } from '../protocol/version-vector.ts';
 import type { SnapshotSource } from './cursor.ts';
 import { DbiTable } from './dbi-table.ts';
 import { fold } from './fold.ts';
+import { chooseFoldMode } from './fold-mode.ts';
 import { type Gathered, Gatherer } from './gather.ts';
 import { GATHER_TIME_SHARE } from './limits.ts';
 import { type SortedListing, newestSnapshots, uncovered } from './listing.ts';
@@ -91,7 +92,7 @@ async function attempt(input: WriteInput, table: DbiTable): Promise<WrittenState
     {
       table,
       scratch: run.scratch,
-      meta,
+      meta: { ...meta, schemaMode: gathered.schemaMode },
       checkTime: () => checkTime(run),
       dropBeforeNs: dropBefore,
     },
@@ -103,6 +104,7 @@ async function attempt(input: WriteInput, table: DbiTable): Promise<WrittenState
     level1: whole ? [] : [...keptLevel1, seqName],
     vector: pruned,
     rejoinBeforeNs: rejoinBefore(input, gathered, dropBefore),
+    schemaMode: gathered.schemaMode,
     ...counts(input, file, whole),
   };
   return { gathered, objects, name: seqName, file: file.file };
@@ -112,7 +114,12 @@ async function gather(input: WriteInput, table: DbiTable): Promise<Gathered> {
   const { run, before, listing, level, tail } = input;
   const nowMs = run.monotonicMs();
   const untilMs = nowMs + GATHER_TIME_SHARE * timeLeftMs(run);
-  const gatherer = new Gatherer(before?.manifest.vector ?? EMPTY_VECTOR, { run, table, untilMs });
+  const gatherer = new Gatherer(before?.manifest.vector ?? EMPTY_VECTOR, {
+    run,
+    table,
+    mode: await chooseFoldMode(before?.manifest.schemaMode, { run, tail }),
+    untilMs,
+  });
   await gatherer.gather(tail);
   if (level === 'base') {
     const { vector } = gatherer.result;

@@ -11,6 +11,10 @@ export type ErrorCode =
   | 'SNAPSHOT_INCOMPATIBLE'
   /** An object whose contents do not fit this database: transform, DBI flags, key size. */
   | 'SNAPSHOT_REJECTED'
+  /** An object whose writer has another schema mode than this database. Never applied, quarantined. */
+  | 'SNAPSHOT_OTHER_MODE'
+  /** The values of the local LMDB contradict `schema_tracks_changes`. Nothing was written. */
+  | 'SCHEMA_MODE_WRONG'
   /** A value in the local LMDB that has no valid value header. */
   | 'VALUE_HEADER_INVALID'
   /** The LMDB file is missing, unreadable, of another format, or damaged. */

@@ -2,6 +2,7 @@ import * as z from 'zod';
 import { parseJsonMessage } from './json-message.ts';
 import { MAX_LEVEL1_DELTAS, MAX_MANIFEST_BYTES } from './limits.ts';
 import { parseObjectName } from './object-name.ts';
+import type { SchemaMode } from './snapshot-meta.ts';
 import { decimalSchema, encodeVectorJson, vectorSchema } from './version-vector.ts';
 
 const objectNameSchema = z
@@ -20,6 +21,8 @@ const manifestSchema = z.object({
   publishedAtNs: decimalSchema,
   // Compactors before it wrote none; those that dropped tombstones are not known, then.
   rejoinBeforeNs: decimalSchema.default(0n),
+  // A later version may know more of them; agents look into the base itself.
+  schemaMode: z.enum(['native', 'shadow']).optional().catch(undefined),
 });
 
 /**
@@ -46,6 +49,8 @@ export type Manifest = {
    * whose deletion it never saw, and must rejoin. 0: nothing was ever dropped.
    */
   readonly rejoinBeforeNs: bigint;
+  /** The schema mode of the state; undefined: no object in it has stated one. */
+  readonly schemaMode?: SchemaMode | undefined;
 };
 
 /** The bytes of a manifest: JSON, UTF-8, 64-bit numbers as decimal text. */
@@ -61,6 +66,7 @@ export function encodeManifest(manifest: Manifest): Uint8Array {
     tombstones: manifest.tombstones,
     publishedAtNs: manifest.publishedAtNs.toString(),
     rejoinBeforeNs: manifest.rejoinBeforeNs.toString(),
+    schemaMode: manifest.schemaMode,
   };
   return Buffer.from(`${JSON.stringify(json)}\n`, 'utf8');
 }

@@ -1,3 +1,4 @@
+import { SyncError } from './errors.ts';
 import { MAX_VECTOR_STREAMS } from './limits.ts';
 import type { StreamId } from './object-name.ts';
 import {
@@ -27,6 +28,7 @@ export const META_FIELDS = {
   vector: 1002,
   writer: 1003,
   rejoinBeforeNs: 1004,
+  schemaMode: 1005,
 } as const;
 
 const VECTOR_POSITION = 1;
@@ -51,6 +53,7 @@ export function encodeMeta(meta: SnapshotMeta): Uint8Array {
   return builder
     .text(META_FIELDS.writer, meta.writer ?? '')
     .fixed64(META_FIELDS.rejoinBeforeNs, meta.rejoinBeforeNs ?? 0n)
+    .text(META_FIELDS.schemaMode, meta.schemaMode ?? '')
     .build();
 }
 
@@ -125,6 +128,10 @@ function decodeMetaField(cursor: ByteCursor, tag: number, meta: MutableMeta): vo
       requireWireType(tag, WIRE_FIXED64, 'Meta.rejoinBefore');
       meta.rejoinBeforeNs = cursor.fixed64();
       return;
+    case META_FIELDS.schemaMode:
+      // Empty is not written, so it states nothing.
+      meta.schemaMode = text() || undefined;
+      return;
     default:
       cursor.skip(tag % 8);
   }
@@ -171,4 +178,35 @@ function decodePosition(bytes: Uint8Array): [StreamId, bigint] {
     throw corrupt(`"${stream.slice(0, 80)}" in the version vector is no stream`);
   }
   return [parsed.data, seq];
+}
+
+/**
+ * Who keeps the registers of a database. native: the application, with a header in each of its values
+ * (`schema_tracks_changes: true`). shadow: the agent, in DBIs of its own, beside values without a header.
+ *
+ * A value that was taken up in one mode is another value in the other: with a header too many, or without the one that
+ * the application needs. So objects say in which mode they were written.
+ */
+export type SchemaMode = 'native' | 'shadow';
+
+/** What an operator has written, or has to write, for a mode. */
+export function modeSetting(mode: SchemaMode): string {
+  return `\`schema_tracks_changes: ${mode === 'native'}\``;
+}
+
+/**
+ * Throws for an object of another mode than `ours`. One that states none passes: upstream's, and those of agents before
+ * this field. Errors: SNAPSHOT_OTHER_MODE.
+ */
+export function requireSchemaMode(stated: string | undefined, ours: SchemaMode): void {
+  if (stated === undefined || stated === ours) {
+    return;
+  }
+  throw new SyncError(
+    'SNAPSHOT_OTHER_MODE',
+    `written in ${stated.slice(0, 40)} schema mode, this database is in ${ours} mode (${modeSetting(ours)})`,
+    {
+      hint: 'Set `schema_tracks_changes` to what fits the application, the same on all hosts.',
+    },
+  );
 }

@@ -35,6 +35,8 @@ export type SnapshotMeta = {
    * sync is older than this.
    */
   readonly rejoinBeforeNs?: TimestampNs | undefined;
+  /** Extension: the {@link SchemaMode} of its writer, as text: a later version may know more of them. */
+  readonly schemaMode?: string | undefined;
   /** Extension: program and version, for people. */
   readonly writer?: string | undefined;
 };

@@ -75,6 +75,23 @@ export function isValidValue(buf: Uint8Array, start: number, end: number): boole
   return end - start >= VALUE_HEADER_BYTES + BLOCK_BYTES * blocks;
 }
 
+/**
+ * True if the bytes are a valid value whose header has only what writers put there: nothing in the reserved bytes, few
+ * extension blocks, a transaction that an LMDB can have reached. Chance alone hardly ever looks like that.
+ */
+export function isHeaderLike(buf: Uint8Array, start: number, end: number): boolean {
+  return (
+    isValidValue(buf, start, end) &&
+    buf[start + TXN_ID_OFFSET] === 0 &&
+    buf[start + TXN_ID_OFFSET + 1] === 0 &&
+    buf[start + RESERVED_OFFSET] === 0 &&
+    buf[start + RESERVED_OFFSET + 1] === 0 &&
+    buf[start + RESERVED_OFFSET + 2] === 0 &&
+    buf[start + RESERVED_OFFSET + 3] === 0 &&
+    buf[start + BLOCKS_OFFSET] === 0
+  );
+}
+
 // Once per entry, and written out: one call more in each of them, and in headerLengthAt, took a comparison of two
 // registers from 26 to 33 ns (Node 20).
 

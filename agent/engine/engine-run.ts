@@ -153,7 +153,7 @@ export class EngineRun {
     }
     this.#deps.log.warn(
       {},
-      'the LMDB holds changes older than what was merged before; merging the whole bucket again',
+      'the LMDB may lack something of what was merged before; merging the whole bucket again',
     );
     this.tracker.forget();
     this.receiveLoop.noteListing();

@@ -1,3 +1,4 @@
+import type { SchemaMode } from '../../protocol/snapshot-meta.ts';
 import type { VersionVector } from '../../protocol/version-vector.ts';
 import type { Spool } from '../spool.ts';
 import type { TouchedKeys } from './touched-keys.ts';
@@ -18,6 +19,10 @@ export type DatabaseOptions = {
   readonly run: string;
   /** The application keeps the value headers itself (true unless given); false: we keep them, in shadow DBIs. */
   readonly schemaTracksChanges?: boolean | undefined;
+  /** Refuse an LMDB whose values contradict that (true unless given). */
+  readonly schemaCheck?: boolean | undefined;
+  /** Merge a newer schema version of PowerDNS than this LMDB has, instead of holding it back. */
+  readonly allowSchemaUpgrade?: boolean | undefined;
   /** Without headers of the application: sync its MDB_DUPSORT DBIs, too. */
   readonly dupsortHack?: boolean | undefined;
   /** Flags (MDB_*) to create a DBI with, by its name, instead of those in the snapshot. */
@@ -33,6 +38,11 @@ export type DatabaseOptions = {
   /** Merges report the keys that they wrote, up to this many; undefined: they do not. */
   readonly touchedKeysMax?: number | undefined;
 };
+
+/** The schema mode that a database is in. */
+export function schemaModeOf({ schemaTracksChanges = true }: DatabaseOptions): SchemaMode {
+  return schemaTracksChanges ? 'native' : 'shadow';
+}
 
 /** What the last look at the LMDB found. */
 export type Detection = {
@@ -60,6 +70,8 @@ export type Detection = {
    * there before (at start, after the map was enlarged): the vector was emptied, everything is to be merged again.
    */
   readonly vectorForgotten: boolean;
+  /** A schema version of PowerDNS that came in and is held back, and the lower one here; undefined: none is. */
+  readonly heldSchema?: { readonly version: number; readonly localVersion: number } | undefined;
 };
 
 export type OpenResult = Detection & {

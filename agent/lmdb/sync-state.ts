@@ -3,6 +3,7 @@ import {
   encodeVectorJson,
   type VersionVector,
 } from '../../protocol/version-vector.ts';
+import type { SchemaMode } from '../../protocol/snapshot-meta.ts';
 import {
   VALUE_HEADER_BYTES,
   headerLengthAt,
@@ -36,7 +37,14 @@ export type SyncState = {
    * may not have seen whose last complete sync is older than this.
    */
   readonly rejoinBeforeNs: bigint;
+  /** A newer schema version of PowerDNS that the vector covers and this LMDB does not have: it is held back. */
+  readonly heldSchema: HeldSchema | undefined;
+  /** The schema mode in which all of this was noted; undefined: by an agent that did not say. */
+  readonly schemaMode: string | undefined;
 };
+
+/** A schema version of PowerDNS, and when it was written. */
+export type HeldSchema = { readonly version: number; readonly timestampNs: bigint };
 
 const EMPTY_STATE: SyncState = {
   vector: new Map(),
@@ -47,6 +55,8 @@ const EMPTY_STATE: SyncState = {
   bucketId: undefined,
   entriesAtStop: undefined,
   rejoinBeforeNs: 0n,
+  heldSchema: undefined,
+  schemaMode: undefined,
 };
 
 const MERGED_PREFIX = 'merged/';
@@ -84,6 +94,8 @@ export function readSyncState(file: DataFile, record: DbRecord | undefined): Syn
     bucketId: texts.get('bucket'),
     entriesAtStop: parseNumber(texts.get('entries')),
     rejoinBeforeNs: parseBigint(texts.get('rejoin_before')) ?? 0n,
+    heldSchema: parseHeldSchema(texts.get('held_schema')),
+    schemaMode: texts.get('schema_mode'),
   };
 }
 
@@ -124,6 +136,10 @@ export type SyncStateUpdate = {
     readonly vector: VersionVector;
     readonly uploadedTxn: number | null;
     readonly maxTsNs: bigint;
+    /** undefined: nothing is held back. */
+    readonly heldSchema?: HeldSchema | undefined;
+    /** undefined: stays. */
+    readonly schemaMode?: SchemaMode | undefined;
   };
   /** A lower one than the known is left out. */
   readonly rejoinBeforeNs?: bigint | undefined;
@@ -146,13 +162,21 @@ export function writeSyncState(txn: WriteTxn, before: SyncState, update: SyncSta
   };
   const remove = (key: string) => txn.remove(SYNC_STATE_DBI, Buffer.from(key, 'latin1'));
   if (update.together !== undefined) {
-    const { vector, uploadedTxn, maxTsNs } = update.together;
+    const { vector, uploadedTxn, maxTsNs, heldSchema, schemaMode } = update.together;
+    if (schemaMode !== undefined) {
+      put('schema_mode', schemaMode, before.schemaMode);
+    }
     put('vector', vectorText(vector), vectorText(before.vector));
     put('max_ts', String(maxTsNs), String(before.maxTsNs));
     if (uploadedTxn !== null) {
       put('uploaded', String(uploadedTxn), before.uploadedTxn?.toString());
     } else if (before.uploadedTxn !== undefined) {
       remove('uploaded');
+    }
+    if (heldSchema !== undefined) {
+      put('held_schema', heldSchemaText(heldSchema), heldSchemaText(before.heldSchema));
+    } else if (before.heldSchema !== undefined) {
+      remove('held_schema');
     }
   }
   if (update.rejoinBeforeNs !== undefined && update.rejoinBeforeNs > before.rejoinBeforeNs) {
@@ -203,6 +227,12 @@ export function wouldChange(before: SyncState, update: SyncStateUpdate): boolean
     if (together.maxTsNs !== before.maxTsNs) {
       return true;
     }
+    if (heldSchemaText(together.heldSchema) !== heldSchemaText(before.heldSchema)) {
+      return true;
+    }
+    if (together.schemaMode !== undefined && together.schemaMode !== before.schemaMode) {
+      return true;
+    }
     if ((together.uploadedTxn ?? undefined) !== before.uploadedTxn) {
       return true;
     }
@@ -241,6 +271,18 @@ function payload(buffer: Buffer, start: number, end: number): string | undefined
 
 function vectorText(vector: VersionVector): string {
   return JSON.stringify(encodeVectorJson(vector));
+}
+
+function heldSchemaText(held: HeldSchema | undefined): string {
+  return held === undefined ? '' : `${held.version} ${held.timestampNs}`;
+}
+
+function parseHeldSchema(text: string | undefined): HeldSchema | undefined {
+  const [version, time] = (text ?? '').split(' ');
+  const parsed = { version: parseNumber(version), timestampNs: parseBigint(time) };
+  return parsed.version === undefined || parsed.timestampNs === undefined
+    ? undefined
+    : { version: parsed.version, timestampNs: parsed.timestampNs };
 }
 
 function parseVector(text: string | undefined): VersionVector | undefined {

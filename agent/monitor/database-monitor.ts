@@ -14,6 +14,7 @@ import { DatabaseHealth } from './health.ts';
 import type { Detection, EncodedObject } from '../lmdb/local-database.ts';
 import type { Logger } from '../log/log.ts';
 import type { SyncerMetrics } from './metrics.ts';
+import { leftOut, logHeldSchema } from './schema-lines.ts';
 import { SeenInstances, type Coverage } from './seen-instances.ts';
 import { StepMonitor } from './step-monitor.ts';
 import type { Watchdog } from '../watchdog/watchdog.ts';
@@ -60,7 +61,7 @@ export class DatabaseMonitor implements SyncObserver {
   readonly health: DatabaseHealth;
   readonly #deps: MonitorDeps;
   readonly #instances: SeenInstances;
-  readonly #quarantined = new Map<string, string>();
+  readonly #quarantined = new Map<string, DatabaseStatus['quarantined'][number]>();
   readonly #sharedName = new Set<string>();
   /** When the last complete pass ended. */
   #lastPassMs: number | undefined;
@@ -118,16 +119,18 @@ export class DatabaseMonitor implements SyncObserver {
       lastUpload: this.#lastUpload,
       recent: this.#recent,
       rejoin: this.#rejoin,
-      quarantined: [...this.#quarantined].map(([name, error]) => ({ name, error })),
+      quarantined: [...this.#quarantined.values()],
       regressions: this.#regressions,
       futureEntries: this.#futureEntries,
       invalidValues: detection?.invalidValues ?? 0,
+      heldSchema: detection?.heldSchema,
       sharedName: [...this.#sharedName],
     };
   }
 
   detected(detection: Detection): void {
     const { metrics, log, name } = this.#deps;
+    logHeldSchema(log, this.#detection?.heldSchema, detection.heldSchema);
     this.#detection = detection;
     if (detection.regressions > 0) {
       metrics.regressions.inc({ lmdb: name }, detection.regressions);
@@ -311,12 +314,13 @@ export class DatabaseMonitor implements SyncObserver {
 
   quarantined(object: ObjectName, error: SyncError): void {
     this.#instances.see(object, this.#coverage);
+    const { shown, line } = leftOut(object.name, error);
     if (this.#quarantined.size < MAX_QUARANTINED) {
-      this.#quarantined.set(object.name, errorText(error));
+      this.#quarantined.set(object.name, shown);
     }
     this.#deps.log.warn(
-      { filename: object.name, snapshot_instance: object.instance, error: errorText(error) },
-      'Object cannot be used and is left out; others go on. Remove it once its instance has stored a newer full snapshot',
+      { filename: object.name, snapshot_instance: object.instance, error: shown.error },
+      line,
     );
   }
 

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { errorText } from '../../protocol/errors.ts';
+import { parseObjectName } from '../../protocol/object-name.ts';
 import { formatGoDuration } from '../../protocol/time.ts';
 import type { HealthConfig, TrackerConfig } from '../config/config.ts';
 import type { Check } from '../health-check.ts';
@@ -169,7 +170,7 @@ export class DatabaseHealth {
 }
 
 /** Conditions under which a database sends or receives nothing: they become errors. All others stay warnings. */
-const STOPS_SYNC: ReadonlySet<string> = new Set(['map_full', 'lmdb_failed']);
+const STOPS_SYNC: ReadonlySet<string> = new Set(['map_full', 'lmdb_failed', 'wrong_schema_mode']);
 
 /**
  * The conditions of all databases as checks. One that stops sync is a warning at first, and an error once it has been
@@ -226,6 +227,8 @@ export function conditionChecks(status: DatabaseStatus, nowMs: number): Check[] 
         ? `${status.invalidValues} local values have no valid header and are not sent: the application does not use the native schema, see schema_tracks_changes`
         : undefined,
     ],
+    ...schemaModeTexts(status),
+    ['schema_upgrade_held', heldSchemaText(status)],
     ['rejoin_pending', rejoinText(status)],
     [
       'instance_name_shared',
@@ -254,10 +257,36 @@ function lmdbText(status: DatabaseStatus): string | undefined {
 }
 
 function quarantineText(status: DatabaseStatus): string | undefined {
-  const [first] = status.quarantined;
+  const damaged = status.quarantined.filter(({ otherMode }) => otherMode !== true);
+  const [first] = damaged;
   return first === undefined
     ? undefined
-    : `${status.quarantined.length} damaged objects are left out, the first is ${first.name} (${first.error}): remove them with "snapshots remove" once their instance has stored a newer full snapshot`;
+    : `${damaged.length} damaged objects are left out, the first is ${first.name} (${first.error}): remove them with "snapshots remove" once their instance has stored a newer full snapshot`;
+}
+
+/**
+ * A host that all others contradict gets nothing from anybody, and is most likely the one that is wrong. Where some
+ * contradict, this one goes on with the rest: a wrong host must not make the right ones unhealthy.
+ */
+function schemaModeTexts(status: DatabaseStatus): [string, string | undefined][] {
+  const others = status.quarantined.filter(({ otherMode }) => otherMode === true);
+  const [first] = others;
+  if (first === undefined) {
+    return [];
+  }
+  const writers = new Set<string | undefined>(
+    others.map(({ name }) => parseObjectName(name)?.instance),
+  );
+  const isAlone = status.instances.every(({ instance }) => writers.has(instance));
+  const who = isAlone ? 'all other instances write' : `${[...writers].join(', ')} writes`;
+  const text = `${who} in another schema mode, and such objects are left out (${others.length}), the first is ${first.name} (${first.error}): set schema_tracks_changes to what fits the application, the same on all hosts`;
+  return [[isAlone ? 'wrong_schema_mode' : 'other_schema_mode', text]];
+}
+
+function heldSchemaText({ heldSchema }: DatabaseStatus): string | undefined {
+  return heldSchema === undefined
+    ? undefined
+    : `schema version ${heldSchema.version} of PowerDNS came in and is held back, this host has ${heldSchema.localVersion}: upgrade PowerDNS here, or set allow_schema_upgrade`;
 }
 
 /** One that is under way is no reason to wake anybody; one that cannot be finished is. */

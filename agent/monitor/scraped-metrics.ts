@@ -58,8 +58,13 @@ const DATABASE_GAUGES: readonly DatabaseGauge[] = [
   ],
   [
     'lightningstream_quarantined_objects',
-    'Damaged objects left out',
+    'Objects left out: damaged ones, and those of another schema mode',
     (status) => status.quarantined.length,
+  ],
+  [
+    'lightningstream_held_schema_version',
+    'Schema version of PowerDNS that is held back; 0: none',
+    (status) => status.heldSchema?.version ?? 0,
   ],
   [
     'lightningstream_invalid_values',

@@ -86,7 +86,12 @@ export type NoticeStatus = {
   readonly trouble: { readonly sinceMs: number; readonly error: string } | undefined;
 };
 
-type QuarantinedObject = { readonly name: string; readonly error: string };
+type QuarantinedObject = {
+  readonly name: string;
+  readonly error: string;
+  /** Nothing is wrong with it but the schema mode of its writer, or of this database. */
+  readonly otherMode?: boolean | undefined;
+};
 
 /** Something that happened several times and matters for a while. */
 export type Occurrences = { readonly total: number; readonly lastMs: number | undefined };
@@ -121,6 +126,8 @@ export type DatabaseStatus = {
   readonly futureEntries: Occurrences;
   /** Local values without a valid header, which cannot be sent. */
   readonly invalidValues: number;
+  /** A schema version of PowerDNS that is held back, and the lower one here. */
+  readonly heldSchema?: { readonly version: number; readonly localVersion: number } | undefined;
   /** Streams of other living agents with this instance's name. */
   readonly sharedName: readonly string[];
 };

@@ -101,6 +101,7 @@ function databaseJson(status: DatabaseStatus) {
     regressions: status.regressions.total,
     future_entries: status.futureEntries.total,
     invalid_values: status.invalidValues,
+    held_schema_version: status.heldSchema?.version ?? null,
     shared_name: status.sharedName,
   };
 }

@@ -18,6 +18,7 @@ const manifest: fc.Arbitrary<Manifest> = fc.record({
   entries: fc.maxSafeNat(),
   tombstones: fc.maxSafeNat(),
   publishedAtNs: fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }),
+  schemaMode: fc.constantFrom('native' as const, 'shadow' as const, undefined),
   rejoinBeforeNs: fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }),
 });
 const notice: Notice = {
@@ -29,6 +30,14 @@ const notice: Notice = {
   eventTimeMs: 1706745599012,
 };
 const json = (value: unknown): Buffer => Buffer.from(JSON.stringify(value));
+
+test('a schema mode that a later version writes into a manifest does not make it unreadable', () => {
+  const [sample] = fc.sample(manifest, 1);
+  const bytes =
+    sample === undefined ? Buffer.alloc(0) : encodeManifest({ ...sample, schemaMode: 'native' });
+  const later = Buffer.from(Buffer.from(bytes).toString().replace('"native"', '"mixed"'));
+  expect(parseManifest(later)).toEqual({ ...sample, schemaMode: undefined });
+});
 
 test('a manifest is read as it was written', () => {
   fc.assert(

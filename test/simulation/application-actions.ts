@@ -5,6 +5,9 @@ import { lacks, show } from './ledger.ts';
 import type { SimDatabase } from './sim-database.ts';
 import type { SimHost, World } from './world.ts';
 
+/** Where PowerDNS has it, and 4 bytes long. */
+export const SCHEMA_VERSION = 'pdns/schemaversion';
+
 /** A value, or a deletion. */
 function register(timestampNs: bigint, text: string | undefined): Register {
   return {
@@ -64,7 +67,11 @@ export function write(world: World, random: SeededRandom): void {
     return;
   }
   const database = pickDatabase(host, random);
-  const { keys, growsMaps } = world.traits;
+  const { keys, growsMaps, upgrades } = world.traits;
+  if (upgrades && database.schema === 'native' && random.chance(0.15)) {
+    upgrade(world, random, { host, database });
+    return;
+  }
   const values = new Map<string, string | undefined>();
   const count = random.pick([1, 1, 1, 2, 10]);
   for (let at = 0; at < count; at += 1) {
@@ -79,6 +86,19 @@ export function write(world: World, random: SeededRandom): void {
     const registers = [...values].map(([key, text]) => [key, register(now, text)] as const);
     commit(world, database, new Map(registers));
   }
+  tell(world, random, host, database);
+}
+
+/** PowerDNS is upgraded on a host, and started: it writes a version above its own one, or for the first time. */
+function upgrade(
+  world: World,
+  random: SeededRandom,
+  { host, database }: { readonly host: SimHost; readonly database: SimDatabase },
+): void {
+  const known = database.dump().get(SCHEMA_VERSION);
+  const version = (known === undefined ? 4 : (known.value[3] ?? 0)) + 1 + random.below(2);
+  const written = register(host.clock.nowNs(), String.fromCodePoint(0, 0, 0, version));
+  commit(world, database, new Map([[SCHEMA_VERSION, written]]));
   tell(world, random, host, database);
 }
 
@@ -131,7 +151,7 @@ export function writeTie(world: World, random: SeededRandom): void {
 export async function writeLoser(world: World, random: SeededRandom): Promise<void> {
   const host = pickHost(world, random);
   const database = pickDatabase(host, random);
-  if (database.schema === 'shadow' || world.traits.growsMaps) {
+  if (database.schema === 'shadow' || world.traits.growsMaps || world.traits.upgrades) {
     return;
   }
   if (world.traits.pace === 'long') {
@@ -161,7 +181,8 @@ export async function removeKey(world: World, random: SeededRandom): Promise<voi
   if (host.agent?.isDoomed !== false || database.schema === 'shadow') {
     return;
   }
-  if (world.traits.growsMaps || !(await host.agent.detect(database.name))) {
+  const { growsMaps, upgrades } = world.traits;
+  if (growsMaps || upgrades || !(await host.agent.detect(database.name))) {
     return;
   }
   const entries = [...database.dump()];

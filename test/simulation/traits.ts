@@ -62,6 +62,8 @@ export type Traits = {
   readonly upstream: boolean;
   readonly growsMaps: boolean;
   readonly exchangesBucket: boolean;
+  /** Applications raise PowerDNS's schema version; other hosts hold it back until they are as far, or may take it. */
+  readonly upgrades: boolean;
   readonly compactors: number;
   readonly compaction: Partial<CompactionPolicy> & { readonly deadlineMs: number | undefined };
 };
@@ -120,6 +122,8 @@ export function drawTraits(random: SeededRandom): Traits {
     upstream,
     growsMaps: random.chance(0.15),
     exchangesBucket: retention === undefined && !upstream && random.chance(0.1),
+    // By what is drawn already: the schedules of the seeds that are kept stay what they are.
+    upgrades: steps % 4 === 0,
     compactors: random.pick([0, 1, 1, 2]),
     compaction: {
       smallBaseBytes: random.pick([0, 1 << 20]),

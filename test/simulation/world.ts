@@ -180,6 +180,7 @@ export class World {
           instance: host.instance,
           run,
           schemaTracksChanges: database.schema === 'native',
+          allowSchemaUpgrade: traits.upgrades && fate.isHealing,
           spoolFolder: this.folder,
           mapSizeBytes: MAP_BYTES,
           maxLockHoldMs: traits.maxLockHoldMs,

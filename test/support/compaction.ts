@@ -182,14 +182,21 @@ export class TestWriter {
   seq = 0n;
   #timeNs: bigint;
   readonly #store: ObjectStore;
+  readonly #schemaMode: string | undefined;
 
   constructor(
     store: ObjectStore,
-    options: { readonly instance: string; readonly run: string; readonly timeNs?: bigint },
+    options: {
+      readonly instance: string;
+      readonly run: string;
+      readonly timeNs?: bigint;
+      readonly schemaMode?: string;
+    },
   ) {
     this.#store = store;
     this.instance = options.instance;
     this.run = options.run;
+    this.#schemaMode = options.schemaMode;
     this.#timeNs = options.timeNs ?? 1_700_000_000_000_000_000n;
   }
 
@@ -224,7 +231,9 @@ export class TestWriter {
     });
     const vector =
       others === undefined ? undefined : joinVectors(others, new Map([[this.stream, seq]]));
-    const bytes = encodeSnapshot({ instance, run, seq, vector, databaseName: 'main' }, dbis);
+    const schemaMode = this.#schemaMode;
+    const meta = { instance, run, seq, vector, databaseName: 'main', schemaMode };
+    const bytes = encodeSnapshot(meta, dbis);
     await this.#store.create(name, bytesBody(bytes), SIGNAL);
     return name;
   }

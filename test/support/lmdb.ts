@@ -230,10 +230,10 @@ const REMOTE_META: SnapshotMeta = {
 };
 
 /** The bytes of an object of another instance. */
-export function objectBytes(content: ObjectContent): Buffer {
+export function objectBytes(content: ObjectContent, meta: Partial<SnapshotMeta> = {}): Buffer {
   const blocks: Uint8Array[] = [];
   const writer = new SnapshotWriter((block) => blocks.push(block));
-  writer.begin(REMOTE_META);
+  writer.begin({ ...REMOTE_META, ...meta });
   for (const [name, { flags = 0, transform = '', entries }] of Object.entries(content)) {
     writer.beginDbi({ name, flags, transform });
     for (const [key, entry] of Object.entries(entries)) {
@@ -252,8 +252,8 @@ export function objectBytes(content: ObjectContent): Buffer {
 }
 
 /** An object of another instance, ready to be merged. */
-export function objectSpool(content: ObjectContent): Spool {
-  return { kind: 'memory', bytes: objectBytes(content) };
+export function objectSpool(content: ObjectContent, meta: Partial<SnapshotMeta> = {}): Spool {
+  return { kind: 'memory', bytes: objectBytes(content, meta) };
 }
 
 /** What an encoded object holds: DBI, key (latin1), `value@time`, deletions as `x@time`. */

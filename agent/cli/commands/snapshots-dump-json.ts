@@ -38,6 +38,7 @@ export class JsonDumpSink implements SnapshotSink {
       run: meta.run,
       seq: seq === undefined ? undefined : String(seq),
       vector: vector === undefined ? undefined : encodeVectorJson(vector),
+      schema_mode: meta.schemaMode,
       writer: meta.writer,
     });
   }

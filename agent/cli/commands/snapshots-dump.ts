@@ -169,6 +169,9 @@ function formatHead(meta: SnapshotMeta, versions: SnapshotVersions): string {
     const vector = JSON.stringify(encodeVectorJson(meta.vector), undefined, 2);
     fields.push(['Vector', vector.replaceAll('\n', '\n    ')]);
   }
+  if (meta.schemaMode !== undefined) {
+    fields.push(['Schema mode', JSON.stringify(meta.schemaMode)]);
+  }
   if (meta.writer !== undefined) {
     fields.push(['Writer', JSON.stringify(meta.writer)]);
   }

@@ -1,5 +1,6 @@
 import { HighestTime, isAbove } from '../changes/highest-time.ts';
 import { incomingWins } from '../../../protocol/register.ts';
+import { requireSchemaMode, type SchemaMode } from '../../../protocol/snapshot-meta.ts';
 import type { SnapshotSink } from '../../../protocol/snapshot-reader.ts';
 import type {
   DbiHeader,
@@ -19,6 +20,8 @@ import type { KeyHashes } from '../key-hashes.ts';
 import type { DataFile, DbRecord } from '../pages/data-file.ts';
 import { PageCursor } from '../pages/cursor.ts';
 import { MDB_INTEGERKEY } from '../pages/layout.ts';
+import { incomingSchemaVersion, POWERDNS_DBI } from '../schema/powerdns-schema.ts';
+import type { HeldSchema } from '../sync-state.ts';
 import { rejected, type FindTarget, type MergeTarget } from '../schema/merge-target.ts';
 
 /** One value to be put; its header's transaction id is filled in when the transaction is known. */
@@ -33,6 +36,9 @@ export type CollectorOptions = {
   /** The local DBIs at the root compared against, which stays pinned. Asked anew after every `flush`. */
   readonly dbis: () => ReadonlyMap<string, DbRecord>;
   readonly target: FindTarget;
+  readonly schemaMode: SchemaMode;
+  /** A higher schema version of PowerDNS is held back; undefined: none is. */
+  readonly schemaVersionMax: number | undefined;
   readonly headerPadding: boolean;
   readonly futureFromNs: bigint;
   readonly invalid: Set<string>;
@@ -60,6 +66,8 @@ export class MergeCollector implements SnapshotSink {
   /** DBIs to be created, with their flags, whether they have entries or not. */
   readonly missingDbis = new Map<string, number>();
   readonly skippedDbis = new Set<string>();
+  /** A schema version that would have won here and was left out. */
+  heldSchema: HeldSchema | undefined;
   readonly #highest = new HighestTime();
   readonly #options: CollectorOptions;
   readonly #futureHi: number;
@@ -68,6 +76,7 @@ export class MergeCollector implements SnapshotSink {
     | {
         name: string;
         integerKeys: boolean;
+        isPowerdns: boolean;
         check: MergeTarget['check'];
         cursor: PageCursor | undefined;
       }
@@ -92,7 +101,8 @@ export class MergeCollector implements SnapshotSink {
     return this.#highest.ns;
   }
 
-  onMeta(_meta: SnapshotMeta, { formatVersion }: SnapshotVersions): void {
+  onMeta(meta: SnapshotMeta, { formatVersion }: SnapshotVersions): void {
+    requireSchemaMode(meta.schemaMode, this.#options.schemaMode);
     this.#formatVersion = formatVersion;
   }
 
@@ -111,6 +121,7 @@ export class MergeCollector implements SnapshotSink {
     const local = dbis.get(target.name);
     this.#dbi = {
       name: target.name,
+      isPowerdns: header.name === POWERDNS_DBI,
       integerKeys: (target.flags & MDB_INTEGERKEY) !== 0,
       check: target.check,
       cursor: local === undefined ? undefined : new PageCursor(this.#options.file, local),
@@ -138,10 +149,23 @@ export class MergeCollector implements SnapshotSink {
     if (this.#checkOnly || !this.#winsLocally(dbi, entry)) {
       return;
     }
+    if (dbi.isPowerdns && this.#isHeldBack(entry)) {
+      return;
+    }
     this.#collect(dbi.name, entry);
   }
 
   onDbiEnd(): void {}
+
+  #isHeldBack(entry: EntryView): boolean {
+    const { schemaVersionMax } = this.#options;
+    const incoming = schemaVersionMax === undefined ? undefined : incomingSchemaVersion(entry);
+    if (incoming === undefined || incoming.version <= (schemaVersionMax ?? 0)) {
+      return false;
+    }
+    this.heldSchema = incoming;
+    return true;
+  }
 
   #winsLocally(dbi: { name: string; cursor: PageCursor | undefined }, entry: EntryView): boolean {
     const { cursor } = dbi;

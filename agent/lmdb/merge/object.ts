@@ -2,7 +2,7 @@ import { readSnapshot } from '../../../protocol/snapshot-reader.ts';
 import { readSpool } from '../../spool.ts';
 import type { KeyHashes } from '../key-hashes.ts';
 import { WRITE_SET_BYTES } from '../limits.ts';
-import type { MergeRequest } from '../local-database.ts';
+import { schemaModeOf, type MergeRequest } from '../local-database.ts';
 import { listDbis } from '../pages/data-file.ts';
 import type { Session } from '../session/session.ts';
 import { MergeCollector, type Write } from './collector.ts';
@@ -39,7 +39,7 @@ export async function mergeObject(
   });
   await readSnapshot(readSpool(request.spool), checked);
   if (complete) {
-    applyLast(checked, { request, applied });
+    applyLast(session, checked, { request, applied });
     return { checked, applied };
   }
   // Now it is read again and applied slice by slice.
@@ -48,15 +48,20 @@ export async function mergeObject(
     return 'continue';
   });
   await readSnapshot(readSpool(request.spool), collector);
-  applyLast(collector, { request, applied });
+  applyLast(session, collector, { request, applied });
   return { checked, applied };
 }
 
 /** The last writes of a merge. The vector goes with them. */
 function applyLast(
-  { writes, missingDbis, maxTsNs }: MergeCollector,
+  session: Session,
+  { writes, missingDbis, maxTsNs, heldSchema }: MergeCollector,
   { request, applied }: { request: MergeRequest; applied: WriteSetApplier },
 ): void {
+  // Before the vector covers it.
+  if (heldSchema !== undefined) {
+    session.schemaHold.add(heldSchema);
+  }
   applied.apply({ writes, missingDbis, last: { ...request, maxTsNs } });
 }
 
@@ -69,6 +74,8 @@ function collectorOf(
     file: session.file,
     dbis: () => listDbis(session.file, session.basis),
     target: session.targets,
+    schemaMode: schemaModeOf(session.options),
+    schemaVersionMax: session.schemaHold.max,
     headerPadding: session.options.headerPadding,
     futureFromNs: session.futureFromNs(),
     invalid: session.changes.invalid,

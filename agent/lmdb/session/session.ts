@@ -1,20 +1,24 @@
 import { SyncError } from '../../../protocol/errors.ts';
 import type { Clock } from '../../../protocol/time.ts';
+import { instanceOfStream } from '../../../protocol/object-name.ts';
 import type { VersionVector } from '../../../protocol/version-vector.ts';
 import { Basis } from './basis.ts';
 import { TooManyRegressions } from '../changes/change-classifier.ts';
 import { ValueMap } from '../changes/value-map.ts';
 import { Environment, type WriteOutcome, type WriteTxn } from '../environment.ts';
 import { LocalChanges } from '../changes/local-changes.ts';
-import type { DatabaseOptions, Detection } from '../local-database.ts';
+import { schemaModeOf, type DatabaseOptions, type Detection } from '../local-database.ts';
 import type { DataFile, Meta } from '../pages/data-file.ts';
 import { MovingPin, type RetainedPin } from './pin.ts';
 import { WrittenValues } from '../changes/own-writes.ts';
 import type { FindTarget } from '../schema/merge-target.ts';
+import { SchemaHold } from './schema-hold.ts';
 import { sessionTxn, type SessionTxn } from './txn.ts';
 import { countEntries, type SyncedDbis } from '../changes/synced-dbis.ts';
 import { mayHaveVanished } from '../changes/scan.ts';
 import { MAX_PUT_BACK_ROUNDS, STAMP_PART } from '../limits.ts';
+import { requireFittingSchema } from '../schema/mode-check.ts';
+import { localSchemaVersion } from '../schema/powerdns-schema.ts';
 import { catchUp, compareAll, transactCaughtUp } from '../schema/shadow-update.ts';
 import { isRenumbered, wouldChange, type SyncState, type SyncStateUpdate } from '../sync-state.ts';
 
@@ -36,6 +40,7 @@ export type MergedState = {
 export class Session {
   readonly environment: Environment;
   readonly changes: LocalChanges;
+  readonly schemaHold: SchemaHold;
   readonly options: DatabaseOptions;
   readonly #clock: Clock;
   readonly #known: Basis;
@@ -58,6 +63,11 @@ export class Session {
     });
     this.changes.raiseMaxTs(this.state.maxTsNs);
     this.#uploadedTxn = this.state.uploadedTxn;
+    this.schemaHold = new SchemaHold({
+      held: this.state.heldSchema,
+      allowed: options.allowSchemaUpgrade === true,
+      local: () => localSchemaVersion(this.file, this.synced(this.basis)),
+    });
   }
 
   /** Opens the LMDB; its first read transaction is the first pin, and is scanned for what is not uploaded. */
@@ -65,7 +75,10 @@ export class Session {
     const environment = Environment.open(options);
     try {
       const session = new Session(environment, options, clock);
+      // Before anything is written.
+      requireFittingSchema({ file: environment.file, meta: session.basis }, options, clock.nowNs());
       session.#scanAtStart();
+      session.schemaHold.release(() => session.#forgetVector());
       return session;
     } catch (error) {
       await environment.close();
@@ -127,6 +140,7 @@ export class Session {
       dataTxnId: this.#known.dataTxnId,
       hasData: this.hasData,
       vectorForgotten: this.#vectorForgotten,
+      heldSchema: this.schemaHold.status(),
     };
   }
 
@@ -153,6 +167,7 @@ export class Session {
     }
     try {
       this.requireRepaired();
+      this.schemaHold.release(() => this.#forgetVector());
     } catch (error) {
       // Kept, and tried again at the next refresh; until then nothing goes out.
       if (!(error instanceof SyncError) || !error.retryable) {
@@ -187,6 +202,7 @@ export class Session {
   /** Nothing of this LMDB is in the bucket. */
   resetMarker(): void {
     this.#uploadedTxn = undefined;
+    this.schemaHold.forget();
     if (this.hasData) {
       this.changes.pending.overflow();
     }
@@ -216,6 +232,8 @@ export class Session {
       vector,
       uploadedTxn: this.#uploadedTxn ?? null,
       maxTsNs: maxTsNs > this.changes.maxTsNs ? maxTsNs : this.changes.maxTsNs,
+      heldSchema: this.schemaHold.held,
+      schemaMode: schemaModeOf(this.options),
     };
   }
 
@@ -313,11 +331,13 @@ export class Session {
   #scanAtStart(): void {
     // In a compacted copy transactions count from 1 again: marker and ids of merges belong to another count, and with
     // them changes of the next transactions would pass for sent ones.
-    const renumbered = isRenumbered(this.state, this.basis.txnId);
+    const { schemaMode, entriesAtStop, vector } = this.state;
+    // What went out in another schema mode was left out everywhere, and what came in was another value.
+    const otherMode = schemaMode !== undefined && schemaMode !== schemaModeOf(this.options);
+    const renumbered = otherMode || isRenumbered(this.state, this.basis.txnId);
     if (renumbered) {
       this.#uploadedTxn = undefined;
     }
-    const { entriesAtStop, vector } = this.state;
     if (
       this.#uploadedTxn === undefined &&
       vector.size === 0 &&
@@ -338,9 +358,12 @@ export class Session {
     const { entries } = this;
     const vanished = mayHaveVanished(entriesAtStop ?? entries, { entries, changes });
     if (renumbered) {
-      this.#write({ together: this.#together(this.state.vector, 0n), forgetMerged: true });
+      const { instance } = this.options;
+      // Own objects of the other mode are made superfluous by the next full snapshot.
+      const kept = otherMode ? positionsOf(vector, instance) : vector;
+      this.#write({ together: this.#together(kept, 0n), forgetMerged: true });
     }
-    if ((low || vanished) && vector.size > 0) {
+    if ((low || vanished) && vector.size > 0 && !otherMode) {
       this.#forgetVector();
     }
     const { shadow } = this.#known.schema;
@@ -365,4 +388,9 @@ export class Session {
       this.#forgetVector();
     }
   }
+}
+
+/** The places of this instance's own streams. */
+function positionsOf(vector: VersionVector, instance: string): VersionVector {
+  return new Map([...vector].filter(([stream]) => instanceOfStream(stream) === instance));
 }

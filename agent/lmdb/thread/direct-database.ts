@@ -5,6 +5,7 @@ import type { Clock } from '../../../protocol/time.ts';
 import { joinVectors } from '../../../protocol/version-vector.ts';
 import { streamOf } from '../../../protocol/object-name.ts';
 import { encodeKeys, encodeRegisters, type Encoded } from '../changes/encode.ts';
+import { schemaModeOf } from '../local-database.ts';
 import type {
   DatabaseOptions,
   DatabaseStats,
@@ -122,7 +123,9 @@ export class DirectLocalDatabase implements LocalDatabase {
       }
       const pinned = session.retainPin();
       const own = streamOf(this.#options.instance, this.#options.run);
-      const vector = joinVectors(session.state.vector, new Map([[own, options.seq]]));
+      // What is held back is in no state of this host: it covers nobody else's objects.
+      const covered = session.schemaHold.held !== undefined ? new Map() : session.state.vector;
+      const vector = joinVectors(covered, new Map([[own, options.seq]]));
       const { rejoinBeforeNs } = session.state;
       const meta = { ...this.#snapshotMeta(session, options), vector, rejoinBeforeNs };
       session.changes.pending.clear();
@@ -317,6 +320,7 @@ export class DirectLocalDatabase implements LocalDatabase {
       fromLmdbTxnId: 0n,
       run,
       seq,
+      schemaMode: schemaModeOf(this.#options),
     };
   }
 

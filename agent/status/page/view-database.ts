@@ -66,7 +66,7 @@ function tiles(database: DatabaseStatus, nowMs: number): ViewNode {
     ['Put back, clock behind', database.regressions.total],
     ['Entries in the future', database.futureEntries.total],
     ['Values without header', database.invalidValues],
-    ['Damaged objects left out', database.quarantined.length],
+    ['Objects left out', database.quarantined.length],
   ];
   return el(
     'dl',

@@ -1,5 +1,10 @@
 import { parseConfig, type HealthConfig } from '../../../agent/config/config.ts';
-import { ActivityTracker, conditionChecks, DatabaseHealth } from '../../../agent/monitor/health.ts';
+import {
+  ActivityTracker,
+  conditionChecks,
+  Conditions,
+  DatabaseHealth,
+} from '../../../agent/monitor/health.ts';
 import { Healthz } from '../../../agent/status/healthz.ts';
 import { NoticeHealth } from '../../../agent/monitor/notice-health.ts';
 import type { DatabaseStatus } from '../../../agent/monitor/status.ts';
@@ -77,6 +82,18 @@ describe('an unfinished start', () => {
   });
 });
 
+const OTHER_MODE = {
+  name: 'main__b__20240131-235959-012345678__Gabcdefghijkl__S7.pb.gz',
+  error: 'written in shadow mode',
+  otherMode: true,
+};
+const instanceStatus = (instance: string) => ({
+  instance,
+  newestMs: 0,
+  mergedMs: undefined,
+  lagMs: 0,
+});
+
 describe('conditions are warnings that say what to do', () => {
   const recently = { total: 3, lastMs: NOW_MS - 1000 };
   const longAgo = { total: 3, lastMs: NOW_MS - 3_700_000 };
@@ -89,6 +106,24 @@ describe('conditions are warnings that say what to do', () => {
       { quarantined: [{ name: 'bad.pb.gz', error: 'gzip' }] },
       'main_quarantined_objects',
       /bad\.pb\.gz \(gzip\).*snapshots remove/,
+    ],
+    [
+      'objects of another schema mode',
+      { quarantined: [OTHER_MODE], instances: [instanceStatus('b'), instanceStatus('c')] },
+      'main_other_schema_mode',
+      /^b writes .* \(written in shadow mode\).*schema_tracks_changes/,
+    ],
+    [
+      'objects of another schema mode from everybody else',
+      { quarantined: [OTHER_MODE], instances: [instanceStatus('b')] },
+      'main_wrong_schema_mode',
+      /^all other instances write .*schema_tracks_changes/,
+    ],
+    [
+      'a schema version that is held back',
+      { heldSchema: { version: 6, localVersion: 5 } },
+      'main_schema_upgrade_held',
+      /version 6 .* this host has 5: upgrade PowerDNS here, or set allow_schema_upgrade/,
     ],
     ['regressions', { regressions: recently }, 'main_clock_behind', /set the clock/],
     ['old regressions', { regressions: longAgo }, undefined, /^$/],
@@ -200,4 +235,19 @@ describe('/healthz', () => {
     expect(Object.keys(body['failures'] as object)).toEqual(['main_storage_store_failed_duration']);
     expect(Object.keys(body['warnings'] as object)).toEqual(['main_map_full']);
   });
+});
+
+test('only where everybody else disagrees does a schema mode become a failure, after the error duration', () => {
+  const levels = (instances: string[]) => {
+    const conditions = new Conditions(300_000);
+    const status = databaseStatus({
+      quarantined: [OTHER_MODE],
+      instances: instances.map(instanceStatus),
+    });
+    return [0, 299_999, 300_000].map(
+      (ms) => conditions.checks(status, NOW_MS + ms).map(({ level }) => level)[0],
+    );
+  };
+  expect(levels(['b'])).toEqual(['warning', 'warning', 'error']);
+  expect(levels(['b', 'c'])).toEqual(['warning', 'warning', 'warning']);
 });

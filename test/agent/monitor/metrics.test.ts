@@ -197,6 +197,7 @@ test.each([
   ['lightningstream_pending_bytes{lmdb="main"} 99'],
   ['lightningstream_version_vector_size{lmdb="main"} 3'],
   ['lightningstream_quarantined_objects{lmdb="main"} 1'],
+  ['lightningstream_held_schema_version{lmdb="main"} 0'],
   ['lightningstream_map_full{lmdb="main"} 1'],
   ['lightningstream_rejoin_pending{lmdb="main"} 1'],
   ['lightningstream_shared_name_streams{lmdb="main"} 1'],
