@@ -117,9 +117,7 @@ test('a probe that a killed run has left is removed, that of a run under way is 
   const underWay = probeName('main', 'runsnowruns1');
   await store.create(underWay, bytesBody(Buffer.from('x')), SIGNAL);
   const { written } = await compactor.run();
-  expect((await names(store)).toSorted()).toEqual(
-    [manifestName('main'), underWay, written].toSorted(),
-  );
+  expect(new Set(await names(store))).toEqual(new Set([manifestName('main'), underWay, written]));
 });
 
 test('an idle run with nothing to delete proves nothing, and asks for nothing but the listing', async () => {
