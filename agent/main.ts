@@ -1,12 +1,14 @@
+import { processSignals } from './signals-first.ts';
 import { setMaxListeners } from 'node:events';
 import { errorText, SyncError } from '../protocol/errors.ts';
 import { runCli } from './cli/cli.ts';
 import { NO_PID_CHECK, runWithHigherPid } from './cli/minimum-pid.ts';
+import { isThreadAtWork } from './lmdb/thread/worker-client.ts';
+import { endBySignal, SIGNAL_CODES, type EndingSignal } from './process-signals.ts';
 import { silenceSdkWarning } from '../storage/sdk-warning.ts';
 
 const EXIT_FAILED = 1;
 const EXIT_TIMED_OUT = 75;
-const EXIT_SIGNALS = { SIGINT: 130, SIGTERM: 143 } as const;
 
 /** Set by the bundler from package.json. */
 const VERSION = process.env['LIGHTNINGSTREAM_VERSION'] ?? 'development';
@@ -15,19 +17,14 @@ async function main(): Promise<number> {
   silenceSdkWarning();
   // Dozens of databases wait on one signal in several places each; Node takes more than ten listeners for a leak.
   setMaxListeners(1000);
-  const stop = new AbortController();
-  let signalCode: number | undefined;
-  for (const name of ['SIGTERM', 'SIGINT'] as const) {
-    process.on(name, () => {
-      // The first asks for a clean end; whoever asks twice does not want to wait.
-      if (stop.signal.aborted) {
-        exit(EXIT_SIGNALS[name]);
-      }
-      signalCode = EXIT_SIGNALS[name];
-      stop.abort(new SyncError('USAGE', `stopped by ${name}`));
-    });
-  }
   process.stdout.on('error', (error) => exit(isClosedPipe(error) ? 0 : EXIT_FAILED));
+  // Where nobody reads the log any more syncing goes on.
+  process.stderr.on('error', () => undefined);
+  processSignals.endAtOnce = endAtOnce;
+  process.on('uncaughtException', (error, origin) => {
+    printBug(error, origin);
+    exit(EXIT_FAILED);
+  });
   try {
     return await runCli(process.argv.slice(2), {
       stdout: { write: writeOut },
@@ -35,7 +32,8 @@ async function main(): Promise<number> {
       terminal: process.stderr,
       stdoutIsTerminal: process.stdout.isTTY,
       version: VERSION,
-      signal: stop.signal,
+      signal: processSignals.stop,
+      signals: processSignals,
       now: Date.now,
       pid: process.pid,
       runWithHigherPid: process.env[NO_PID_CHECK] === '1' ? undefined : runWithHigherPid,
@@ -45,8 +43,9 @@ async function main(): Promise<number> {
       },
     });
   } catch (error) {
-    if (signalCode !== undefined && error === stop.signal.reason) {
-      return signalCode;
+    const { exitCode, stop } = processSignals;
+    if (exitCode !== undefined && error === stop.reason) {
+      return exitCode;
     }
     if (isClosedPipe(error)) {
       return 0;
@@ -76,19 +75,36 @@ function isClosedPipe(error: unknown): boolean {
 }
 
 function printError(error: unknown): void {
-  if (error instanceof SyncError) {
-    process.stderr.write(`Error: ${error.message}\n`);
-    if (error.hint !== undefined) {
-      process.stderr.write(`Try: ${error.hint}\n`);
-    }
+  if (!(error instanceof SyncError)) {
+    printBug(error, 'error');
     return;
   }
-  // Not one of ours: a bug, and its trace is what a report needs.
-  const trace = error instanceof Error ? (error.stack ?? error.message) : errorText(error);
-  process.stderr.write(`Error: ${trace}\n`);
+  process.stderr.write(`Error: ${error.message}\n`);
+  if (error.hint !== undefined) {
+    process.stderr.write(`Try: ${error.hint}\n`);
+  }
 }
 
-function exit(code: number): never {
+/** Not one of ours: one line that says where it was, and the trace that a report needs. */
+function printBug(error: unknown, origin: string): void {
+  const [, first = '', ...more] = error instanceof Error ? (error.stack ?? '').split('\n    ') : [];
+  process.stderr.write(
+    `Error: this is a bug (${origin}): ${errorText(error).replaceAll('\n', ' ')} ${first}\n` +
+      more.map((line) => `    ${line}\n`).join('') +
+      'Try: report it with these lines, and start the agent again.\n',
+  );
+}
+
+function endAtOnce(signal: EndingSignal): void {
+  process.stderr.write(`ended at once by a second ${signal}, without the clean end\n`);
+  exit(SIGNAL_CODES[signal]);
+}
+
+/** A thread inside LMDB may wait for the write lock for minutes, and `process.exit` waits for every thread. */
+function exit(code: number): void {
+  if (isThreadAtWork()) {
+    endBySignal('SIGTERM');
+  }
   process.exit(code);
 }
 
