@@ -5,12 +5,6 @@ import { type KeyOrder, keyOrderOf } from '../protocol/key-order.ts';
 /** Persistent flag of a DBI that holds several values per key. Source: `lmdb.h`. */
 const DUPSORT = 0x04;
 const DUPSORT_TRANSFORM = 'dupsort_hack_v1';
-const PRIVATE_PREFIX = '_sync';
-
-/** True for a DBI that belongs to one agent and never travels. */
-export function isPrivateDbi(name: string): boolean {
-  return name.startsWith(PRIVATE_PREFIX);
-}
 
 /**
  * The DBIs of one fold, numbered in order of appearance.

@@ -11,10 +11,10 @@ import type { DbiTable } from './dbi-table.ts';
 import { FAILED_LOADS_MAX, SMALL_OBJECT_BYTES, SMALL_OBJECT_CONCURRENCY } from './limits.ts';
 import type { StoredObject } from './listing.ts';
 import { checkSnapshot, loadInto } from './load.ts';
-import { readAll } from './manifest-store.ts';
 import type { TailPlan } from './plan.ts';
 import { type CompactOptions, checkTime } from './run-context.ts';
 import { Sorter } from './sorter.ts';
+import { readBounded } from '../storage/read-bounded.ts';
 
 /** An object that could not be read. It stays in the bucket, and blocks dropping tombstones. */
 export type Unreadable = { readonly name: string; readonly reason: string };
@@ -130,7 +130,7 @@ export class Gatherer {
         return { kind: 'gone' };
       }
       if (fetched.sizeBytes <= SMALL_OBJECT_BYTES) {
-        const bytes = await readAll(fetched, SMALL_OBJECT_BYTES);
+        const bytes = await readBounded(fetched.body, SMALL_OBJECT_BYTES);
         return { kind: 'fetched', large: false, remove: async () => {}, open: () => once(bytes) };
       }
       const file = await scratch.create();

@@ -13,7 +13,8 @@ import {
   type SnapshotVersions,
 } from '../protocol/snapshot.ts';
 import type { SnapshotSource } from './cursor.ts';
-import { DbiTable, isPrivateDbi } from './dbi-table.ts';
+import { DbiTable } from './dbi-table.ts';
+import { isPrivateDbi } from '../protocol/dbi-name.ts';
 import { EntryBatch, emptyView } from './entry-batch.ts';
 import { CURSOR_CHUNK_BYTES, CURSOR_HELD_BYTES } from './limits.ts';
 import type { Sorter } from './sorter.ts';

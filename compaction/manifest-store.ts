@@ -1,8 +1,8 @@
 import { SyncError } from '../protocol/errors.ts';
-import { MAX_MANIFEST_BYTES } from '../protocol/limits.ts';
 import { manifestName } from '../protocol/object-name.ts';
-import type { FetchedObject, ObjectStore } from '../storage/object-store.ts';
-import { type PublishedState, encodeState, parseState } from './upkeep.ts';
+import type { ObjectStore } from '../storage/object-store.ts';
+import { type PublishedState, encodePublishedState, parseUpkeep } from './upkeep.ts';
+import { readManifest } from '../storage/read-manifest.ts';
 
 /** A manifest as it stands in the bucket. */
 export type StoredState = PublishedState & { readonly etag: string };
@@ -13,20 +13,19 @@ export async function readState(
   database: string,
   signal: AbortSignal,
 ): Promise<StoredState | undefined> {
-  const fetched = await store.get(manifestName(database), { signal });
-  if (fetched === undefined) {
+  const stored = await readManifest(store, database, signal);
+  if (stored === undefined) {
     return undefined;
   }
-  const bytes = await readAll(fetched, MAX_MANIFEST_BYTES);
-  const state = parseState(bytes);
-  if (state.manifest.database !== database) {
+  const { manifest, bytes, etag } = stored;
+  if (manifest.database !== database) {
     throw new SyncError(
       'MESSAGE_INVALID',
-      `the manifest of ${database} belongs to ${state.manifest.database}`,
+      `the manifest of ${database} belongs to ${manifest.database}`,
       { hint: 'Remove the manifest that was copied from another database.' },
     );
   }
-  return { ...state, etag: fetched.etag };
+  return { manifest, upkeep: parseUpkeep(bytes, manifest.vector), etag };
 }
 
 /**
@@ -45,7 +44,7 @@ export async function publishState(
   const { database, id } = next.manifest;
   let unclear: unknown;
   try {
-    const etag = await store.putIfUnchanged(manifestName(database), encodeState(next), {
+    const etag = await store.putIfUnchanged(manifestName(database), encodePublishedState(next), {
       signal,
       etag: before?.etag,
     });
@@ -62,18 +61,4 @@ export async function publishState(
     return 'confirmed';
   }
   return unclear === undefined ? 'lost' : 'unknown';
-}
-
-/** All bytes of an object that must be small. Errors: MESSAGE_INVALID if it is not. */
-export async function readAll(fetched: FetchedObject, maxBytes: number): Promise<Buffer> {
-  const chunks: Uint8Array[] = [];
-  let bytes = 0;
-  for await (const chunk of fetched.body) {
-    bytes += chunk.length;
-    if (bytes > maxBytes) {
-      throw new SyncError('MESSAGE_INVALID', `an object has more than ${maxBytes} bytes`);
-    }
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks);
 }

@@ -1,7 +1,7 @@
 import * as z from 'zod';
 import { parseJsonMessage } from '../protocol/json-message.ts';
 import { MAX_MANIFEST_BYTES } from '../protocol/limits.ts';
-import { encodeManifest, type Manifest, parseManifest } from '../protocol/manifest.ts';
+import { encodeManifest, type Manifest } from '../protocol/manifest.ts';
 import type { StreamId } from '../protocol/object-name.ts';
 import {
   EMPTY_VECTOR,
@@ -49,7 +49,7 @@ const upkeepSchema = z.object({
 });
 
 /** The bytes of a manifest with the compactor's own notes in it. */
-export function encodeState(state: PublishedState): Uint8Array {
+export function encodePublishedState(state: PublishedState): Uint8Array {
   const { settled, settledAtNs, retired, goneSinceNs } = state.upkeep;
   const json: unknown = JSON.parse(Buffer.from(encodeManifest(state.manifest)).toString('utf8'));
   const upkeep = {
@@ -61,19 +61,21 @@ export function encodeState(state: PublishedState): Uint8Array {
   return Buffer.from(`${JSON.stringify({ ...(json as object), upkeep })}\n`, 'utf8');
 }
 
-/** The inverse. A manifest without notes (an operator wrote it) is one whose state was published just now. Errors: MESSAGE_INVALID. */
-export function parseState(bytes: Uint8Array): PublishedState {
-  const manifest = parseManifest(bytes);
+/**
+ * The compactor's notes in the bytes of a manifest with this vector. One without notes (an operator wrote it) is one whose
+ * state was published just now. Errors: MESSAGE_INVALID.
+ */
+export function parseUpkeep(bytes: Uint8Array, vector: VersionVector): Upkeep {
   const { upkeep } = parseJsonMessage(bytes, {
     what: 'manifest',
     maxBytes: MAX_MANIFEST_BYTES,
     schema: upkeepSchema,
   });
   if (upkeep === undefined) {
-    return { manifest, upkeep: NO_UPKEEP };
+    return NO_UPKEEP;
   }
   const { unsettled, settledAtNs, retired, goneSinceNs } = upkeep;
-  const settled = new Map([...manifest.vector, ...unsettled]);
+  const settled = new Map([...vector, ...unsettled]);
   const gone = new Map<StreamId, bigint>();
   for (const [stream, sinceNs] of Object.entries(goneSinceNs)) {
     const parsed = streamIdSchema.safeParse(stream);
@@ -81,10 +83,7 @@ export function parseState(bytes: Uint8Array): PublishedState {
       gone.set(parsed.data, sinceNs);
     }
   }
-  return {
-    manifest,
-    upkeep: { settled, settledAtNs, retired: new Map(Object.entries(retired)), goneSinceNs: gone },
-  };
+  return { settled, settledAtNs, retired: new Map(Object.entries(retired)), goneSinceNs: gone };
 }
 
 /** The settled numbers that differ from the vector's; 0 for a stream that is not settled at all. */

@@ -9,7 +9,7 @@ import { AWS_AGENTS, AwsScenario } from './aws-scenario.ts';
 import { AwsDeployment } from './aws-deployment.ts';
 import { findMiniStack, startMiniStack } from './ministack.ts';
 import { Scenario, type StepResult } from './scenario.ts';
-import { formatBytes, formatTable } from './table.ts';
+import { formatTraffic, formatTable } from './table.ts';
 import { silenceSdkWarning } from '../storage/sdk-warning.ts';
 
 const USAGE = `Usage: npm run demo [-- --keep]              two agents, then a third, over a folder as the bucket
@@ -109,8 +109,8 @@ async function demo(
 type Columns = Readonly<Record<string, (traffic: Traffic) => string>>;
 
 const COLUMNS: Columns = {
-  uploaded: ({ bytesUp }) => formatBytes(bytesUp),
-  downloaded: ({ bytesDown }) => formatBytes(bytesDown),
+  uploaded: ({ bytesUp }) => formatTraffic(bytesUp),
+  downloaded: ({ bytesDown }) => formatTraffic(bytesDown),
   PUT: ({ stores }) => String(stores),
   GET: ({ loads }) => String(loads),
   LIST: ({ lists }) => String(lists),

@@ -22,7 +22,7 @@ export function formatTable(
 }
 
 /** A size for people: "612 B", "12.2 MB". */
-export function formatBytes(bytes: number): string {
+export function formatTraffic(bytes: number): string {
   if (bytes < 10_000) {
     return `${bytes} B`;
   }

@@ -47,7 +47,9 @@ export function decodePair(encoded: Buffer): DecodedPair | undefined {
   }
   const valueStart = length + SEPARATOR_BYTES;
   for (let at = length; at < valueStart; at += 1) {
-    if (encoded[at] !== 0) return undefined;
+    if (encoded[at] !== 0) {
+      return undefined;
+    }
   }
   return {
     key: encoded.subarray(0, length),

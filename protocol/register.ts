@@ -1,6 +1,6 @@
 import type { EntryView } from './snapshot.ts';
 import type { TimestampNs } from './time.ts';
-import { FLAG_DELETED, headerLengthAt } from './value-header.ts';
+import { FLAG_DELETED, headerLengthAt, isDeletedAt, timeHiAt, timeLoAt } from './value-header.ts';
 
 /** A last-writer-wins register: the value of one key. Well-formed: a deleted one has an empty value. */
 export type Register = {
@@ -49,11 +49,11 @@ export function incomingWins(
     return true;
   }
   const valueStart = storedStart + headerLengthAt(stored, storedStart, storedEnd);
-  const timeHi = readUint32(stored, storedStart);
+  const timeHi = timeHiAt(stored, storedStart);
   if (timeHi !== entry.timeHi) {
     return entry.timeHi > timeHi;
   }
-  const timeLo = readUint32(stored, storedStart + 4);
+  const timeLo = timeLoAt(stored, storedStart);
   if (timeLo !== entry.timeLo) {
     return entry.timeLo > timeLo;
   }
@@ -61,13 +61,8 @@ export function incomingWins(
   if (order !== 0) {
     return order > 0;
   }
-  const storedDeleted = ((stored[storedStart + 17] ?? 0) & FLAG_DELETED) !== 0;
-  return !storedDeleted && (entry.flags & FLAG_DELETED) !== 0 && valueStart === storedEnd;
-}
-
-function readUint32(buf: Uint8Array, at: number): number {
-  const high = ((buf[at] ?? 0) << 24) | ((buf[at + 1] ?? 0) << 16);
-  return (high | ((buf[at + 2] ?? 0) << 8) | (buf[at + 3] ?? 0)) >>> 0;
+  const isStoredDeleted = isDeletedAt(stored, storedStart);
+  return !isStoredDeleted && (entry.flags & FLAG_DELETED) !== 0 && valueStart === storedEnd;
 }
 
 /** Up to here a byte loop beats `Buffer.compare` of two views: 20 bytes cost 21 ns against 130 ns (Node 20). */

@@ -1,5 +1,6 @@
 import type { VersionVector } from './version-vector.ts';
 import type { TimestampNs } from './time.ts';
+import { FLAG_DELETED } from './value-header.ts';
 
 /** The format version that the writer writes. Changing it breaks upstream readers' checks: see docs/format.md. */
 export const FORMAT_VERSION = 3;
@@ -88,6 +89,20 @@ export type Entry = {
   readonly deleted: boolean;
 };
 
+/** An {@link EntryView} of nothing, to be filled in entry by entry. */
+export function newView(): EntryView {
+  return {
+    buffer: Buffer.alloc(0),
+    keyStart: 0,
+    keyEnd: 0,
+    valueStart: 0,
+    valueEnd: 0,
+    timeHi: 0,
+    timeLo: 0,
+    flags: 0,
+  };
+}
+
 /** An {@link EntryView} of plain values, in a buffer of its own. */
 export function entryView(entry: Entry): EntryView {
   const { key, value, timestampNs, deleted } = entry;
@@ -102,7 +117,7 @@ export function entryView(entry: Entry): EntryView {
     valueEnd: buffer.length,
     timeHi: Number(timestampNs >> 32n),
     timeLo: Number(timestampNs & 0xffff_ffffn),
-    flags: deleted ? 1 : 0,
+    flags: deleted ? FLAG_DELETED : 0,
   };
 }
 
@@ -112,7 +127,7 @@ export function entryOf(view: EntryView): Entry {
     key: view.buffer.slice(view.keyStart, view.keyEnd),
     value: view.buffer.slice(view.valueStart, view.valueEnd),
     timestampNs: entryTimestampNs(view),
-    deleted: (view.flags & 1) !== 0,
+    deleted: (view.flags & FLAG_DELETED) !== 0,
   };
 }
 

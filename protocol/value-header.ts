@@ -10,10 +10,14 @@ export const FLAG_DELETED = 1;
 /** The flags that travel; all others are local and dropped. */
 export const SYNC_FLAGS_MASK = 1;
 
+/** Bytes of one extension block of a value header. */
+export const BLOCK_BYTES = 8;
+
+const TXN_ID_OFFSET = 8;
 const VERSION_OFFSET = 16;
 const FLAGS_OFFSET = 17;
+const RESERVED_OFFSET = 18;
 const BLOCKS_OFFSET = 22;
-const BLOCK_BYTES = 8;
 
 /** A parsed value header. Shape on disk, big-endian: time 8, transaction 8, version 1, flags 1, reserved 4, blocks 2. */
 export type ValueHeader = {
@@ -62,6 +66,62 @@ export function headerLengthAt(buf: Uint8Array, start: number, end: number): num
   return length;
 }
 
+/** True if the bytes are a value with a header that can be read; without the cost of an exception. */
+export function isValidValue(buf: Uint8Array, start: number, end: number): boolean {
+  if (end - start < VALUE_HEADER_BYTES || buf[start + VERSION_OFFSET] !== 0) {
+    return false;
+  }
+  const blocks = ((buf[start + BLOCKS_OFFSET] ?? 0) << 8) | (buf[start + BLOCKS_OFFSET + 1] ?? 0);
+  return end - start >= VALUE_HEADER_BYTES + BLOCK_BYTES * blocks;
+}
+
+// Once per entry, and written out: one call more in each of them, and in headerLengthAt, took a comparison of two
+// registers from 26 to 33 ns (Node 20).
+
+/** The upper half of the timestamp of the header at `start`. */
+export function timeHiAt(buf: Uint8Array, start: number): number {
+  const high = ((buf[start] ?? 0) << 24) | ((buf[start + 1] ?? 0) << 16);
+  return (high | ((buf[start + 2] ?? 0) << 8) | (buf[start + 3] ?? 0)) >>> 0;
+}
+
+/** The lower half of the timestamp of the header at `start`. */
+export function timeLoAt(buf: Uint8Array, start: number): number {
+  const high = ((buf[start + 4] ?? 0) << 24) | ((buf[start + 5] ?? 0) << 16);
+  return (high | ((buf[start + 6] ?? 0) << 8) | (buf[start + 7] ?? 0)) >>> 0;
+}
+
+/** The timestamp of the header at `start`. Makes a bigint: per entry take {@link timeHiAt} and {@link timeLoAt}. */
+export function timestampNsAt(buf: Buffer, start: number): TimestampNs {
+  return buf.readBigUInt64BE(start);
+}
+
+/** The transaction id of the header at `start`; exact up to 2^53. */
+export function txnIdAt(buf: Uint8Array, start: number): number {
+  const high = readBigEndian32(buf, start + TXN_ID_OFFSET);
+  return high * 0x1_0000_0000 + readBigEndian32(buf, start + TXN_ID_OFFSET + 4);
+}
+
+/** All eight flags of the header at `start`, as stored. */
+export function flagsAt(buf: Uint8Array, start: number): number {
+  return buf[start + FLAGS_OFFSET] ?? 0;
+}
+
+/** True if the header at `start` says that its key was deleted. */
+export function isDeletedAt(buf: Uint8Array, start: number): boolean {
+  return (flagsAt(buf, start) & FLAG_DELETED) !== 0;
+}
+
+/** Fills in the time of a native value. */
+export function setTimestampNs(value: Buffer, timestampNs: TimestampNs): void {
+  value.writeBigUInt64BE(timestampNs, 0);
+}
+
+/** Fills in the transaction of a native value. */
+export function setTxnId(value: Uint8Array, txnId: number): void {
+  writeUint32(value, TXN_ID_OFFSET, Math.floor(txnId / 0x1_0000_0000));
+  writeUint32(value, TXN_ID_OFFSET + 4, txnId >>> 0);
+}
+
 function invalid(message: string): SyncError {
   return new SyncError('VALUE_HEADER_INVALID', message, {
     hint: 'Check that the application writes LightningStream headers, or unset `schema_tracks_changes`.',
@@ -74,13 +134,13 @@ export function parseValueHeader(value: Uint8Array): ValueHeader {
   const view = new DataView(value.buffer, value.byteOffset, VALUE_HEADER_BYTES);
   return {
     timestampNs: view.getBigUint64(0),
-    txnId: view.getBigUint64(8),
+    txnId: view.getBigUint64(TXN_ID_OFFSET),
     flags: view.getUint8(FLAGS_OFFSET),
     headerLength,
   };
 }
 
-/** Writes a header at `offset` and returns its length; the caller leaves room for 32 bytes. Flags are masked. */
+/** Writes a header at `offset` and returns its length; the caller leaves room for it. Flags are masked. */
 export function writeValueHeader(
   target: Uint8Array,
   offset: number,
@@ -88,11 +148,11 @@ export function writeValueHeader(
 ): number {
   writeUint32(target, offset, header.timeHi);
   writeUint32(target, offset + 4, header.timeLo);
-  writeUint32(target, offset + 8, Math.floor(header.txnId / 0x1_0000_0000));
-  writeUint32(target, offset + 12, header.txnId >>> 0);
+  writeUint32(target, offset + TXN_ID_OFFSET, Math.floor(header.txnId / 0x1_0000_0000));
+  writeUint32(target, offset + TXN_ID_OFFSET + 4, header.txnId >>> 0);
   target[offset + VERSION_OFFSET] = 0;
   target[offset + FLAGS_OFFSET] = header.flags & SYNC_FLAGS_MASK;
-  writeUint32(target, offset + 18, 0);
+  writeUint32(target, offset + RESERVED_OFFSET, 0);
   target[offset + BLOCKS_OFFSET] = 0;
   target[offset + BLOCKS_OFFSET + 1] = header.paddingBlock === true ? 1 : 0;
   if (header.paddingBlock !== true) {
@@ -100,6 +160,11 @@ export function writeValueHeader(
   }
   target.fill(0, offset + VALUE_HEADER_BYTES, offset + VALUE_HEADER_BYTES + BLOCK_BYTES);
   return VALUE_HEADER_BYTES + BLOCK_BYTES;
+}
+
+function readBigEndian32(buf: Uint8Array, at: number): number {
+  const high = ((buf[at] ?? 0) << 24) | ((buf[at + 1] ?? 0) << 16);
+  return (high | ((buf[at + 2] ?? 0) << 8) | (buf[at + 3] ?? 0)) >>> 0;
 }
 
 function writeUint32(target: Uint8Array, offset: number, value: number): void {

@@ -4,7 +4,7 @@ import { SyncError } from '../protocol/errors.ts';
 export async function readBounded(
   body: AsyncIterable<Uint8Array>,
   maxBytes: number,
-): Promise<Uint8Array> {
+): Promise<Buffer> {
   const chunks: Uint8Array[] = [];
   let size = 0;
   for await (const chunk of body) {

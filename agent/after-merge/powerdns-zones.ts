@@ -1,6 +1,6 @@
 import { FLAG_DELETED, parseValueHeader } from '../../protocol/value-header.ts';
 import { decodePair } from '../../protocol/dupsort-hack.ts';
-import { applicationDbiName } from '../lmdb/schema/shadow-sides.ts';
+import { applicationDbiName } from '../../protocol/dbi-name.ts';
 import type { Changes } from './changes.ts';
 
 /** Zones that changed: by name, and by the id that scopes their records. "everything": it cannot be told. */

@@ -1,13 +1,11 @@
 import { errorText, SyncError } from '../../protocol/errors.ts';
-import { parseManifest, type Manifest } from '../../protocol/manifest.ts';
-import { MAX_MANIFEST_BYTES } from '../../protocol/limits.ts';
-import { manifestName } from '../../protocol/object-name.ts';
+import type { Manifest } from '../../protocol/manifest.ts';
 import type { VersionVector } from '../../protocol/version-vector.ts';
 import type { CleanerObserver, CleanerReport, CleanerSettings } from './cleaner-types.ts';
 import { superfluousObjects, type Superfluous } from './cleaning-rule.ts';
 import { listDatabase, type Listing } from './listing.ts';
-import { readBounded } from '../../storage/read-bounded.ts';
 import type { EngineDeps } from './types.ts';
+import { readManifest } from '../../storage/read-manifest.ts';
 
 /** Where the cleaner learns which full snapshots this run has stored. */
 export interface StoredSnapshots {
@@ -77,10 +75,11 @@ export class Cleaner {
 
   /** One run. Rejects when the storage cannot be listed, or its manifest not be read; failed deletions only count. */
   async clean(signal: AbortSignal): Promise<CleanerReport> {
-    const { settings, clock } = this.#deps;
+    const { store, settings, clock } = this.#deps;
     const listing = await this.#list(signal);
     // After the listing, as everywhere: what it names is at least as new.
-    const manifest = await this.#readManifest(signal);
+    const stored = await readManifest(store, settings.database, signal);
+    const manifest = stored?.manifest;
     const nowNs = clock.nowNs();
     const found = superfluousObjects({
       objects: listing.objects,
@@ -112,15 +111,6 @@ export class Cleaner {
       }
       throw error;
     }
-  }
-
-  async #readManifest(signal: AbortSignal): Promise<Manifest | undefined> {
-    const { store, settings } = this.#deps;
-    const got = await store.get(manifestName(settings.database), { signal });
-    if (got === undefined) {
-      return undefined;
-    }
-    return parseManifest(await readBounded(got.body, MAX_MANIFEST_BYTES));
   }
 
   /** Own full snapshots that are listed, and were `must_keep` ago. */

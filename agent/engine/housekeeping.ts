@@ -1,7 +1,7 @@
 import { runCleaner } from './cleaner.ts';
 import type { ObjectMerger } from './object-merger.ts';
 import type { Publisher } from './publisher.ts';
-import type { PassResult } from './receiver.ts';
+import type { PassResult } from './pass-result.ts';
 import type { Rejoin } from './rejoin.ts';
 import { oldestReadNs } from './sweep-limit.ts';
 import { Sweeper } from './sweeper.ts';
@@ -26,12 +26,11 @@ export async function runHousekeeping(
   const mayClean = () => isSynced() && !rejoin.isDue;
   // What a damaged object holds is unknown: it may be older than a tombstone that would be dropped.
   const maySweep = () => mayClean() && merger.quarantinedNames.size === 0;
-  const onDetection = publisher.noteDetection.bind(publisher);
   const oldest = () => {
     const pass = lastPass();
     return pass && oldestReadNs(pass);
   };
-  const limits = { maySweep, oldestReadNs: oldest, onDetection };
+  const limits = { maySweep, oldestReadNs: oldest };
   const sweeper = sweeping && new Sweeper(deps, { ...sweeping, ...limits });
   await Promise.all([
     runCleaner(deps, { stored: publisher, mayClean, signal }),

@@ -2,7 +2,6 @@ import { errorText, isAbortError, SyncError } from '../../protocol/errors.ts';
 import { requireMatchingMeta } from '../../protocol/delta.ts';
 import type { ObjectName } from '../../protocol/object-name.ts';
 import { readSnapshotHead } from '../../protocol/snapshot-reader.ts';
-import type { Detection } from '../lmdb/local-database.ts';
 import { discardSpool, readSpool, writeSpool, type Spool } from '../spool.ts';
 import { Semaphore, type EngineLimits, type Limit } from '../pacing/semaphore.ts';
 import type { EngineDeps } from './types.ts';
@@ -34,7 +33,7 @@ export class ObjectMerger {
   readonly #tracker: VectorTracker;
   readonly #memory: Limit;
   readonly #turn: Limit;
-  readonly #onDetection: (detection: Detection) => void;
+  readonly #onLooked: () => void;
   readonly #onIdle: () => void;
   /** Name of each quarantined object and the etag of the bytes that were bad. */
   readonly #quarantined = new Map<string, string>();
@@ -46,7 +45,8 @@ export class ObjectMerger {
     parts: {
       tracker: VectorTracker;
       limits: EngineLimits;
-      onDetection: (detection: Detection) => void;
+      /** A merge has looked at the LMDB first: what it found is to be sent. */
+      onLooked: () => void;
       /** No merge is under way any more, whatever became of the last one. */
       onIdle: () => void;
     },
@@ -55,7 +55,7 @@ export class ObjectMerger {
     this.#tracker = parts.tracker;
     this.#memory = parts.limits.memory;
     this.#turn = parts.limits.merging ?? new Semaphore(1);
-    this.#onDetection = parts.onDetection;
+    this.#onLooked = parts.onLooked;
     this.#onIdle = parts.onIdle;
   }
 
@@ -174,8 +174,8 @@ export class ObjectMerger {
       this.#tracker.noteRejoinBefore(absorbed.rejoinBeforeNs ?? 0n);
       const { rejoinBeforeNs } = this.#tracker;
       const result = await db.merge({ name: object.name, spool, vector, rejoinBeforeNs });
+      this.#onLooked();
       if (result.detection.vectorForgotten) {
-        this.#onDetection(result.detection);
         throw new SyncError(
           'TRANSACTION_FAILED',
           `${object.name} is not merged: the vector was emptied`,
@@ -186,7 +186,6 @@ export class ObjectMerger {
       }
       this.#tracker.absorb([absorbed]);
       observer.databaseWorked();
-      this.#onDetection(result.detection);
       observer.merged({
         object,
         result,

@@ -14,7 +14,7 @@ import { discardSpool, spoolBody } from '../spool.ts';
 import { backoff } from '../pacing/backoff.ts';
 import { FullSnapshotPolicy, type FullSnapshotReason } from './full-snapshot-policy.ts';
 import type { ListedObject } from './listing.ts';
-import type { PassResult } from './receiver.ts';
+import type { PassResult } from './pass-result.ts';
 import { TokenBucket } from '../pacing/token-bucket.ts';
 import type { EngineDeps } from './types.ts';
 import type { VectorTracker } from './vector-tracker.ts';
@@ -45,19 +45,9 @@ export class Publisher {
   /** Vectors of own full snapshots by name, as far as this run has seen them. */
   readonly #fullVectors = new Map<string, VersionVector>();
 
-  readonly #onDetection: (detection: Detection) => void;
-
-  constructor(
-    deps: EngineDeps,
-    parts: {
-      tracker: VectorTracker;
-      detection: Detection;
-      onDetection: (detection: Detection) => void;
-    },
-  ) {
+  constructor(deps: EngineDeps, parts: { tracker: VectorTracker; detection: Detection }) {
     this.#deps = deps;
     this.#tracker = parts.tracker;
-    this.#onDetection = parts.onDetection;
     this.#detection = parts.detection;
     const { settings, clock } = deps;
     this.ownStream = streamOf(settings.instance, settings.run);
@@ -83,6 +73,11 @@ export class Publisher {
       return false;
     }
     return !this.#detection.hasData || this.#dueReason() === undefined;
+  }
+
+  /** How many objects of this run are stored. */
+  get acknowledged(): bigint {
+    return this.#acknowledged;
   }
 
   /** True while only the passing of time makes another object due, soon: whoever waits must look at the clock. */
@@ -115,11 +110,10 @@ export class Publisher {
     );
   }
 
-  /** Any detection that happened elsewhere (every merge takes one). */
+  /** To be called with every detection, before the call that took it resolves. */
   noteDetection(detection: Detection): void {
     this.#detection = detection;
     this.#deps.observer.detected(detection);
-    this.#onDetection(detection);
   }
 
   /**
@@ -136,7 +130,7 @@ export class Publisher {
     const blocked = !options.maySend || settings.receiveOnly || this.#sending !== undefined;
     if (blocked || waitMs > 0) {
       // Detected all the same: the pin moves on, so that the file does not grow because of us.
-      this.noteDetection(await db.detect());
+      await db.detect();
       return blocked || this.idle ? Number.POSITIVE_INFINITY : waitMs;
     }
     const next = await this.#encodeNext();
@@ -271,7 +265,7 @@ export class Publisher {
     const timeNs = nowNs > this.#floorNs ? nowNs : this.#floorNs + 1n;
     // The first object is decided on by what is pending now; what this detection makes due otherwise comes next.
     if (this.#policy.isFirst) {
-      this.noteDetection(await db.detect());
+      await db.detect();
     }
     const reason = this.#dueReason();
     if (reason === undefined && this.#policy.isFirst) {
@@ -279,13 +273,12 @@ export class Publisher {
     }
     if (reason !== undefined) {
       log.debug({ reason }, 'full snapshot due');
-      this.noteDetection(await db.persist(this.#tracker.state));
+      await db.persist(this.#tracker.state);
     }
-    const { detection, object: encoded } =
+    const { object: encoded } =
       reason === undefined
         ? await db.encodeDelta({ seq, timeNs })
         : await db.encodeSnapshot({ seq, timeNs });
-    this.noteDetection(detection);
     if (encoded === undefined) {
       // A full snapshot was due of an LMDB without data: the first change is a hint.
       if (reason !== undefined) {

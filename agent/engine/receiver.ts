@@ -1,5 +1,5 @@
 import { errorText, isAbortError, SyncError } from '../../protocol/errors.ts';
-import { parseManifest, type Manifest } from '../../protocol/manifest.ts';
+import type { Manifest } from '../../protocol/manifest.ts';
 import {
   manifestName,
   parseObjectName,
@@ -10,27 +10,13 @@ import { isCoveredBy, type VersionVector } from '../../protocol/version-vector.t
 import { BaseParts } from './base-parts.ts';
 import { describeListing, listDatabase, passOrder, type Listing } from './listing.ts';
 import type { FetchResult, ObjectMerger } from './object-merger.ts';
-import { readBounded } from '../../storage/read-bounded.ts';
+import type { PassResult } from './pass-result.ts';
 import type { EngineDeps } from './types.ts';
 import type { VectorTracker } from './vector-tracker.ts';
+import { readManifest } from '../../storage/read-manifest.ts';
 
-/** A manifest names a base, its deltas and one number per stream; a megabyte is thousands of streams. */
-const MANIFEST_MAX_BYTES = 8 * 1024 * 1024;
 /** A pass that always finds objects gone is chasing somebody who deletes as fast; the next pass goes on. */
 const MAX_RESTARTS = 5;
-
-export type PassResult = {
-  /** Every listed object, and the published base, is merged, covered or (objects only) quarantined. */
-  readonly complete: boolean;
-  /** Something could not be fetched or merged at this moment: the pass is worth repeating soon. */
-  readonly retry: boolean;
-  readonly listing: Listing;
-  readonly manifest: Manifest | undefined;
-  /** Wall clock just before the LIST. */
-  readonly startedNs: bigint;
-  /** The vector just before the LIST. */
-  readonly vectorBefore: VersionVector;
-};
 
 class PassRestart extends Error {}
 
@@ -193,13 +179,13 @@ export class Receiver {
         return this.#manifest.manifest;
       }
     }
-    const got = await store.get(manifestName(settings.database), { signal });
-    if (got === undefined) {
-      return undefined;
-    }
     try {
-      const manifest = parseManifest(await readBounded(got.body, MANIFEST_MAX_BYTES));
-      this.#manifest = { etag: got.etag, manifest };
+      const stored = await readManifest(store, settings.database, signal);
+      if (stored === undefined) {
+        return undefined;
+      }
+      const { etag, manifest } = stored;
+      this.#manifest = { etag, manifest };
       this.#manifestDamaged = false;
       return manifest;
     } catch (error) {
@@ -385,18 +371,6 @@ export class Receiver {
     }
     this.#deps.log.warn({ error: errorText(error) }, 'cannot merge now, trying again');
   }
-}
-
-/**
- * Streams of the vector that a complete pass shows to be over: nothing of them is in the bucket and the manifest no
- * longer names them. One that the manifest still names must stay, or the base would be read again in every pass; one
- * that was not in the vector before the LIST may have begun after it.
- */
-export function finishedStreams(result: PassResult): StreamId[] {
-  const alive = new Set<StreamId>(result.listing.objects.map((object) => object.stream));
-  return [...result.vectorBefore.keys()].filter(
-    (stream) => !alive.has(stream) && result.manifest?.vector.has(stream) !== true,
-  );
 }
 
 async function releaseResult(result: FetchResult | undefined): Promise<void> {

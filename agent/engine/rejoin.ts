@@ -1,15 +1,13 @@
 import { errorText, SyncError } from '../../protocol/errors.ts';
-import { MAX_MANIFEST_BYTES } from '../../protocol/limits.ts';
-import { parseManifest, type Manifest } from '../../protocol/manifest.ts';
-import { manifestName, parseObjectName, type ObjectName } from '../../protocol/object-name.ts';
+import type { Manifest } from '../../protocol/manifest.ts';
+import { parseObjectName, type ObjectName } from '../../protocol/object-name.ts';
 import { covers, joinVectors, type VersionVector } from '../../protocol/version-vector.ts';
-import type { Detection } from '../lmdb/local-database.ts';
 import { listDatabase, type Listing } from './listing.ts';
 import type { ObjectMerger } from './object-merger.ts';
-import { readBounded } from '../../storage/read-bounded.ts';
 import type { RejoinObserver } from './sweeper-types.ts';
 import type { EngineDeps } from './types.ts';
 import type { VectorTracker } from './vector-tracker.ts';
+import { readManifest } from '../../storage/read-manifest.ts';
 
 /** Away for less than this a host is in step: no retention is shorter than four hours. */
 const SHORT_ABSENCE_NS = 3_600_000_000_000n;
@@ -43,7 +41,6 @@ export class Rejoin {
   readonly #deps: EngineDeps;
   readonly #merger: ObjectMerger;
   readonly #tracker: VectorTracker;
-  readonly #onDetection: (detection: Detection) => void;
   #lastSyncNs: bigint | undefined;
   /** The highest that a manifest has said, and up to which what was said has been dealt with. */
   #announcedNs = 0n;
@@ -56,14 +53,12 @@ export class Rejoin {
       merger: ObjectMerger;
       tracker: VectorTracker;
       lastSyncNs: bigint | undefined;
-      onDetection: (detection: Detection) => void;
     },
   ) {
     this.#deps = deps;
     this.#merger = parts.merger;
     this.#tracker = parts.tracker;
     this.#lastSyncNs = parts.lastSyncNs;
-    this.#onDetection = parts.onDetection;
   }
 
   /** The last complete pass is too long ago. */
@@ -167,7 +162,8 @@ export class Rejoin {
     const { lastSyncNs, signal } = options;
     await db.beginRejoin();
     const listing = await listDatabase(store, settings.database, signal);
-    const manifest = await this.#readManifest(signal);
+    const stored = await readManifest(store, settings.database, signal);
+    const manifest = stored?.manifest;
     if (manifest !== undefined) {
       this.noteAnnounced(manifest.rejoinBeforeNs);
     }
@@ -202,20 +198,14 @@ export class Rejoin {
       listing.objects.some(
         ({ instance, timeNs }) => instance !== settings.instance && timeNs > lastSyncNs,
       );
-    const { dropped, stamped, detection } = await db.finishRejoin({
+    const { dropped, stamped } = await db.finishRejoin({
       othersWrote,
       // Where nothing is ever sent, nothing needs an order among what others have.
       staleBeforeNs: settings.receiveOnly ? 0n : staleBeforeNs,
       nowNs,
     });
-    this.#onDetection(detection);
     this.#observer?.rejoined({ dropped, stamped, objects: parts.length });
     return true;
-  }
-
-  async #readManifest(signal: AbortSignal): Promise<Manifest | undefined> {
-    const got = await this.#deps.store.get(manifestName(this.#deps.settings.database), { signal });
-    return got && parseManifest(await readBounded(got.body, MAX_MANIFEST_BYTES));
   }
 
   /** Merges one object; returns what it covers, if it is a full state. Rejects when it cannot be read or merged now. */

@@ -1,5 +1,5 @@
 import { parseObjectName } from '../../protocol/object-name.ts';
-import type { PassResult } from './receiver.ts';
+import type { PassResult } from './pass-result.ts';
 
 /**
  * The time of the oldest object that somebody may still read, by its name; undefined: there is none.

@@ -1,5 +1,5 @@
 import { errorText } from '../../protocol/errors.ts';
-import type { Detection, SweepPosition } from '../lmdb/local-database.ts';
+import type { SweepPosition } from '../lmdb/local-database.ts';
 import type { SweeperObserver, SweepReport, SweeperSettings } from './sweeper-types.ts';
 import type { EngineDeps } from './types.ts';
 
@@ -16,7 +16,6 @@ export type SweeperParts = {
   readonly maySweep: () => boolean;
   /** The time of the oldest object that anybody may still read; undefined: there is none. */
   readonly oldestReadNs: () => bigint | undefined;
-  readonly onDetection: (detection: Detection) => void;
 };
 
 /**
@@ -62,7 +61,7 @@ export class Sweeper {
   /** One sweep; undefined: it was broken off, because it may not go on. */
   async sweep(signal: AbortSignal): Promise<SweepReport | undefined> {
     const { db, clock, sleep } = this.#deps;
-    const { settings, observer, maySweep, onDetection } = this.#parts;
+    const { settings, observer, maySweep } = this.#parts;
     const startedNs = clock.nowNs();
     const halfNs = BigInt(Math.round(settings.retentionMs)) * 500_000n;
     // A host in step stores its last content without the deletion half the retention after it at most.
@@ -81,7 +80,6 @@ export class Sweeper {
         rejoinBeforeNs: cutoffNs + halfNs,
         lockMs: settings.lockMs,
       });
-      onDetection(slice.detection);
       sum.entries += slice.entries;
       sum.tombstones += slice.tombstones;
       sum.removed += slice.removed;

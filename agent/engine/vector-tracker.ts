@@ -108,7 +108,9 @@ export class VectorTracker {
         next.set(stream, reached);
       }
       for (const seq of set) {
-        if (seq <= reached) set.delete(seq);
+        if (seq <= reached) {
+          set.delete(seq);
+        }
       }
       if (set.size === 0) {
         ahead.delete(stream);

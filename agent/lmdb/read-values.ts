@@ -1,8 +1,7 @@
-import { isAtKey } from './encode.ts';
+import { isAtKey, PageCursor } from './pages/cursor.ts';
 import type { Environment } from './environment.ts';
 import type { EntryKey } from './local-database.ts';
 import { listDbis, type DataFile } from './pages/data-file.ts';
-import { PageCursor } from './pages/cursor.ts';
 
 /** Copies of the stored bytes of these entries as of the newest state; undefined where there is none. */
 export function readValues(

@@ -12,16 +12,10 @@ import type { WriteTxn } from './environment.ts';
 import { listDbis, type DataFile, type DbRecord, type Meta } from './pages/data-file.ts';
 import { EMPTY_ROOT } from './pages/layout.ts';
 import { PageCursor } from './pages/cursor.ts';
-import { TxnRanges, type TxnRange } from './changes/txn-ranges.ts';
+import { TxnRanges, type TxnRange } from './txn-ranges.ts';
 
 /** Our own DBI beside the application's. Names that begin with `_sync` are never synced, by upstream neither. */
 export const SYNC_STATE_DBI = '_sync_state';
-const PRIVATE_PREFIX = '_sync';
-
-/** True for DBIs that stay on this host. */
-export function isPrivateDbi(name: string): boolean {
-  return name.startsWith(PRIVATE_PREFIX);
-}
 
 /**
  * What must be atomic with the data, because it states facts about this LMDB's content. It goes wherever the LMDB
@@ -44,7 +38,7 @@ export type SyncState = {
   readonly rejoinBeforeNs: bigint;
 };
 
-export const EMPTY_STATE: SyncState = {
+const EMPTY_STATE: SyncState = {
   vector: new Map(),
   merged: new TxnRanges(),
   uploadedTxn: undefined,
@@ -118,7 +112,7 @@ export function isRenumbered({ uploadedTxn = 0, merged }: SyncState, lastTxnId: 
 }
 
 /** A transaction of ours that holds only merged entries. */
-export type MergedTxn = {
+type MergedTxn = {
   readonly txnId: number;
   /** From this one up to `txnId` every transaction was ours and held no local entry; `txnId` itself if none did. */
   readonly quietSince: number;
@@ -231,7 +225,7 @@ export function wouldChange(before: SyncState, update: SyncStateUpdate): boolean
  */
 function encodePayload(txn: WriteTxn, text: string): Buffer {
   const bytes = Buffer.from(text, 'utf8');
-  const value = Buffer.alloc(VALUE_HEADER_BYTES + 8 + bytes.length);
+  const value = Buffer.alloc(VALUE_HEADER_BYTES + bytes.length);
   const length = writeValueHeader(value, 0, { timeHi: 0, timeLo: 0, txnId: txn.txnId, flags: 0 });
   bytes.copy(value, length);
   return value.subarray(0, length + bytes.length);

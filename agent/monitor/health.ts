@@ -5,7 +5,7 @@ import type { Check } from '../health-check.ts';
 import type { DatabaseStatus, Occurrences } from './status.ts';
 
 /** A regression or a time in the future is reported for this long after it was last seen. */
-export const RECENT_MS = 3_600_000;
+const RECENT_MS = 3_600_000;
 
 /**
  * Watches one activity for failing continuously: from the first failure to the next success.

@@ -86,7 +86,7 @@ export type NoticeStatus = {
   readonly trouble: { readonly sinceMs: number; readonly error: string } | undefined;
 };
 
-export type QuarantinedObject = { readonly name: string; readonly error: string };
+type QuarantinedObject = { readonly name: string; readonly error: string };
 
 /** Something that happened several times and matters for a while. */
 export type Occurrences = { readonly total: number; readonly lastMs: number | undefined };

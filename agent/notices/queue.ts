@@ -1,5 +1,6 @@
 import { errorText } from '../../protocol/errors.ts';
 import { parseNotice } from '../../protocol/notice.ts';
+import { agentQueueTags } from '../../protocol/notice-queue.ts';
 import type { Backoff } from '../pacing/backoff.ts';
 import { Wakeup } from '../pacing/wakeup.ts';
 import type { Logger } from '../log/log.ts';
@@ -51,14 +52,11 @@ export type QueueNoticesOptions = {
  * How long received messages stay hidden. They are deleted within {@link DELETE_AFTER_MS} and one more wait, so that they come
  * again only where deleting failed or the agent died; coming again is harmless.
  */
-export const VISIBILITY_SECONDS = 120;
+const VISIBILITY_SECONDS = 120;
 /** Handled messages wait this long for more of them, so that one request deletes ten. */
 const DELETE_AFTER_MS = 30_000;
 /** Notices of an agent that is away for longer are useless: it lists when it starts. */
-export const RETENTION_SECONDS = 4 * 60 * 60;
-/** Marks queues that agents made; the instance is in a second tag. */
-export const QUEUE_TAG = 'lightningstream';
-export const INSTANCE_TAG = 'lightningstream:instance';
+const RETENTION_SECONDS = 4 * 60 * 60;
 /** The fan-out looks for new queues every minute: until then a new one gets nothing. */
 const NEW_QUEUE_MS = 65_000;
 /** How long the end of the agent waits for the last deletes. */
@@ -159,7 +157,7 @@ export class QueueNotices implements NoticeSource {
     const created = await queues.create(queue.name, {
       retentionSeconds: RETENTION_SECONDS,
       visibilitySeconds: VISIBILITY_SECONDS,
-      tags: { [QUEUE_TAG]: 'notices', [INSTANCE_TAG]: queue.instance },
+      tags: agentQueueTags(queue.instance),
       signal,
     });
     log.info({ queue: queue.name }, 'made the queue for notices');

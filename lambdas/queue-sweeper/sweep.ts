@@ -1,5 +1,4 @@
-/** Tag of queues that agents have made themselves. Queues of the stack do not have it, and are never removed. */
-export const AGENT_QUEUE_TAG = 'lightningstream';
+import { isAgentQueue } from '../../protocol/notice-queue.ts';
 
 /** Tag with the time (ISO 8601) since when the sweeper has found notices that nobody took. */
 export const UNREAD_SINCE_TAG = 'lightningstream-unread-since';
@@ -16,7 +15,7 @@ export type QueueState = {
 };
 
 /** What to do with a queue: nothing, note that it is not read, forget that note, remove it. */
-export type Verdict = 'keep' | 'mark' | 'unmark' | 'remove';
+export type QueueStep = 'keep' | 'mark' | 'unmark' | 'remove';
 
 /**
  * Decides about one queue. Notices expire after hours, so one that waits is recent: a queue in which every sweep of several days finds
@@ -24,11 +23,11 @@ export type Verdict = 'keep' | 'mark' | 'unmark' | 'remove';
  *
  * An agent whose queue was removed after all makes it anew at its start, or polls and says so.
  */
-export function verdict(
+export function nextStep(
   queue: QueueState,
   options: { readonly nowMs: number; readonly unreadDays: number },
-): Verdict {
-  if (!(AGENT_QUEUE_TAG in queue.tags)) {
+): QueueStep {
+  if (!isAgentQueue(queue.tags)) {
     return 'keep';
   }
   const since = queue.tags[UNREAD_SINCE_TAG];
@@ -72,7 +71,7 @@ export async function sweepQueues(
   const failed: { queueUrl: string; reason: string }[] = [];
   for (const queueUrl of urls) {
     try {
-      switch (verdict(await queues.state(queueUrl), options)) {
+      switch (nextStep(await queues.state(queueUrl), options)) {
         case 'mark':
           await queues.mark(queueUrl, new Date(options.nowMs).toISOString());
           marked.push(queueUrl);

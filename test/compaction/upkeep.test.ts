@@ -1,4 +1,4 @@
-import { encodeState, parseState, type PublishedState } from '../../compaction/upkeep.ts';
+import { encodePublishedState, type PublishedState, parseUpkeep } from '../../compaction/upkeep.ts';
 import { encodeManifest, parseManifest } from '../../protocol/manifest.ts';
 import { streamOf } from '../../protocol/object-name.ts';
 
@@ -35,28 +35,27 @@ const state: PublishedState = {
 };
 
 test('what the compactor notes comes back as it was', () => {
-  const read = parseState(encodeState(state));
-  expect(read.manifest).toEqual(state.manifest);
+  const upkeep = parseUpkeep(encodePublishedState(state), state.manifest.vector);
   // A stream that is not settled at all has the number 0, which covers nothing.
-  expect(read.upkeep).toEqual({
+  expect(upkeep).toEqual({
     ...state.upkeep,
     settled: new Map([...state.upkeep.settled, [B, 0n]]),
   });
 });
 
 test('agents read the same manifest and do not see the notes', () => {
-  expect(parseManifest(encodeState(state))).toEqual(state.manifest);
+  expect(parseManifest(encodePublishedState(state))).toEqual(state.manifest);
 });
 
 test('the notes hold only the streams whose settled number differs', () => {
-  const json = JSON.parse(Buffer.from(encodeState(state)).toString()) as {
+  const json = JSON.parse(Buffer.from(encodePublishedState(state)).toString()) as {
     upkeep: { unsettled: object };
   };
   expect(json.upkeep.unsettled).toEqual({ [A]: '7', [B]: '0' });
 });
 
 test('a manifest without notes settles nothing but what it covers since its own time', () => {
-  const { upkeep } = parseState(encodeManifest(state.manifest));
+  const upkeep = parseUpkeep(encodeManifest(state.manifest), state.manifest.vector);
   expect(upkeep.settled.size).toBe(0);
 });
 
@@ -64,9 +63,10 @@ test.each([
   ['a number that is none', '"7"', '"seven"'],
   ['notes of another form', '"settledAtNs":"5"', '"settledAtNs":5'],
 ])('%s makes the manifest unreadable', (_, from, to) => {
-  const text = Buffer.from(encodeState(state)).toString();
+  const text = Buffer.from(encodePublishedState(state)).toString();
   expect(text).toContain(from);
-  expect(() => parseState(Buffer.from(text.replace(from, to)))).toThrow(
+  const bytes = Buffer.from(text.replace(from, to));
+  expect(() => parseUpkeep(bytes, state.manifest.vector)).toThrow(
     expect.objectContaining({ code: 'MESSAGE_INVALID' }),
   );
 });

@@ -1,5 +1,18 @@
 import fc from 'fast-check';
-import { headerLengthAt, parseValueHeader, writeValueHeader } from '../../protocol/value-header.ts';
+import {
+  flagsAt,
+  headerLengthAt,
+  isDeletedAt,
+  isValidValue,
+  parseValueHeader,
+  setTimestampNs,
+  setTxnId,
+  timeHiAt,
+  timeLoAt,
+  timestampNsAt,
+  txnIdAt,
+  writeValueHeader,
+} from '../../protocol/value-header.ts';
 import { timestampNs } from '../support/arbitraries.ts';
 import { errorCodeOf } from '../support/fixtures.ts';
 
@@ -76,5 +89,51 @@ test.each([
   const longer = Buffer.concat([value, Buffer.alloc(600_000)]);
   expect(await errorCodeOf(() => headerLengthAt(longer, 0, value.length))).toBe(
     'VALUE_HEADER_INVALID',
+  );
+});
+
+test('reading field by field agrees with parsing the whole header', () => {
+  const parts = fc.record({
+    timestampNs,
+    txnId: fc.maxSafeNat(),
+    flags: fc.nat(1),
+    paddingBlock: fc.boolean(),
+  });
+  fc.assert(
+    fc.property(parts, fc.nat(9), (h, start) => {
+      const target = Buffer.alloc(60, 0xff);
+      const length = writeValueHeader(target, start, { ...h, timeHi: 0, timeLo: 0, txnId: 0 });
+      const value = target.subarray(start, start + length);
+      setTimestampNs(value, h.timestampNs);
+      setTxnId(value, h.txnId);
+      const parsed = parseValueHeader(value);
+      expect(isValidValue(target, start, start + length)).toBe(true);
+      expect(timestampNsAt(target, start)).toBe(parsed.timestampNs);
+      expect(timeHiAt(target, start)).toBe(Number(parsed.timestampNs >> 32n));
+      expect(timeLoAt(target, start)).toBe(Number(parsed.timestampNs & 0xffff_ffffn));
+      expect(txnIdAt(target, start)).toBe(h.txnId);
+      expect(BigInt(h.txnId)).toBe(parsed.txnId);
+      expect(flagsAt(target, start)).toBe(parsed.flags);
+      expect(isDeletedAt(target, start)).toBe(h.flags === 1);
+    }),
+  );
+});
+
+test('a value is valid exactly where its header can be parsed', () => {
+  const bytes = fc.uint8Array({ maxLength: 60 }).map((value) => {
+    // Few random bytes have version 0 and a small number of blocks.
+    value.fill(0, 16, 23);
+    return value;
+  });
+  fc.assert(
+    fc.property(bytes, (value) => {
+      let isParsed = true;
+      try {
+        parseValueHeader(value);
+      } catch {
+        isParsed = false;
+      }
+      expect(isValidValue(value, 0, value.length)).toBe(isParsed);
+    }),
   );
 });

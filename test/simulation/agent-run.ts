@@ -1,14 +1,17 @@
-import { DatabaseEngine } from '../../agent/engine/database-engine.ts';
-import type { SyncObserver } from '../../agent/engine/observer.ts';
-import { Semaphore } from '../../agent/pacing/semaphore.ts';
+import type { DatabaseEngine } from '../../agent/engine/database-engine.ts';
 import type { EngineDeps, EngineSettings } from '../../agent/engine/types.ts';
 import type { Sleep } from '../../agent/pacing/sleep.ts';
 import { DirectLocalDatabase } from '../../agent/lmdb/thread/direct-database.ts';
 import type { DatabaseOptions, LocalDatabase } from '../../agent/lmdb/local-database.ts';
-import type { LogFields, Logger } from '../../agent/log/log.ts';
 import { SyncError } from '../../protocol/errors.ts';
 import type { ObjectStore } from '../../storage/object-store.ts';
 import type { Clock } from '../../protocol/time.ts';
+import {
+  HostedEngine,
+  shortSleep,
+  silentCleanerObserver,
+  textLog,
+} from '../support/hosted-engine.ts';
 import type { SeededRandom } from '../support/random.ts';
 
 /** Longer waits end only by a hint or by stopping: the schedule says when passes and bookkeeping happen. */
@@ -33,75 +36,65 @@ export type RunOptions = {
  * {@link crash}: then nothing that it has asked for is ever answered, as if its process were gone.
  */
 export class AgentRun {
-  readonly engine: DatabaseEngine;
   readonly settings: EngineSettings;
-  /** Names of objects that this run left alone because their bytes were bad. */
-  readonly quarantined = new Set<string>();
-  isStarted = false;
-  #failure: Error | undefined;
+  readonly #hosted: HostedEngine;
   readonly #database: DirectLocalDatabase;
-  readonly #local: LocalDatabase;
   readonly #stopping = new AbortController();
-  readonly #running: Promise<void>;
   #crashed = false;
-  #finished = false;
 
   constructor(options: RunOptions) {
     const { settings, clock, random } = options;
     this.settings = settings;
     this.#database = new DirectLocalDatabase(options.database, clock);
-    this.#local = this.#abandonable(failing(this.#database, options.databaseFails));
-    const deps = {
-      settings,
-      db: this.#local,
-      store: this.#abandonable(options.store),
-      clock,
-      sleep: this.#sleep,
-      randomBytes: random.bytes,
-      random: random.next,
-      log: logger(options.onLog),
-      observer: this.#observer(),
-      cleaning: options.mustKeepMs === undefined ? undefined : cleaning(options.mustKeepMs),
-    };
-    this.engine = new DatabaseEngine(deps, { memory: new Semaphore(4) });
-    this.#running = this.engine.run(this.#stopping.signal).then(
-      () => {
-        this.#finished = true;
+    this.#hosted = new HostedEngine(
+      {
+        settings,
+        db: this.#abandonable(failing(this.#database, options.databaseFails)),
+        store: this.#abandonable(options.store),
+        clock,
+        sleep: this.#sleep,
+        randomBytes: random.bytes,
+        random: random.next,
+        log: textLog(options.onLog),
+        cleaning: options.mustKeepMs === undefined ? undefined : cleaning(options.mustKeepMs),
       },
-      (error: unknown) => {
-        this.#finished = true;
-        this.#failure = error instanceof Error ? error : new Error(String(error));
-      },
+      { signal: this.#stopping.signal },
     );
   }
 
-  /** The engine has ended by itself. */
-  get hasFinished(): boolean {
-    return this.#finished;
+  get engine(): DatabaseEngine {
+    return this.#hosted.engine;
+  }
+
+  get isStarted(): boolean {
+    return this.#hosted.isStarted;
+  }
+
+  /** Names of objects that this run left alone because their bytes were bad. */
+  get quarantined(): ReadonlySet<string> {
+    return this.#hosted.quarantined;
   }
 
   /** Throws what the engine ended with, if it ended by an error. */
   requireNoFailure(): void {
-    if (this.#failure !== undefined) {
-      throw this.#failure;
-    }
+    this.#hosted.requireNoFailure();
   }
 
   /** Looks for local changes now, as the engine does. */
   async detect(): Promise<void> {
-    if (!this.#finished) {
+    if (!this.#hosted.hasFinished) {
       await this.#database.detect();
     }
   }
 
   async stop(): Promise<void> {
     this.#stopping.abort(new Error('stopped'));
-    await this.#running;
+    await this.#hosted.ended;
   }
 
   /** Resolves when the engine has ended by itself (only-once). */
   async ended(): Promise<void> {
-    await this.#running;
+    await this.#hosted.ended;
   }
 
   async crash(): Promise<void> {
@@ -141,81 +134,18 @@ export class AgentRun {
   }
 
   readonly #sleep: Sleep = async (ms, signal) => {
-    signal.throwIfAborted();
-    await new Promise<void>((resolve, reject) => {
-      const abort = () => {
-        clearTimeout(timer);
-        reject(signal.reason as Error);
-      };
-      const wake = () => {
-        signal.removeEventListener('abort', abort);
-        resolve();
-      };
-      const timer = ms >= LONG_MS ? undefined : setTimeout(wake, Math.min(ms, LONGEST_SLEEP_MS));
-      signal.addEventListener('abort', abort, { once: true });
-    });
+    await shortSleep(ms, { signal, longestMs: LONGEST_SLEEP_MS, endlessFromMs: LONG_MS });
     if (this.#crashed) {
       await never();
     }
   };
-
-  #observer(): SyncObserver {
-    return {
-      ...SILENT,
-      started: () => {
-        this.isStarted = true;
-      },
-      quarantined: (object) => this.quarantined.add(object.name),
-      released: (name) => this.quarantined.delete(name),
-    };
-  }
 }
-
-function noop(): void {}
-
-const SILENT: SyncObserver = {
-  detected: noop,
-  generated: noop,
-  stored: noop,
-  storeFailed: noop,
-  listed: noop,
-  listFailed: noop,
-  loaded: noop,
-  loadFailed: noop,
-  merged: noop,
-  databaseFailed: noop,
-  databaseWorked: noop,
-  quarantined: noop,
-  released: noop,
-  started: noop,
-  sharedNameSeen: noop,
-};
 
 function cleaning(mustKeepMs: number): NonNullable<EngineDeps['cleaning']> {
   return {
     settings: { intervalMs: 1, mustKeepMs, removeOldInstancesMs: 200 },
-    observer: {
-      listed: noop,
-      listFailed: noop,
-      deleted: noop,
-      deleteFailed: noop,
-      finished: noop,
-    },
+    observer: silentCleanerObserver(),
   };
-}
-
-function logger(onLog: (text: string) => void): Logger {
-  const write = (level: string) => (fields: LogFields, text: string) => {
-    onLog(`${level} ${text} ${Object.values(fields).map(String).join(' ')}`);
-  };
-  const log: Logger = {
-    debug: noop,
-    info: write('info'),
-    warn: write('warn'),
-    error: write('error'),
-    child: () => log,
-  };
-  return log;
 }
 
 const CALLS_THAT_MAY_FAIL = new Set<string | symbol>([

@@ -6,7 +6,7 @@ import type { SimDatabase } from './sim-database.ts';
 import type { SimHost, World } from './world.ts';
 
 /** A rule that must always hold does not. */
-export class Violation extends Error {}
+class Violation extends Error {}
 
 /** How long hosts may take, in virtual time, until all is equal when nothing goes wrong any more. */
 const HEALED_WITHIN_MS = 6 * 3_600_000;
@@ -21,7 +21,7 @@ export async function checkVectors(world: World): Promise<void> {
     }
     for (const database of host.databases) {
       const running = agent.find(database.name);
-      if (running?.isStarted !== true) {
+      if (running?.hosted.isStarted !== true) {
         continue;
       }
       // What the application must not do is repaired at the next look. (With maps that grow it does nothing of that kind:

@@ -1,17 +1,17 @@
-import { DatabaseEngine } from '../../agent/engine/database-engine.ts';
+import type { DatabaseEngine } from '../../agent/engine/database-engine.ts';
 import type { SyncObserver } from '../../agent/engine/observer.ts';
 import { Semaphore } from '../../agent/pacing/semaphore.ts';
 import type { SweeperObserver } from '../../agent/engine/sweeper-types.ts';
 import type { EngineDeps, EngineSettings } from '../../agent/engine/types.ts';
 import { DirectLocalDatabase } from '../../agent/lmdb/thread/direct-database.ts';
 import type { DatabaseOptions, LocalDatabase } from '../../agent/lmdb/local-database.ts';
-import type { LogFields, Logger } from '../../agent/log/log.ts';
 import { SyncError } from '../../protocol/errors.ts';
 import type { ObjectStore } from '../../storage/object-store.ts';
 import type { Clock } from '../../protocol/time.ts';
 import { clearCrashPoint, crashAfterCommits } from './crash-point.ts';
+import { HostedEngine, textLog } from '../support/hosted-engine.ts';
 import type { SeededRandom } from '../support/random.ts';
-import { never, type Owner, type Scheduler } from './scheduler.ts';
+import { never, type Owner, type Scheduler } from './time/scheduler.ts';
 
 /** One database of an agent. */
 export type AgentDatabase = {
@@ -40,14 +40,12 @@ export type AgentOptions = {
 /** One engine of a running agent. */
 export type RunningEngine = {
   readonly name: string;
+  readonly hosted: HostedEngine;
   readonly engine: DatabaseEngine;
   readonly path: string;
   readonly database: DirectLocalDatabase;
   /** The LMDB is open: what the application writes from now on is a change that was seen. */
-  isOpen: boolean;
-  isStarted: boolean;
-  /** Objects that this run left alone because their bytes were bad. */
-  readonly quarantined: Set<string>;
+  readonly isOpen: boolean;
 };
 
 /**
@@ -61,9 +59,8 @@ export class SimAgent implements Owner {
   readonly engines: RunningEngine[] = [];
   readonly #options: AgentOptions;
   readonly #stopping = new AbortController();
-  readonly #running: Promise<void>[] = [];
-  #failure: unknown;
-  #finished = 0;
+  /** Those that have ended while this process was there. */
+  readonly #ended: HostedEngine[] = [];
 
   constructor(options: AgentOptions & { readonly makeStore: (owner: Owner) => ObjectStore }) {
     this.#options = options;
@@ -75,13 +72,13 @@ export class SimAgent implements Owner {
   }
 
   get hasFinished(): boolean {
-    return this.#finished === this.engines.length;
+    return this.engines.every(({ hosted }) => hosted.hasFinished);
   }
 
   /** Throws what an engine ended with, if one ended by an error. */
   requireNoFailure(): void {
-    if (this.#failure !== undefined) {
-      throw this.#failure as Error;
+    for (const hosted of this.#ended) {
+      hosted.requireNoFailure();
     }
   }
 
@@ -91,7 +88,7 @@ export class SimAgent implements Owner {
 
   /** All its databases have finished their first pass. */
   get isStarted(): boolean {
-    return this.engines.every(({ isStarted }) => isStarted);
+    return this.engines.every(({ hosted }) => hosted.isStarted);
   }
 
   /** Looks for local changes now, as the engine does; false where it could not: not open yet, or failed. */
@@ -115,7 +112,7 @@ export class SimAgent implements Owner {
   }
 
   async ended(): Promise<void> {
-    await Promise.all(this.#running);
+    await Promise.all(this.engines.map(({ hosted }) => hosted.ended));
   }
 
   /** Crashes in the middle of a call, behind the commit of that number. */
@@ -150,46 +147,41 @@ export class SimAgent implements Owner {
     // One that was meant for an earlier process, which ended otherwise.
     clearCrashPoint(options.path);
     const database = new DirectLocalDatabase(options, clock);
-    const started: RunningEngine = {
+    let isOpen = false;
+    const hosted = new HostedEngine(
+      {
+        settings,
+        db: this.#gated(database, () => {
+          isOpen = true;
+        }),
+        store: shared.store,
+        clock,
+        sleep: (ms, signal) => scheduler.sleep(ms, this, signal),
+        randomBytes: random.bytes,
+        random: random.next,
+        log: textLog(onLog),
+        observer: this.#options.observer,
+        cleaning,
+        sweeping: sweeping && { settings: sweeping, observer: this.#sweeperObserver() },
+        rejoinObserver: this.#sweeperObserver(),
+      },
+      { signal: this.#stopping.signal, memory: shared.memory },
+    );
+    void hosted.ended.then(() => {
+      if (!this.isGone) {
+        this.#ended.push(hosted);
+      }
+    });
+    this.engines.push({
       name: settings.database,
       path: options.path,
       database,
-      isOpen: false,
-      isStarted: false,
-      quarantined: new Set(),
-      engine: new DatabaseEngine(
-        {
-          settings,
-          db: this.#gated(database, () => {
-            started.isOpen = true;
-          }),
-          store: shared.store,
-          clock,
-          sleep: (ms, signal) => scheduler.sleep(ms, this, signal),
-          randomBytes: random.bytes,
-          random: random.next,
-          log: logger(onLog),
-          observer: this.#observer(() => started),
-          cleaning,
-          sweeping: sweeping && { settings: sweeping, observer: this.#sweeperObserver() },
-          rejoinObserver: this.#sweeperObserver(),
-        },
-        { memory: shared.memory },
-      ),
-    };
-    this.engines.push(started);
-    const running = started.engine.run(this.#stopping.signal).then(
-      () => {
-        this.#finished += 1;
+      hosted,
+      engine: hosted.engine,
+      get isOpen() {
+        return isOpen;
       },
-      (error: unknown) => {
-        this.#finished += 1;
-        if (!this.isGone) {
-          this.#failure ??= error;
-        }
-      },
-    );
-    this.#running.push(running);
+    });
   }
 
   /** Calls are carried out in the order in which they were asked, and take some time; some fail. */
@@ -240,18 +232,6 @@ export class SimAgent implements Owner {
     });
   }
 
-  #observer(started: () => RunningEngine): SyncObserver {
-    return {
-      ...SILENT,
-      ...this.#options.observer,
-      started: () => {
-        started().isStarted = true;
-      },
-      quarantined: (object) => started().quarantined.add(object.name),
-      released: (name) => started().quarantined.delete(name),
-    };
-  }
-
   #sweeperObserver(): SweeperObserver {
     const { onLog, onRejoined } = this.#options;
     return {
@@ -271,37 +251,3 @@ export class SimAgent implements Owner {
 }
 
 const MAY_FAIL = new Set(['detect', 'encodeDelta', 'encodeSnapshot', 'merge', 'persist', 'sweep']);
-
-function noop(): void {}
-
-const SILENT: SyncObserver = {
-  detected: noop,
-  generated: noop,
-  stored: noop,
-  storeFailed: noop,
-  listed: noop,
-  listFailed: noop,
-  loaded: noop,
-  loadFailed: noop,
-  merged: noop,
-  databaseFailed: noop,
-  databaseWorked: noop,
-  quarantined: noop,
-  released: noop,
-  started: noop,
-  sharedNameSeen: noop,
-};
-
-function logger(onLog: (text: string) => void): Logger {
-  const write = (level: string) => (fields: LogFields, text: string) => {
-    onLog(`${level} ${text} ${Object.values(fields).map(String).join(' ')}`);
-  };
-  const log: Logger = {
-    debug: noop,
-    info: write('info'),
-    warn: write('warn'),
-    error: write('error'),
-    child: () => log,
-  };
-  return log;
-}

@@ -1,22 +1,21 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import type { EngineSettings } from '../../agent/engine/types.ts';
-import { compact } from '../../compaction/compact.ts';
-import { DEFAULT_POLICY } from '../../compaction/policy.ts';
 import { parseObjectName } from '../../protocol/object-name.ts';
-import { MemoryScratch } from '../support/compaction.ts';
 import { engineSettings } from '../support/engine.ts';
+import { silentCleanerObserver } from '../support/hosted-engine.ts';
 import { databaseOptions, scratchFolder } from '../support/lmdb.ts';
+import { Compactions } from './compactions.ts';
 import { Ledger } from './ledger.ts';
 import type { SeededRandom } from '../support/random.ts';
 import { RecordingStore } from './recording-store.ts';
-import { Scheduler, type Owner } from './scheduler.ts';
+import { Scheduler, type Owner } from './time/scheduler.ts';
 import { SimAgent } from './sim-agent.ts';
 import { SimDatabase } from './sim-database.ts';
 import { SimStore, type Fate } from './sim-store.ts';
 import { shortestRetentionMs, type Traits } from './traits.ts';
 import { UpstreamPeer } from './upstream-peer.ts';
-import { HostClock } from './world-clock.ts';
+import { HostClock } from './time/world-clock.ts';
 
 /** Lines of an engine's log that only happen when something of ours is wrong. */
 const BUGS =
@@ -44,13 +43,13 @@ export class World {
   readonly bucket: RecordingStore;
   readonly hosts: SimHost[] = [];
   readonly peers: UpstreamPeer[] = [];
+  readonly compactions: Compactions;
   readonly trace: string[] = [];
   readonly folder = scratchFolder();
   readonly fate: Fate = { dropsLate: false, isHealing: false };
   /** The bucket has lost something, or its manifest has changed, since that was last looked at. */
   bucketChanged = false;
   readonly #faults: SeededRandom;
-  readonly #compactions = new Set<{ abort: AbortController; owner: { isGone: boolean } }>();
   #runs = 0;
 
   constructor(random: SeededRandom, traits: Traits) {
@@ -74,6 +73,15 @@ export class World {
       (database) => this.ledger(database),
       () => Number(clock.peekNs() / 1_000_000n),
     );
+    this.compactions = new Compactions({
+      bucket: this.bucket,
+      scheduler: this.scheduler,
+      traits,
+      random,
+      faults: this.#faults,
+      fate: this.fate,
+      log: (text) => this.log(text),
+    });
     this.bucket.onStored = (name) => this.#announce(name);
     const remove = this.bucket.delete.bind(this.bucket);
     this.bucket.delete = async (name, signal) => {
@@ -202,7 +210,7 @@ export class World {
           this.log(`  ${host.label} ${run}: ${text}`);
         }
       },
-      cleaning: cleaner && { settings: cleaner, observer: SILENT_CLEANER },
+      cleaning: cleaner && { settings: cleaner, observer: silentCleanerObserver() },
       sweeping: sweeps
         ? {
             retentionMs: retention.agentsMs,
@@ -275,60 +283,8 @@ export class World {
     }
   }
 
-  /** Begins one run of a compactor; it goes on beside everything else. */
-  startCompaction(database: string): void {
-    const { traits, scheduler } = this;
-    const random = this.random.fork();
-    const owner = { isGone: false };
-    const abort = new AbortController();
-    const running = { abort, owner };
-    const beganMs = scheduler.nowMs;
-    const { deadlineMs, ...policy } = traits.compaction;
-    this.#compactions.add(running);
-    const store = new SimStore({
-      bucket: this.bucket,
-      scheduler,
-      random: this.#faults,
-      owner,
-      network: traits.network,
-      fate: this.fate,
-      log: (text) => this.log(`  ${text}`),
-    });
-    void compact({
-      store,
-      database,
-      scratch: new MemoryScratch(),
-      policy: { ...DEFAULT_POLICY, ...policy, upstreamReads: traits.upstream },
-      signal: abort.signal,
-      nowNs: () => scheduler.clock.nowNs(),
-      monotonicMs: () => scheduler.nowMs,
-      deadlineMs: deadlineMs === undefined ? undefined : beganMs + deadlineMs,
-      random: random.bytes,
-      writer: 'simulation',
-    })
-      .then(
-        (report) => this.log(`  compaction of ${database}: ${report.outcome}`),
-        (error: unknown) => this.log(`  compaction of ${database} ended: ${String(error)}`),
-      )
-      .finally(() => this.#compactions.delete(running));
-  }
-
-  /** The processes of compactors are gone, or are told to end. */
-  endCompactions(how: 'crash' | 'abort'): void {
-    for (const running of this.#compactions) {
-      if (how === 'abort') {
-        running.abort.abort(new Error('aborted'));
-      } else {
-        running.owner.isGone = true;
-      }
-    }
-    if (how === 'crash') {
-      this.#compactions.clear();
-    }
-  }
-
   async dispose(): Promise<void> {
-    this.endCompactions('crash');
+    this.compactions.end('crash');
     for (const host of this.hosts) {
       await host.agent?.crash();
       for (const database of host.databases) {
@@ -398,13 +354,3 @@ export class World {
     scheduler.after(1, again);
   }
 }
-
-function noop(): void {}
-
-const SILENT_CLEANER = {
-  listed: noop,
-  listFailed: noop,
-  deleted: noop,
-  deleteFailed: noop,
-  finished: noop,
-};

@@ -1,13 +1,12 @@
 import path from 'node:path';
-import { DatabaseEngine } from '../../agent/engine/database-engine.ts';
-import type { SyncObserver } from '../../agent/engine/observer.ts';
-import { Semaphore } from '../../agent/pacing/semaphore.ts';
+import type { DatabaseEngine } from '../../agent/engine/database-engine.ts';
 import type { EngineDeps, EngineSettings } from '../../agent/engine/types.ts';
 import { DirectLocalDatabase } from '../../agent/lmdb/thread/direct-database.ts';
 import type { Logger } from '../../agent/log/log.ts';
 import type { ObjectStore } from '../../storage/object-store.ts';
 import { engineSettings } from './engine.ts';
 import type { FakeClock } from './fake-clock.ts';
+import { HostedEngine, recordingLog, shortSleep } from './hosted-engine.ts';
 import { Application, databaseOptions, dumpEntries, type DumpedEntry } from './lmdb.ts';
 
 /** Waits longer than this last until they are aborted: a test says itself when time passes. */
@@ -30,10 +29,8 @@ export class EngineHost {
   readonly warnings: string[] = [];
   readonly #options: EngineHostOptions;
   #runs = 0;
-  #engine: DatabaseEngine | undefined;
-  #isStarted = false;
+  #hosted: HostedEngine | undefined;
   #stop = new AbortController();
-  #running: Promise<void> = Promise.resolve();
 
   constructor(options: EngineHostOptions) {
     this.#options = options;
@@ -43,10 +40,10 @@ export class EngineHost {
   }
 
   get engine(): DatabaseEngine {
-    if (this.#engine === undefined) {
+    if (this.#hosted === undefined) {
       throw new Error('not started');
     }
-    return this.#engine;
+    return this.#hosted.engine;
   }
 
   /** Starts an engine; resolves when its first listing pass is complete, unless told not to wait. */
@@ -60,8 +57,7 @@ export class EngineHost {
     const { wait, ...deps } = more;
     const settings = engineSettings({ instance, run, spoolFolder: folder, ...overrides });
     this.#stop = new AbortController();
-    this.#isStarted = false;
-    const engine = new DatabaseEngine(
+    const hosted = new HostedEngine(
       {
         settings,
         db: new DirectLocalDatabase(
@@ -78,31 +74,30 @@ export class EngineHost {
         sleep: hostSleep,
         randomBytes: (size) => new Uint8Array(size).fill(7),
         random: () => 0.5,
-        log: this.#logger(),
-        observer: this.#observer(),
+        log: this.#log(),
         ...deps,
       },
-      { memory: new Semaphore(4) },
+      { signal: this.#stop.signal },
     );
-    this.#engine = engine;
-    this.#running = engine.run(this.#stop.signal);
-    this.#running.catch(() => undefined);
+    this.#hosted = hosted;
     if (wait !== false) {
-      await this.eventually(() => this.#isStarted);
+      await this.eventually(() => hosted.isStarted);
     }
   }
 
   async stop(): Promise<void> {
     this.#stop.abort(new Error('stopped'));
-    await this.#running;
-    this.#engine = undefined;
+    const hosted = this.#hosted;
+    await hosted?.ended;
+    hosted?.requireNoFailure();
+    this.#hosted = undefined;
   }
 
   /** The application writes one entry, with the time of the host's clock; undefined: it deletes it. */
   write(key: string, value: string | undefined): void {
     const deleted = value === undefined;
     const txnId = this.app.put('d', key, { value, deleted, ts: this.#options.clock.nowNs() });
-    this.#engine?.noteChange(txnId);
+    this.#hosted?.engine.noteChange(txnId);
   }
 
   /** Key to entry, in the one DBI that the application of these tests has. */
@@ -133,59 +128,22 @@ export class EngineHost {
   }
 
   async close(): Promise<void> {
-    if (this.#engine !== undefined) {
+    if (this.#hosted !== undefined) {
       await this.stop();
     }
     await this.app.close();
   }
 
-  #observer(): SyncObserver {
-    const noop = () => undefined;
-    return {
-      detected: noop,
-      generated: noop,
-      stored: noop,
-      storeFailed: noop,
-      listed: noop,
-      listFailed: noop,
-      loaded: noop,
-      loadFailed: noop,
-      merged: noop,
-      databaseFailed: noop,
-      databaseWorked: noop,
-      quarantined: noop,
-      released: noop,
-      started: () => {
-        this.#isStarted = true;
-      },
-      sharedNameSeen: noop,
-    };
-  }
-
-  #logger(): Logger {
-    const noop = () => undefined;
-    const warn = (_fields: unknown, text: string) => {
-      this.warnings.push(text);
-    };
-    const log: Logger = { debug: noop, info: noop, warn, error: warn, child: () => log };
-    return log;
+  #log(): Logger {
+    return recordingLog((level, text) => {
+      if (level !== 'info') {
+        this.warnings.push(text);
+      }
+    });
   }
 }
 
 /** The pauses of a host: short ones are shorter still, long ones never end by themselves. */
 export async function hostSleep(ms: number, signal: AbortSignal): Promise<void> {
-  signal.throwIfAborted();
-  await new Promise<void>((resolve, reject) => {
-    const timer = ms >= LONG_MS ? undefined : setTimeout(end, Math.min(ms, 5));
-    function end(): void {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', end);
-      if (signal.aborted) {
-        reject(signal.reason as Error);
-      } else {
-        resolve();
-      }
-    }
-    signal.addEventListener('abort', end, { once: true });
-  });
+  await shortSleep(ms, { signal, longestMs: 5, endlessFromMs: LONG_MS });
 }

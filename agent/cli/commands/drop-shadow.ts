@@ -1,6 +1,6 @@
 import { SyncError } from '../../../protocol/errors.ts';
 import { listDbis } from '../../lmdb/pages/data-file.ts';
-import { isPrivateDbi } from '../../lmdb/sync-state.ts';
+import { isPrivateDbi } from '../../../protocol/dbi-name.ts';
 import type { CommandContext } from './context.ts';
 import { shownName } from '../../monitor/status.ts';
 import { logFailure, writeEnvironment } from './write-environment.ts';

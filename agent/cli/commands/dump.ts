@@ -1,3 +1,4 @@
+import { isPrivateDbi } from '../../../protocol/dbi-name.ts';
 import { PageCursor } from '../../lmdb/pages/cursor.ts';
 import { formatByteString } from '../../output-format.ts';
 import type { Progress } from './progress.ts';
@@ -11,16 +12,11 @@ export type DumpFlags = {
   readonly json: boolean;
 };
 
-/** Begins the names of DBIs that are never synced. */
-const PRIVATE_PREFIX = '_sync';
-
 /** `dump`: all entries of the LMDBs, in the order of each DBI, at one moment. */
 export async function dump(context: CommandContext, flags: DumpFlags): Promise<void> {
   const nowNs = BigInt(Math.round(context.deps.now())) * 1_000_000n;
   await eachDatabase(context, flags.name, async (name, pinned) => {
-    const dbis = [...pinned.dbis].filter(
-      ([dbi]) => !(flags.hide && dbi.startsWith(PRIVATE_PREFIX)),
-    );
+    const dbis = [...pinned.dbis].filter(([dbi]) => !(flags.hide && isPrivateDbi(dbi)));
     const total = dbis.reduce((sum, [, { entries }]) => sum + entries, 0);
     using progress = dumpProgress(context, { label: name, total, unit: 'entries' });
     for (const [dbi] of dbis) {

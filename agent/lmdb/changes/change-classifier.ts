@@ -1,53 +1,16 @@
 import { HighestTime, isAbove } from './highest-time.ts';
 import { SyncError } from '../../../protocol/errors.ts';
-import type { TxnRanges } from './txn-ranges.ts';
-import { headerLengthAt, SYNC_FLAGS_MASK } from '../../../protocol/value-header.ts';
+import type { TxnRanges } from '../txn-ranges.ts';
+import { isValidValue, timeHiAt, timeLoAt, txnIdAt } from '../../../protocol/value-header.ts';
 import { incomingWins } from '../../../protocol/register.ts';
-import type { EntryView } from '../../../protocol/snapshot.ts';
+import { newView } from '../../../protocol/snapshot.ts';
 import { KeySet } from './key-set.ts';
 import type { DbRecord } from '../pages/data-file.ts';
 import type { DiffChange, DiffSink } from '../pages/diff.ts';
 import { MDB_DUPSORT } from '../pages/layout.ts';
-import { isPrivateDbi } from '../sync-state.ts';
-
-/** Whole native values (header and application value) by DBI and key; keys as latin1 text. */
-export class ValueMap {
-  readonly #dbis = new Map<string, Map<string, Buffer>>();
-  #size = 0;
-  #bytes = 0;
-
-  get size(): number {
-    return this.#size;
-  }
-
-  get bytes(): number {
-    return this.#bytes;
-  }
-
-  get(dbiName: string, key: string): Buffer | undefined {
-    return this.#dbis.get(dbiName)?.get(key);
-  }
-
-  set(dbiName: string, key: string, value: Buffer): void {
-    let dbi = this.#dbis.get(dbiName);
-    if (dbi === undefined) {
-      this.#dbis.set(dbiName, (dbi = new Map()));
-    }
-    if (!dbi.has(key)) {
-      this.#size += 1;
-    }
-    this.#bytes += key.length + value.length;
-    dbi.set(key, value);
-  }
-
-  *entries(): IterableIterator<{ dbiName: string; key: string; value: Buffer }> {
-    for (const [dbiName, dbi] of this.#dbis) {
-      for (const [key, value] of dbi) {
-        yield { dbiName, key, value };
-      }
-    }
-  }
-}
+import { isPrivateDbi } from '../../../protocol/dbi-name.ts';
+import { ValueMap } from './value-map.ts';
+import { noteInvalid, showValue } from './stored-value.ts';
 
 /** Thrown out of a diff that finds more regressions than fit; those found so far are in the classifier. */
 export class TooManyRegressions extends Error {
@@ -69,16 +32,6 @@ export type ClassifierOptions = {
   readonly pendingBytesMax: number;
   readonly regressionBytesMax: number;
 };
-
-/** More malformed values than this are not counted one by one. */
-const MAX_INVALID = 10_000;
-
-/** Remembers a local value without a valid header. */
-export function noteInvalid(invalid: Set<string>, dbiName: string, key: string): void {
-  if (invalid.size < MAX_INVALID) {
-    invalid.add(`${dbiName}\0${key}`);
-  }
-}
 
 /**
  * Sorts the changed entries of a diff: local changes to be sent, echoes of our merges, and regressions: local writes
@@ -162,11 +115,7 @@ export class ChangeClassifier implements DiffSink {
     if (merged.has(txnIdAt(newBuffer, newStart))) {
       return;
     }
-    this.#addLocal(
-      key,
-      readBigEndian32(newBuffer, newStart),
-      readBigEndian32(newBuffer, newStart + 4),
-    );
+    this.#addLocal(key, timeHiAt(newBuffer, newStart), timeLoAt(newBuffer, newStart));
   }
 
   #addLocal(key: string, timeHi: number, timeLo: number): void {
@@ -185,56 +134,6 @@ export class ChangeClassifier implements DiffSink {
       throw new TooManyRegressions();
     }
   }
-}
-
-/** Shows a stored native value as an entry (without its key); false: it has no valid header. */
-export function showValue(view: EntryView, buffer: Buffer, start: number, end: number): boolean {
-  if (!isValidValue(buffer, start, end)) {
-    return false;
-  }
-  view.buffer = buffer;
-  view.valueStart = start + headerLengthAt(buffer, start, end);
-  view.valueEnd = end;
-  view.timeHi = readBigEndian32(buffer, start);
-  view.timeLo = readBigEndian32(buffer, start + 4);
-  view.flags = (buffer[start + 17] ?? 0) & SYNC_FLAGS_MASK;
-  return true;
-}
-
-/** True if the bytes are a value with a header that can be read; without the cost of an exception. */
-export function isValidValue(buffer: Uint8Array, start: number, end: number): boolean {
-  if (end - start < 24 || buffer[start + 16] !== 0) {
-    return false;
-  }
-  return end - start >= 24 + 8 * (((buffer[start + 22] ?? 0) << 8) | (buffer[start + 23] ?? 0));
-}
-
-/** The transaction id in a value's header; exact up to 2^53. */
-export function txnIdAt(buffer: Uint8Array, start: number): number {
-  return readBigEndian32(buffer, start + 8) * 0x1_0000_0000 + readBigEndian32(buffer, start + 12);
-}
-
-export function readBigEndian32(buffer: Uint8Array, at: number): number {
-  return (
-    (((buffer[at] ?? 0) << 24) |
-      ((buffer[at + 1] ?? 0) << 16) |
-      ((buffer[at + 2] ?? 0) << 8) |
-      (buffer[at + 3] ?? 0)) >>>
-    0
-  );
-}
-
-export function newView(): EntryView {
-  return {
-    buffer: Buffer.alloc(0),
-    keyStart: 0,
-    keyEnd: 0,
-    valueStart: 0,
-    valueEnd: 0,
-    timeHi: 0,
-    timeLo: 0,
-    flags: 0,
-  };
 }
 
 function copyRange(buffer: Buffer, start: number, end: number): Buffer {

@@ -76,7 +76,9 @@ export class KeySet {
       this.overflow();
     }
     for (const [dbiName, keys] of other.#dbis) {
-      for (const key of keys) this.add(dbiName, key);
+      for (const key of keys) {
+        this.add(dbiName, key);
+      }
     }
   }
 

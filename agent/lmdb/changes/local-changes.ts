@@ -1,4 +1,4 @@
-import { ValueMap } from './change-classifier.ts';
+import { ValueMap } from './value-map.ts';
 import { KeySet } from './key-set.ts';
 import type { Detection } from '../local-database.ts';
 import type { ScanResult } from './scan.ts';

@@ -1,4 +1,4 @@
-import { ValueMap } from './change-classifier.ts';
+import { ValueMap } from './value-map.ts';
 import type { WriteTxn } from '../environment.ts';
 import type { DataFile, Meta } from '../pages/data-file.ts';
 import { findOverwritten } from './put-back.ts';

@@ -1,5 +1,7 @@
-import { writeValueHeader } from '../../../protocol/value-header.ts';
-import { newView, showValue, ValueMap } from './change-classifier.ts';
+import { writeValueHeader, VALUE_HEADER_BYTES } from '../../../protocol/value-header.ts';
+import { newView } from '../../../protocol/snapshot.ts';
+import { showValue } from './stored-value.ts';
+import { ValueMap } from './value-map.ts';
 import type { WriteTxn } from '../environment.ts';
 import { listDbis, type DataFile, type Meta } from '../pages/data-file.ts';
 import { StoredRegisters } from './stored-registers.ts';
@@ -57,18 +59,12 @@ export function findOverwritten(file: DataFile, to: Meta, written: ValueMap): Va
   return overwritten;
 }
 
-/** Fills in the transaction of a native value. */
-export function setTxnId(value: Buffer, txnId: number): void {
-  value.writeUInt32BE(Math.floor(txnId / 0x1_0000_0000), 8);
-  value.writeUInt32BE(txnId % 0x1_0000_0000, 12);
-}
-
 /** The same register with a plain header of this transaction. */
 function plainValue(value: Buffer, txnId: number): Buffer {
   const view = newView();
   showValue(view, value, 0, value.length);
   const { timeHi, timeLo, flags, valueStart, valueEnd } = view;
-  const plain = Buffer.alloc(32 + valueEnd - valueStart);
+  const plain = Buffer.alloc(VALUE_HEADER_BYTES + valueEnd - valueStart);
   const at = writeValueHeader(plain, 0, { timeHi, timeLo, txnId, flags });
   value.copy(plain, at, valueStart, valueEnd);
   return plain.subarray(0, at + valueEnd - valueStart);

@@ -1,45 +1,14 @@
 import { HighestTime, isAbove } from './highest-time.ts';
-import type { DbiHeader } from '../../../protocol/snapshot.ts';
-import type { TxnRanges } from './txn-ranges.ts';
+import type { TxnRanges } from '../txn-ranges.ts';
 import { KeySet } from './key-set.ts';
-import { listDbis, type DataFile, type DbRecord, type Meta } from '../pages/data-file.ts';
+import type { DataFile, Meta } from '../pages/data-file.ts';
 import { addOnce } from '../pages/collect.ts';
 import { PageCursor } from '../pages/cursor.ts';
 import { collectPages } from '../pages/diff.ts';
 import type { PageSet } from '../pages/set.ts';
-import { MDB_DUPSORT } from '../pages/layout.ts';
-import { isValidValue, noteInvalid, readBigEndian32, txnIdAt } from './change-classifier.ts';
-import { isPrivateDbi } from '../sync-state.ts';
-
-/** A DBI whose entries are synced, and what an object says of it. */
-export type SyncedDbi = { readonly record: DbRecord; readonly header: DbiHeader };
-
-/** The DBIs that hold the registers of a state, by their names in the LMDB. */
-export type SyncedDbis = ReadonlyMap<string, SyncedDbi>;
-
-const DBI_FLAGS_MASK = 0x7f;
-
-/** The synced DBIs of an application that keeps the registers itself: all but the private ones. */
-export function nativeDbis(file: DataFile, meta: Meta): SyncedDbis {
-  const dbis = new Map<string, SyncedDbi>();
-  for (const [name, record] of listDbis(file, meta)) {
-    // Native values have one value per key; what is in a DUPSORT DBI cannot have a header of its own.
-    if (isPrivateDbi(name) || (record.flags & MDB_DUPSORT) !== 0) {
-      continue;
-    }
-    const header = { name, flags: record.flags & DBI_FLAGS_MASK, transform: '' };
-    dbis.set(name, { record, header });
-  }
-  return dbis;
-}
-
-export function countEntries(dbis: SyncedDbis): number {
-  let entries = 0;
-  for (const { record } of dbis.values()) {
-    entries += record.entries;
-  }
-  return entries;
-}
+import { isValidValue, timeHiAt, timeLoAt, txnIdAt } from '../../../protocol/value-header.ts';
+import { noteInvalid } from './stored-value.ts';
+import type { SyncedDbis } from './synced-dbis.ts';
 
 export type ScanOptions = {
   readonly dbis: SyncedDbis;
@@ -100,8 +69,8 @@ export function scanLocalChanges(file: DataFile, meta: Meta, options: ScanOption
         );
         continue;
       }
-      const timeHi = readBigEndian32(valueBuffer, valueStart);
-      const timeLo = readBigEndian32(valueBuffer, valueStart + 4);
+      const timeHi = timeHiAt(valueBuffer, valueStart);
+      const timeLo = timeLoAt(valueBuffer, valueStart);
       highest.note(timeHi, timeLo);
       const txnId = txnIdAt(valueBuffer, valueStart);
       if ((txnId <= sinceTxn && txnId !== 0) || merged.has(txnId)) {

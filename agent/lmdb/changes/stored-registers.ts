@@ -1,8 +1,9 @@
 import { incomingWins } from '../../../protocol/register.ts';
-import { isValidValue, newView, showValue } from './change-classifier.ts';
-import { isAtKey } from '../encode.ts';
+import { isValidValue } from '../../../protocol/value-header.ts';
+import { newView } from '../../../protocol/snapshot.ts';
+import { showValue } from './stored-value.ts';
+import { isAtKey, PageCursor } from '../pages/cursor.ts';
 import type { DataFile, DbRecord } from '../pages/data-file.ts';
-import { PageCursor } from '../pages/cursor.ts';
 
 /** True if one native value (header and application value) wins over another one. */
 export function replaces(incoming: Buffer, stored: Buffer): boolean {

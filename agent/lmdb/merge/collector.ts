@@ -11,8 +11,10 @@ import {
   FLAG_DELETED,
   VALUE_HEADER_BYTES,
   writeValueHeader,
+  isValidValue,
+  BLOCK_BYTES,
 } from '../../../protocol/value-header.ts';
-import { isValidValue, noteInvalid } from '../changes/change-classifier.ts';
+import { noteInvalid } from '../changes/stored-value.ts';
 import type { KeyHashes } from '../key-hashes.ts';
 import type { DataFile, DbRecord } from '../pages/data-file.ts';
 import { PageCursor } from '../pages/cursor.ts';
@@ -247,7 +249,9 @@ export class MergeCollector implements SnapshotSink {
     const { headerPadding } = this.#options;
     const deleted = (entry.flags & FLAG_DELETED) !== 0;
     const valueLength = deleted ? 0 : entry.valueEnd - entry.valueStart;
-    const value = Buffer.allocUnsafe(VALUE_HEADER_BYTES + (headerPadding ? 8 : 0) + valueLength);
+    const value = Buffer.allocUnsafe(
+      VALUE_HEADER_BYTES + (headerPadding ? BLOCK_BYTES : 0) + valueLength,
+    );
     const at = writeValueHeader(value, 0, {
       timeHi: entry.timeHi,
       timeLo: entry.timeLo,

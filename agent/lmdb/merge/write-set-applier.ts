@@ -1,4 +1,5 @@
-import { noteInvalid, type ValueMap } from '../changes/change-classifier.ts';
+import { noteInvalid } from '../changes/stored-value.ts';
+import type { ValueMap } from '../changes/value-map.ts';
 import type { Write } from './collector.ts';
 import { listDbis, type Meta } from '../pages/data-file.ts';
 import type { SessionTxn } from '../session/txn.ts';

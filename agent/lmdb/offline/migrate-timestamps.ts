@@ -4,6 +4,9 @@ import {
   VALUE_HEADER_BYTES,
   parseValueHeader,
   writeValueHeader,
+  setTxnId,
+  timeHiAt,
+  timeLoAt,
 } from '../../../protocol/value-header.ts';
 import type { WriteTxn } from '../environment.ts';
 import { listDbis, type DataFile, type DbRecord } from '../pages/data-file.ts';
@@ -87,7 +90,7 @@ function copyLater({ file, txn, source, target, migration }: Walk): number {
     }
     const value = Buffer.from(old);
     time.copy(value);
-    value.writeBigUInt64BE(BigInt(txn.txnId), TIME_BYTES);
+    setTxnId(value, txn.txnId);
     txn.put(migration.targetDbi, key, value);
     updated++;
   }
@@ -105,7 +108,7 @@ function addTombstones({ file, txn, source, target, migration }: Walk): number {
       continue;
     }
     const value = Buffer.alloc(VALUE_HEADER_BYTES);
-    const [timeHi, timeLo] = [time.readUInt32BE(0), time.readUInt32BE(4)];
+    const [timeHi, timeLo] = [timeHiAt(time, 0), timeLoAt(time, 0)];
     writeValueHeader(value, 0, { timeHi, timeLo, txnId: txn.txnId, flags: FLAG_DELETED });
     txn.put(migration.targetDbi, key, value);
     added++;

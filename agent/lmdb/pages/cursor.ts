@@ -139,3 +139,17 @@ export class PageCursor {
     return false;
   }
 }
+
+/** True if the cursor's key is exactly this one. */
+export function isAtKey(cursor: PageCursor, key: Uint8Array): boolean {
+  const { keyBuffer, keyStart, keyEnd } = cursor;
+  if (keyEnd - keyStart !== key.length) {
+    return false;
+  }
+  for (let i = 0; i < key.length; i += 1) {
+    if (keyBuffer[keyStart + i] !== key[i]) {
+      return false;
+    }
+  }
+  return true;
+}

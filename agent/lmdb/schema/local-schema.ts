@@ -1,4 +1,5 @@
-import { ChangeClassifier, ValueMap } from '../changes/change-classifier.ts';
+import { ChangeClassifier } from '../changes/change-classifier.ts';
+import { ValueMap } from '../changes/value-map.ts';
 import type { WriteTxn } from '../environment.ts';
 import type { LocalChanges } from '../changes/local-changes.ts';
 import type { DatabaseOptions } from '../local-database.ts';
@@ -8,7 +9,7 @@ import type { DataFile, Meta } from '../pages/data-file.ts';
 import { diffPages } from '../pages/diff.ts';
 import type { PageSet } from '../pages/set.ts';
 import { putBack } from '../changes/put-back.ts';
-import { nativeDbis, type SyncedDbis } from '../changes/scan.ts';
+import { nativeDbis, type SyncedDbis } from '../changes/synced-dbis.ts';
 import { REGRESSION_BYTES } from '../limits.ts';
 import { openShadow, type Shadow } from './shadow.ts';
 import type { SyncState } from '../sync-state.ts';

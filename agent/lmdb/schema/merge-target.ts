@@ -2,7 +2,7 @@ import { SyncError } from '../../../protocol/errors.ts';
 import type { DbiHeader, EntryView } from '../../../protocol/snapshot.ts';
 import type { DbRecord } from '../pages/data-file.ts';
 import { MDB_DUPSORT, MDB_INTEGERKEY, MDB_REVERSEKEY } from '../pages/layout.ts';
-import { isPrivateDbi } from '../sync-state.ts';
+import { isPrivateDbi } from '../../../protocol/dbi-name.ts';
 
 /** Where the entries of one DBI of an object are merged into. */
 export type MergeTarget = {
@@ -17,7 +17,7 @@ export type MergeTarget = {
 };
 
 /** What there is to decide with. */
-export type TargetContext = {
+type TargetContext = {
   readonly formatVersion: number;
   /** The local DBIs. */
   readonly dbis: ReadonlyMap<string, DbRecord>;

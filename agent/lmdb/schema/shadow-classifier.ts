@@ -1,20 +1,16 @@
 import { HighestTime, isAbove } from '../changes/highest-time.ts';
-import {
-  isValidValue,
-  noteInvalid,
-  readBigEndian32,
-  txnIdAt,
-  ValueMap,
-} from '../changes/change-classifier.ts';
+import { isValidValue, timeHiAt, timeLoAt, txnIdAt } from '../../../protocol/value-header.ts';
+import { noteInvalid } from '../changes/stored-value.ts';
+import { ValueMap } from '../changes/value-map.ts';
 import { encodePair } from '../../../protocol/dupsort-hack.ts';
 import { KeySet } from '../changes/key-set.ts';
 import type { DiffFindings } from '../changes/local-changes.ts';
 import type { DbRecord } from '../pages/data-file.ts';
 import type { DiffChange, DiffSink } from '../pages/diff.ts';
 import { MDB_DUPSORT } from '../pages/layout.ts';
-import { applicationDbiName, duplicatesRefused, type ShadowSides } from './shadow-sides.ts';
-import { isPrivateDbi } from '../sync-state.ts';
-import type { TxnRanges } from '../changes/txn-ranges.ts';
+import { applicationDbiName, isPrivateDbi } from '../../../protocol/dbi-name.ts';
+import { duplicatesRefused, type ShadowSides } from './shadow-sides.ts';
+import type { TxnRanges } from '../txn-ranges.ts';
 
 export type ShadowClassifierOptions = {
   /** Both sides at the newer root of the diff. */
@@ -156,8 +152,8 @@ export class ShadowClassifier implements DiffSink, DiffFindings {
     }
     this.pending.add(shadowName, key.toString('latin1'));
     this.newChanges += 1;
-    const timeHi = readBigEndian32(newBuffer, newStart);
-    const timeLo = readBigEndian32(newBuffer, newStart + 4);
+    const timeHi = timeHiAt(newBuffer, newStart);
+    const timeLo = timeLoAt(newBuffer, newStart);
     this.#highest.note(timeHi, timeLo);
     if (isAbove(timeHi, timeLo, this.#futureHi, this.#futureLo)) {
       this.futureEntries += 1;

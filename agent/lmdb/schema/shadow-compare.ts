@@ -1,16 +1,11 @@
-import { noteInvalid } from '../changes/change-classifier.ts';
+import { noteInvalid } from '../changes/stored-value.ts';
 import { encodePair } from '../../../protocol/dupsort-hack.ts';
 import { listDbis, type DataFile, type Meta } from '../pages/data-file.ts';
 import { PageCursor } from '../pages/cursor.ts';
 import { MDB_DUPSORT } from '../pages/layout.ts';
-import {
-  applicationDbiName,
-  duplicatesRefused,
-  ShadowSides,
-  shadowDbiName,
-  type DbiSides,
-} from './shadow-sides.ts';
-import { isPrivateDbi } from '../sync-state.ts';
+import { applicationDbiName, shadowDbiName, isPrivateDbi } from '../../../protocol/dbi-name.ts';
+import { duplicatesRefused, ShadowSides, type DbiSides } from './shadow-sides.ts';
+import { isDeletedAt } from '../../../protocol/value-header.ts';
 
 export type CompareOptions = {
   readonly dupsortHack: boolean;
@@ -22,7 +17,7 @@ export type CompareOptions = {
 export type BehindKey = { readonly dbiName: string; readonly key: string };
 
 /** The application's DBIs of a state, by name; a DBI that is gone but has a shadow is one without entries. */
-export function applicationDbis(file: DataFile, meta: Meta): Set<string> {
+function applicationDbis(file: DataFile, meta: Meta): Set<string> {
   const names = new Set<string>();
   for (const name of listDbis(file, meta).keys()) {
     const application = applicationDbiName(name) ?? (isPrivateDbi(name) ? undefined : name);
@@ -116,7 +111,7 @@ function countLive(file: DataFile, { shadow }: DbiSides): number {
   const cursor = new PageCursor(file, shadow);
   while (cursor.next()) {
     const { valueBuffer, valueStart } = cursor;
-    if (((valueBuffer[valueStart + 17] ?? 0) & 1) === 0) {
+    if (!isDeletedAt(valueBuffer, valueStart)) {
       live += 1;
     }
   }

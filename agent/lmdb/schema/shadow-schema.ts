@@ -9,9 +9,9 @@ import {
 import { rejected, type FindTarget, type MergeTarget } from './merge-target.ts';
 import { listDbis, type DataFile, type DbRecord, type Meta } from '../pages/data-file.ts';
 import { MDB_DUPSORT } from '../pages/layout.ts';
-import type { SyncedDbi } from '../changes/scan.ts';
-import { applicationDbiName, shadowDbiFlags, shadowDbiName } from './shadow-sides.ts';
-import { isPrivateDbi } from '../sync-state.ts';
+import type { SyncedDbi } from '../changes/synced-dbis.ts';
+import { applicationDbiName, shadowDbiName, isPrivateDbi } from '../../../protocol/dbi-name.ts';
+import { shadowDbiFlags } from './shadow-sides.ts';
 
 /** Flags that LMDB keeps of a DBI. */
 const PERSISTENT_FLAGS = 0x7e;

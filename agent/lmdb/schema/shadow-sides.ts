@@ -1,23 +1,10 @@
 import { SyncError } from '../../../protocol/errors.ts';
-import { FLAG_DELETED, headerLengthAt } from '../../../protocol/value-header.ts';
-import { isValidValue } from '../changes/change-classifier.ts';
+import { headerLengthAt, isValidValue, isDeletedAt } from '../../../protocol/value-header.ts';
 import { decodePair, pairValueBytes, type DecodedPair } from '../../../protocol/dupsort-hack.ts';
-import { isAtKey } from '../encode.ts';
+import { isAtKey, PageCursor } from '../pages/cursor.ts';
 import { listDbis, type DataFile, type DbRecord, type Meta } from '../pages/data-file.ts';
-import { PageCursor } from '../pages/cursor.ts';
 import { MDB_DUPSORT, MDB_INTEGERKEY, MDB_REVERSEDUP } from '../pages/layout.ts';
-
-const SHADOW_PREFIX = '_sync_shadow_';
-
-/** The DBI in which we keep the registers of one of the application's DBIs. Upstream's name for it. */
-export function shadowDbiName(dbiName: string): string {
-  return SHADOW_PREFIX + dbiName;
-}
-
-/** The application's DBI whose registers this one holds; undefined: it is no shadow DBI. */
-export function applicationDbiName(shadowName: string): string | undefined {
-  return shadowName.startsWith(SHADOW_PREFIX) ? shadowName.slice(SHADOW_PREFIX.length) : undefined;
-}
+import { shadowDbiName } from '../../../protocol/dbi-name.ts';
 
 /**
  * The flags that a shadow DBI is created with: integer keys, and nothing else. Keys that stand for pairs are no integers;
@@ -126,7 +113,7 @@ export class DbiSides {
     this.shadowBuffer = valueBuffer;
     this.shadowStart = valueStart;
     this.shadowEnd = valueEnd;
-    this.isLive = ((valueBuffer[valueStart + 17] ?? 0) & FLAG_DELETED) === 0;
+    this.isLive = !isDeletedAt(valueBuffer, valueStart);
     this.liveStart = valueStart + headerLengthAt(valueBuffer, valueStart, valueEnd);
   }
 

@@ -4,8 +4,11 @@ import {
   VALUE_HEADER_BYTES,
   headerLengthAt,
   writeValueHeader,
+  setTxnId,
+  isDeletedAt,
+  timestampNsAt,
 } from '../../../protocol/value-header.ts';
-import { ValueMap } from '../changes/change-classifier.ts';
+import { ValueMap } from '../changes/value-map.ts';
 import { decodePair } from '../../../protocol/dupsort-hack.ts';
 import type { WriteTxn } from '../environment.ts';
 import { KeySet } from '../changes/key-set.ts';
@@ -15,19 +18,13 @@ import type { FindTarget } from './merge-target.ts';
 import type { WrittenValues } from '../changes/own-writes.ts';
 import { listDbis, type DataFile, type Meta } from '../pages/data-file.ts';
 import { MDB_DUPSORT } from '../pages/layout.ts';
-import { setTxnId } from '../changes/put-back.ts';
-import type { SyncedDbis } from '../changes/scan.ts';
+import type { SyncedDbis } from '../changes/synced-dbis.ts';
 import { ShadowClassifier, type ShadowClassifierOptions } from './shadow-classifier.ts';
 import { findBehind, lacksShadow, type BehindKey } from './shadow-compare.ts';
 import { shadowedDbis, shadowTargets, type ShadowSchemaOptions } from './shadow-schema.ts';
-import {
-  applicationDbiName,
-  shadowDbiFlags,
-  shadowDbiName,
-  ShadowSides,
-  type DbiSides,
-} from './shadow-sides.ts';
-import { isPrivateDbi, type SyncState } from '../sync-state.ts';
+import { applicationDbiName, shadowDbiName, isPrivateDbi } from '../../../protocol/dbi-name.ts';
+import { shadowDbiFlags, ShadowSides, type DbiSides } from './shadow-sides.ts';
+import type { SyncState } from '../sync-state.ts';
 import { BEHIND_BYTES, STAMPS_WITH_MERGE, WRITES_PER_CLOCK_LOOK } from '../limits.ts';
 
 /** Time of what was there before anything was ever synced; as upstream does it. */
@@ -159,7 +156,9 @@ export class Shadow {
   *#allBehind(): Generator<Done> {
     for (const set of [this.behind, this.behindAtStart]) {
       for (const [dbiName, keys] of set.dbis()) {
-        for (const key of keys) yield { set, dbiName, key };
+        for (const key of keys) {
+          yield { set, dbiName, key };
+        }
       }
     }
   }
@@ -205,7 +204,7 @@ function findingsOf(local: ValueMap, futureFromNs: bigint): ChangeFindings {
   let futureEntries = 0;
   for (const { dbiName, key, value } of local.entries()) {
     pending.add(dbiName, key);
-    const timeNs = value.readBigUInt64BE(0);
+    const timeNs = timestampNsAt(value, 0);
     if (timeNs > maxTsNs) {
       maxTsNs = timeNs;
     }
@@ -239,7 +238,7 @@ function stampOne(
   if (sides.isInStep) {
     return;
   }
-  const storedNs = sides.hasShadow ? sides.shadowBuffer.readBigUInt64BE(sides.shadowStart) : -1n;
+  const storedNs = sides.hasShadow ? timestampNsAt(sides.shadowBuffer, sides.shadowStart) : -1n;
   const stampNs = timeNs > storedNs ? timeNs : storedNs + 1n;
   if (stampNs > MAX_TIME_NS) {
     // Nothing can come after the end of time: the application's change loses, as it would on every other host.
@@ -308,7 +307,7 @@ function writeMain(
 
 /** The application value of a register with a valid header; undefined: it is deleted. */
 function liveValue(value: Buffer): Buffer | undefined {
-  if (((value[17] ?? 0) & FLAG_DELETED) !== 0) {
+  if (isDeletedAt(value, 0)) {
     return undefined;
   }
   return value.subarray(headerLengthAt(value, 0, value.length));

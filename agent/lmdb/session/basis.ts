@@ -6,9 +6,10 @@ import { OwnWrites } from '../changes/own-writes.ts';
 import type { DataFile, Meta } from '../pages/data-file.ts';
 import { collectPages, diffPages } from '../pages/diff.ts';
 import { PageSet } from '../pages/set.ts';
-import { scanLocalChanges, type ScanResult, type SyncedDbis } from '../changes/scan.ts';
+import { scanLocalChanges, type ScanResult } from '../changes/scan.ts';
+import type { SyncedDbis } from '../changes/synced-dbis.ts';
 import { SyncStateReader, type SyncState } from '../sync-state.ts';
-import { TxnRanges } from '../changes/txn-ranges.ts';
+import { TxnRanges } from '../txn-ranges.ts';
 
 export type BasisParts = {
   readonly options: DatabaseOptions;

@@ -1,15 +1,19 @@
-import { FLAG_DELETED } from '../../../protocol/value-header.ts';
-import { isValidValue, txnIdAt } from '../changes/change-classifier.ts';
-import { isAtKey } from '../encode.ts';
-import { PageCursor } from '../pages/cursor.ts';
+import {
+  isValidValue,
+  txnIdAt,
+  isDeletedAt,
+  timestampNsAt,
+  setTimestampNs,
+} from '../../../protocol/value-header.ts';
+import { isAtKey, PageCursor } from '../pages/cursor.ts';
 import type { Meta } from '../pages/data-file.ts';
 import type { Session } from './session.ts';
 import { WRITES_PER_CLOCK_LOOK } from '../limits.ts';
 import { wouldChange, type SyncStateUpdate } from '../sync-state.ts';
-import type { TxnRanges } from '../changes/txn-ranges.ts';
+import type { TxnRanges } from '../txn-ranges.ts';
 
 /** A register that {@link changeSome} looks at; borrowed, valid during the call. */
-export type WalkedRegister = {
+type WalkedRegister = {
   readonly dbiName: string;
   readonly key: Buffer;
   readonly deleted: boolean;
@@ -18,14 +22,15 @@ export type WalkedRegister = {
   readonly sent: boolean;
 };
 
-export type Verdict = 'keep' | 'remove' | 'stamp';
+/** What is to become of a register. */
+type Decision = 'keep' | 'remove' | 'stamp';
 
 /** Where a walk over all registers goes on. */
 export type WalkPosition = { readonly dbiName: string; readonly key: Buffer };
 
 export type WalkOptions = {
   readonly from: WalkPosition | undefined;
-  readonly decide: (register: WalkedRegister) => Verdict;
+  readonly decide: (register: WalkedRegister) => Decision;
   /** The time that a register gets that is to be stamped: it counts as a local change of now. */
   readonly stampNs: bigint;
   /** How long the write lock may be held. */
@@ -54,7 +59,7 @@ type Found = {
   readonly dbiName: string;
   readonly key: Buffer;
   readonly value: Buffer;
-  readonly verdict: 'remove' | 'stamp';
+  readonly decision: 'remove' | 'stamp';
   /** Counts of what stays before it. */
   readonly entries: number;
   readonly tombstones: number;
@@ -97,12 +102,12 @@ export function changeSome(session: Session, options: WalkOptions): WalkResult {
       if (isSame?.(one) === false) {
         continue;
       }
-      if (one.verdict === 'remove') {
+      if (one.decision === 'remove') {
         txn.remove(one.dbiName, one.key);
         removed += 1;
       } else {
         const value = Buffer.from(one.value);
-        value.writeBigUInt64BE(options.stampNs, 0);
+        setTimestampNs(value, options.stampNs);
         txn.putLocal(one.dbiName, one.key, value);
         session.changes.pending.add(one.dbiName, one.key.toString('latin1'));
         stamped += 1;
@@ -145,25 +150,25 @@ function walk(
       if (!isValidValue(valueBuffer, valueStart, valueEnd)) {
         continue;
       }
-      const deleted = ((valueBuffer[valueStart + 17] ?? 0) & FLAG_DELETED) !== 0;
+      const deleted = isDeletedAt(valueBuffer, valueStart);
       const txnId = txnIdAt(valueBuffer, valueStart);
-      const verdict = decide({
+      const decision = decide({
         dbiName,
         key,
         deleted,
-        timestampNs: valueBuffer.readBigUInt64BE(valueStart),
+        timestampNs: timestampNsAt(valueBuffer, valueStart),
         sent:
           // Migrations write 0: such an entry counts as unsent at every start.
           txnId !== 0 &&
           (txnId <= uploadedTxn || merged.has(txnId) || state.merged.has(txnId)) &&
           !changes.pending.has(dbiName, key.toString('latin1')),
       });
-      if (verdict !== 'keep') {
+      if (decision !== 'keep') {
         const value = Buffer.from(valueBuffer.subarray(valueStart, valueEnd));
-        found.push({ dbiName, key: Buffer.from(key), value, verdict, entries, tombstones });
+        found.push({ dbiName, key: Buffer.from(key), value, decision, entries, tombstones });
         bytes += key.length + value.length;
       }
-      if (verdict === 'remove') {
+      if (decision === 'remove') {
         continue;
       }
       entries += 1;

@@ -2,22 +2,18 @@ import { SyncError } from '../../../protocol/errors.ts';
 import type { Clock } from '../../../protocol/time.ts';
 import type { VersionVector } from '../../../protocol/version-vector.ts';
 import { Basis } from './basis.ts';
-import { TooManyRegressions, ValueMap } from '../changes/change-classifier.ts';
-import {
-  Environment,
-  needsReopen,
-  type ReadTxn,
-  type WriteOutcome,
-  type WriteTxn,
-} from '../environment.ts';
+import { TooManyRegressions } from '../changes/change-classifier.ts';
+import { ValueMap } from '../changes/value-map.ts';
+import { Environment, type WriteOutcome, type WriteTxn } from '../environment.ts';
 import { LocalChanges } from '../changes/local-changes.ts';
 import type { DatabaseOptions, Detection } from '../local-database.ts';
 import type { DataFile, Meta } from '../pages/data-file.ts';
-import { Pin } from './pin.ts';
+import { MovingPin, type RetainedPin } from './pin.ts';
 import { WrittenValues } from '../changes/own-writes.ts';
 import type { FindTarget } from '../schema/merge-target.ts';
 import { sessionTxn, type SessionTxn } from './txn.ts';
-import { countEntries, mayHaveVanished, type SyncedDbis } from '../changes/scan.ts';
+import { countEntries, type SyncedDbis } from '../changes/synced-dbis.ts';
+import { mayHaveVanished } from '../changes/scan.ts';
 import { MAX_PUT_BACK_ROUNDS, STAMP_PART } from '../limits.ts';
 import { catchUp, compareAll, transactCaughtUp } from '../schema/shadow-update.ts';
 import { isRenumbered, wouldChange, type SyncState, type SyncStateUpdate } from '../sync-state.ts';
@@ -43,28 +39,21 @@ export class Session {
   readonly options: DatabaseOptions;
   readonly #clock: Clock;
   readonly #known: Basis;
-  #pin: Pin;
-  /** Full snapshots that are being encoded: their pins cannot outlive this opening of the LMDB. */
-  #retained = 0;
+  readonly #pin: MovingPin;
   #uploadedTxn: number | undefined;
   #vectorForgotten = false;
 
-  private constructor(parts: {
-    options: DatabaseOptions;
-    clock: Clock;
-    environment: Environment;
-    pin: Pin;
-  }) {
-    this.options = parts.options;
-    this.#clock = parts.clock;
-    this.environment = parts.environment;
-    this.#pin = parts.pin;
-    this.changes = new LocalChanges(parts.options.pendingBytesMax);
+  private constructor(environment: Environment, options: DatabaseOptions, clock: Clock) {
+    this.environment = environment;
+    this.options = options;
+    this.#clock = clock;
+    this.#pin = new MovingPin(environment, (to) => this.#known.advance(to));
+    this.changes = new LocalChanges(options.pendingBytesMax);
     this.#known = new Basis({
-      options: parts.options,
-      clock: parts.clock,
+      options,
+      clock,
       file: () => this.file,
-      meta: parts.pin.meta,
+      meta: this.#pin.meta,
       changes: this.changes,
     });
     this.changes.raiseMaxTs(this.state.maxTsNs);
@@ -75,12 +64,7 @@ export class Session {
   static async open(options: DatabaseOptions, clock: Clock): Promise<Session> {
     const environment = Environment.open(options);
     try {
-      const session = new Session({
-        options,
-        clock,
-        environment,
-        pin: new Pin(environment.beginRead()),
-      });
+      const session = new Session(environment, options, clock);
       session.#scanAtStart();
       return session;
     } catch (error) {
@@ -178,15 +162,8 @@ export class Session {
   }
 
   /** A pin at the basis, held until it is released, however far this session's pin moves meanwhile. */
-  retainPin(): { meta: Meta; release(): void } {
-    const pin = this.#pin;
-    pin.retainAt(this.basis);
-    this.#retained += 1;
-    const release = () => {
-      this.#retained -= 1;
-      pin.release();
-    };
-    return { meta: pin.meta, release };
+  retainPin(): RetainedPin {
+    return this.#pin.retainAt(this.basis);
   }
 
   /** Errors: MAP_FULL or TRANSACTION_FAILED while a regressed entry could not be put back, or a register stamped. */
@@ -297,43 +274,23 @@ export class Session {
   }
 
   async #movePin(): Promise<void> {
-    let read: ReadTxn | undefined;
-    try {
-      read = this.environment.beginRead();
-    } catch (error) {
-      if (!needsReopen(error) || this.#retained > 0) {
-        throw error;
-      }
+    const since = this.basis.txnId;
+    const reopenedAt = await this.#pin.move();
+    if (reopenedAt !== undefined) {
+      this.#scanAfterReopen(reopenedAt, since);
     }
-    if (read !== undefined && (!this.environment.mapGrew(read.meta) || this.#retained > 0)) {
-      this.#adopt(read);
-      return;
-    }
-    read?.close();
-    await this.#reopen();
   }
 
   /** As {@link #movePin}, right after a transaction of ours; a grown map is dealt with at the next refresh. */
   #repin(): void {
     try {
-      this.#adopt(this.environment.beginRead());
+      this.#pin.moveWithoutReopen();
     } catch (error) {
       // The transaction is committed; the pin stays behind it, and the next refresh repeats this.
       if (!(error instanceof TooManyRegressions) && !(error instanceof SyncError)) {
         throw error;
       }
     }
-  }
-
-  #adopt(read: ReadTxn): void {
-    try {
-      this.#known.advance(read.meta);
-    } catch (error) {
-      read.close();
-      throw error;
-    }
-    this.#pin.release();
-    this.#pin = new Pin(read);
   }
 
   #advanceInside(txn: WriteTxn): void {
@@ -398,15 +355,10 @@ export class Session {
     this.#write({ together: this.#together(new Map(), 0n) });
   }
 
-  /** The application enlarged the map. The pin cannot be kept, so changes since then are found by a scan. */
-  async #reopen(): Promise<void> {
-    const since = this.basis.txnId;
-    this.#pin.release();
-    await this.environment.reopen();
-    const read = this.environment.beginRead();
-    this.#pin = new Pin(read);
+  /** The application enlarged the map. The pin could not be kept, so changes since then are found by a scan. */
+  #scanAfterReopen(meta: Meta, since: number): void {
     const { vector } = this.state;
-    if (!this.#known.jumpTo(read.meta)) {
+    if (!this.#known.jumpTo(meta)) {
       return;
     }
     if (this.#known.scanSince(since).low && vector.size > 0) {

@@ -2,12 +2,12 @@ import {
   FLAG_DELETED,
   VALUE_HEADER_BYTES,
   writeValueHeader,
+  setTxnId,
 } from '../../../protocol/value-header.ts';
 import type { WriteTxn } from '../environment.ts';
-import type { ValueMap } from '../changes/change-classifier.ts';
+import type { ValueMap } from '../changes/value-map.ts';
 import { REMOVED, type WrittenValues } from '../changes/own-writes.ts';
 import type { Meta } from '../pages/data-file.ts';
-import { setTxnId } from '../changes/put-back.ts';
 import { writeSyncState, type SyncState, type SyncStateUpdate } from '../sync-state.ts';
 
 /** A register that says "deleted", whatever its time. */

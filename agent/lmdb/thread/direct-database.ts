@@ -1,12 +1,10 @@
 import assert from 'node:assert';
 import { SyncError } from '../../../protocol/errors.ts';
 import type { SnapshotMeta } from '../../../protocol/snapshot.ts';
-import { readSnapshot } from '../../../protocol/snapshot-reader.ts';
 import type { Clock } from '../../../protocol/time.ts';
 import { joinVectors } from '../../../protocol/version-vector.ts';
 import { streamOf } from '../../../protocol/object-name.ts';
-import { readSpool } from '../../spool.ts';
-import { encodeKeys, encodeState, type Encoded } from '../encode.ts';
+import { encodeKeys, encodeRegisters, type Encoded } from '../changes/encode.ts';
 import type {
   DatabaseOptions,
   DatabaseStats,
@@ -25,15 +23,14 @@ import type {
   SweepOptions,
   SweepSlice,
 } from '../local-database.ts';
-import { finishRejoin, sweepSlice, type RejoinStart } from '../session/housekeeping.ts';
+import { finishRejoin, type RejoinStart } from '../session/rejoin-end.ts';
 import { KeyHashes } from '../key-hashes.ts';
-import { MergeCollector, type Write } from '../merge/collector.ts';
 import { mergeResult, nothingMerged } from '../merge/result.ts';
 import { listDbis } from '../pages/data-file.ts';
 import { readValues } from '../read-values.ts';
 import { Session } from '../session/session.ts';
-import { WRITE_SET_BYTES } from '../limits.ts';
-import { WriteSetApplier } from '../merge/write-set-applier.ts';
+import { mergeObject } from '../merge/object.ts';
+import { sweepSlice } from '../session/sweep-slice.ts';
 
 /**
  * One local LMDB, worked on in this very thread: every call may block it for the write lock. The agent runs it in a
@@ -138,7 +135,7 @@ export class DirectLocalDatabase implements LocalDatabase {
     const { session, pinned, vector, meta, token, detection } = begun;
     try {
       const { invalid } = session.changes;
-      const { maxTsNs, ...encoded } = await encodeState(session.file, {
+      const { maxTsNs, ...encoded } = await encodeRegisters(session.file, {
         dbis: session.synced(pinned.meta),
         snapshotMeta: meta,
         spool: this.#spoolOptions(),
@@ -183,20 +180,10 @@ export class DirectLocalDatabase implements LocalDatabase {
       if (session.vectorForgotten) {
         return nothingMerged(session.takeDetection());
       }
-      const applier = new WriteSetApplier(session);
-      const first = await this.#check(session, request);
-      if (first.complete) {
-        applier.apply({
-          writes: first.collector.writes,
-          missingDbis: first.collector.missingDbis,
-          last: { ...request, maxTsNs: first.collector.maxTsNs },
-        });
-      } else {
-        // The whole object has been checked; now it is read again and applied slice by slice.
-        await this.#applyInSlices(session, { request, applier });
-      }
-      session.changes.raiseMaxTs(first.collector.maxTsNs);
-      return mergeResult(first.collector, applier, session.takeDetection());
+      const seenKeys = this.#rejoin?.seen;
+      const { checked, applied } = await mergeObject(session, request, { seenKeys });
+      session.changes.raiseMaxTs(checked.maxTsNs);
+      return mergeResult(checked, applied, session.takeDetection());
     });
   }
 
@@ -288,53 +275,6 @@ export class DirectLocalDatabase implements LocalDatabase {
     });
   }
 
-  /** First pass: everything is checked, nothing applied; complete when the writes fitted into memory. */
-  async #check(
-    session: Session,
-    request: MergeRequest,
-  ): Promise<{ collector: MergeCollector; complete: boolean }> {
-    let complete = true;
-    const collector = this.#collector(session, () => {
-      complete = false;
-      return 'check only';
-    });
-    await readSnapshot(readSpool(request.spool), collector);
-    return { collector, complete };
-  }
-
-  async #applyInSlices(
-    session: Session,
-    { request, applier }: { request: MergeRequest; applier: WriteSetApplier },
-  ): Promise<void> {
-    const collector: MergeCollector = this.#collector(session, (writes) => {
-      applier.apply({ writes, missingDbis: collector.missingDbis });
-      return 'continue';
-    });
-    await readSnapshot(readSpool(request.spool), collector);
-    applier.apply({
-      writes: collector.writes,
-      missingDbis: collector.missingDbis,
-      last: { ...request, maxTsNs: collector.maxTsNs },
-    });
-  }
-
-  #collector(
-    session: Session,
-    flush: (writes: Write[]) => 'continue' | 'check only',
-  ): MergeCollector {
-    return new MergeCollector({
-      file: session.file,
-      dbis: () => listDbis(session.file, session.basis),
-      target: session.targets,
-      headerPadding: this.#options.headerPadding,
-      futureFromNs: session.futureFromNs(),
-      invalid: session.changes.invalid,
-      seenKeys: this.#rejoin?.seen,
-      maxBytes: WRITE_SET_BYTES,
-      flush,
-    });
-  }
-
   /** What is pending, with its current values. Values that a merge has written meanwhile are left out. */
   async #encodePending(session: Session, snapshotMeta: SnapshotMeta): Promise<Encoded> {
     const { file, basis, uploadedTxn = 0 } = session;
@@ -348,7 +288,7 @@ export class DirectLocalDatabase implements LocalDatabase {
     // Too many to remember: as at start, the headers tell which they are.
     const includes = (txnId: number) => (txnId > uploadedTxn || txnId === 0) && !merged.has(txnId);
     const { invalid } = session.changes;
-    const { maxTsNs, ...encoded } = await encodeState(file, {
+    const { maxTsNs, ...encoded } = await encodeRegisters(file, {
       dbis,
       snapshotMeta,
       spool,

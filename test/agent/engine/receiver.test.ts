@@ -1,7 +1,11 @@
-import { manifestName } from '../../../protocol/object-name.ts';
+import assert from 'node:assert';
+import { encodeManifest } from '../../../protocol/manifest.ts';
+import { bytesBody } from '../../../storage/bodies.ts';
+import { readManifest } from '../../../storage/read-manifest.ts';
+import { manifestName, streamOf } from '../../../protocol/object-name.ts';
 import type { StoreCall } from '../../support/faulty-store.ts';
 import type { AgentRun } from '../../simulation/agent-run.ts';
-import { QuietFleet, shortName } from '../../simulation/quiet-fleet.ts';
+import { QuietFleet, shortName } from '../../simulation/quiet/quiet-fleet.ts';
 
 const NEVER = new AbortController().signal;
 
@@ -215,4 +219,24 @@ test('a damaged base is left alone, and merged when it has other bytes', async (
   await fleet.until('the merge', () => fleet.read(fleet.b, 'k2') === '2');
   await fleet.until('the release', () => run.quarantined.size === 0);
   expect(fleet.read(fleet.b, 'k0')).toBe('0');
+});
+
+test('a manifest of more than 8 MiB is read, as any other', async () => {
+  fleet.startCompaction();
+  await fleet.compactionsEnded();
+  fleet.startCompaction();
+  await fleet.compactionsEnded();
+  expect(await fleet.bucket.get(nameOf(0), { signal: NEVER })).toBeUndefined();
+  const stored = await readManifest(fleet.bucket, 'main', NEVER);
+  assert(stored !== undefined);
+  const vector = new Map(stored.manifest.vector);
+  for (let stream = 0; stream < 36_000; stream += 1) {
+    const instance = `host-${stream}-${'x'.repeat(220)}`;
+    vector.set(streamOf(instance, 'abcdefghijkl'), 1_000_000_000n);
+  }
+  const bytes = encodeManifest({ ...stored.manifest, vector });
+  expect(bytes.length).toBeGreaterThan(8 * 1024 * 1024);
+  await fleet.bucket.put(manifestName('main'), bytesBody(bytes), NEVER);
+  await startedB();
+  expect(fleet.read(fleet.b, 'k2')).toBe('2');
 });

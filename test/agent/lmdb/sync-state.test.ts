@@ -1,11 +1,9 @@
 import path from 'node:path';
 import fs from 'node:fs';
-import fc from 'fast-check';
 import { Environment } from '../../../agent/lmdb/environment.ts';
 import { listDbis } from '../../../agent/lmdb/pages/data-file.ts';
 import {
   SYNC_STATE_DBI,
-  isPrivateDbi,
   isRenumbered,
   readSyncState,
   wouldChange,
@@ -13,7 +11,7 @@ import {
   type SyncState,
   type SyncStateUpdate,
 } from '../../../agent/lmdb/sync-state.ts';
-import { TxnRanges } from '../../../agent/lmdb/changes/txn-ranges.ts';
+import { TxnRanges } from '../../../agent/lmdb/txn-ranges.ts';
 import { streamOf } from '../../../protocol/object-name.ts';
 import { databaseOptions, scratchFolder } from '../../support/lmdb.ts';
 
@@ -119,39 +117,4 @@ test('a marker or merge above the last transaction shows that they were counted 
   expect(isRenumbered(state, 9)).toBe(true);
   const merged = new TxnRanges([{ first: 3, last: 12 }]);
   expect(isRenumbered({ ...state, merged }, 11)).toBe(true);
-});
-
-test('names that begin with _sync are private', () => {
-  expect(['_sync_state', '_sync', '_synced', 'sync', 'a_sync'].map(isPrivateDbi)).toEqual([
-    true,
-    true,
-    true,
-    false,
-    false,
-  ]);
-});
-
-test('ranges hold exactly the ids between their ends', () => {
-  const lengths = fc.array(fc.record({ gap: fc.integer({ min: 1, max: 5 }), length: fc.nat(5) }));
-  fc.assert(
-    fc.property(lengths, (parts) => {
-      const ids = new Set<number>();
-      const ranges = [];
-      let at = 0;
-      for (const { gap, length } of parts) {
-        const first = at + gap;
-        at = first + length;
-        ranges.push({ first, last: at });
-        for (let id = first; id <= at; id += 1) {
-          ids.add(id);
-        }
-      }
-      const merged = new TxnRanges(ranges.toReversed());
-      for (let id = 0; id <= at + 2; id += 1) {
-        expect(merged.has(id)).toBe(ids.has(id));
-      }
-      expect(merged.newest?.last).toBe(parts.length === 0 ? undefined : at);
-    }),
-    { numRuns: 50 },
-  );
 });

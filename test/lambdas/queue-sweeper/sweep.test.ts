@@ -1,15 +1,15 @@
+import { agentQueueTags } from '../../../protocol/notice-queue.ts';
 import {
-  AGENT_QUEUE_TAG,
   UNREAD_SINCE_TAG,
   sweepQueues,
-  verdict,
+  nextStep,
   type QueueState,
   type SweptQueues,
 } from '../../../lambdas/queue-sweeper/sweep.ts';
 
 const NOW = Date.parse('2024-03-10T00:00:00Z');
 const OPTIONS = { nowMs: NOW, unreadDays: 7, queuePrefix: 'p-' };
-const made = { [AGENT_QUEUE_TAG]: 'a' };
+const made = agentQueueTags('a');
 const since = (date: string) => ({ ...made, [UNREAD_SINCE_TAG]: date });
 
 test.each<[string, QueueState, string]>([
@@ -48,7 +48,7 @@ test.each<[string, QueueState, string]>([
     'unmark',
   ],
 ])('a queue %s', (_, state, wanted) => {
-  expect(verdict(state, OPTIONS)).toBe(wanted);
+  expect(nextStep(state, OPTIONS)).toBe(wanted);
 });
 
 test('a queue that cannot be looked at does not keep the sweep from the next', async () => {

@@ -1,0 +1,173 @@
+import { errorText } from '../../protocol/errors.ts';
+import type { Detection, OpenResult } from '../lmdb/local-database.ts';
+import { ReportingDatabase } from '../lmdb/reporting-database.ts';
+import type { EngineLimits } from '../pacing/semaphore.ts';
+import { runHousekeeping } from './housekeeping.ts';
+import { ObjectMerger } from './object-merger.ts';
+import { Persister } from './persister.ts';
+import { PublishLoop } from './publish-loop.ts';
+import { Publisher } from './publisher.ts';
+import { ReceiveLoop } from './receive-loop.ts';
+import { Receiver } from './receiver.ts';
+import { Rejoin } from './rejoin.ts';
+import type { EngineDeps } from './types.ts';
+import { VectorTracker } from './vector-tracker.ts';
+
+/**
+ * One run of one database's engine, from its open LMDB on.
+ *
+ * What is not uploaded is known by then: the LMDB's first read transaction was scanned for it, and is the first pin,
+ * so nothing committed in between is missed. A listing pass follows, own-instance objects first; when those are
+ * merged or quarantined, uploads begin. Three loops run beside each other: one sends what changes locally, one
+ * receives by notices and passes, one writes the bookkeeping. The LMDB work of all three is queued in the
+ * database's worker.
+ */
+export class EngineRun {
+  readonly tracker: VectorTracker;
+  readonly publishLoop: PublishLoop;
+  readonly receiveLoop: ReceiveLoop;
+  readonly #deps: EngineDeps;
+  readonly #publisher: Publisher;
+  readonly #merger: ObjectMerger;
+  readonly #rejoin: Rejoin;
+  readonly #persister: Persister;
+  /** Aborts when even the shutdown's time is over. */
+  readonly #hardStop = new AbortController();
+
+  /** Opens the LMDB. Rejects when that cannot be done. */
+  static async open(deps: EngineDeps, limits: EngineLimits): Promise<EngineRun> {
+    return new EngineRun(deps, { limits, opened: await deps.db.open() });
+  }
+
+  constructor(
+    given: EngineDeps,
+    { limits, opened }: { readonly limits: EngineLimits; readonly opened: OpenResult },
+  ) {
+    const db = new ReportingDatabase(given.db, (detection) => this.#noteDetection(detection));
+    const deps: EngineDeps = { ...given, db };
+    this.#deps = deps;
+    const tracker = new VectorTracker(opened.vector);
+    tracker.noteRejoinBefore(opened.rejoinBeforeNs);
+    this.tracker = tracker;
+    const publisher = new Publisher(deps, { tracker, detection: opened });
+    this.#publisher = publisher;
+    this.#merger = new ObjectMerger(deps, {
+      tracker,
+      limits,
+      onLooked: () => this.publishLoop.wakeIfDue(),
+      onIdle: () => this.publishLoop.noteMergesEnded(),
+    });
+    const merger = this.#merger;
+    this.#rejoin = new Rejoin(deps, { merger, tracker, lastSyncNs: opened.lastSyncNs });
+    const rejoin = this.#rejoin;
+    const receiver = new Receiver(deps, {
+      tracker,
+      merger,
+      ownStream: publisher.ownStream,
+      onManifest: ({ rejoinBeforeNs }) => rejoin.noteAnnounced(rejoinBeforeNs),
+    });
+    this.publishLoop = new PublishLoop(deps, {
+      publisher,
+      merger,
+      rejoin,
+      hard: this.#hardStop.signal,
+    });
+    this.receiveLoop = new ReceiveLoop(deps, {
+      publisher,
+      receiver,
+      tracker,
+      rejoin,
+      sending: this.publishLoop,
+      bucketId: opened.bucketId,
+    });
+    this.#persister = new Persister(deps, {
+      tracker,
+      acknowledged: () => publisher.acknowledged,
+      lastSyncNs: () => this.receiveLoop.lastSyncNs,
+      onLooked: () => this.publishLoop.wakeIfDue(),
+    });
+    this.#noteDetection(opened);
+    if (opened.uploadedTxn === undefined) {
+      publisher.policy.requireFirst();
+    }
+  }
+
+  /**
+   * Runs until `signal` aborts (or, with only-once, until the receive loop has nothing more to wait for), then sends
+   * the last changes within the shutdown timeout and closes the LMDB.
+   */
+  async run(signal: AbortSignal): Promise<void> {
+    const { settings, sleep } = this.#deps;
+    const { receiveLoop } = this;
+    const finished = new AbortController();
+    const running = AbortSignal.any([signal, finished.signal]);
+    const loops = [
+      this.publishLoop.run(running),
+      receiveLoop.run(running).then(() => finished.abort()),
+      this.#persister.run(running),
+      runHousekeeping(this.#deps, {
+        publisher: this.#publisher,
+        merger: this.#merger,
+        rejoin: this.#rejoin,
+        isSynced: () => receiveLoop.lastSyncNs !== undefined,
+        lastPass: () => receiveLoop.lastPass,
+        signal: running,
+      }),
+    ];
+    try {
+      await Promise.all(loops);
+    } finally {
+      finished.abort();
+      // What is being sent still has until the hard limit.
+      const limit = new AbortController();
+      void sleep(settings.shutdownTimeoutMs, limit.signal).then(
+        () => this.#hardStop.abort(new Error('shutdown timeout')),
+        () => undefined,
+      );
+      await Promise.allSettled(loops);
+      await this.#shutDown();
+      limit.abort();
+      this.#hardStop.abort(new Error('stopped'));
+    }
+  }
+
+  /** Every look at the LMDB comes by here, whoever took it, before the call that took it resolves. */
+  #noteDetection(detection: Detection): void {
+    this.publishLoop.noteDetection(detection);
+    if (!detection.vectorForgotten) {
+      return;
+    }
+    this.#deps.log.warn(
+      {},
+      'the LMDB holds changes older than what was merged before; merging the whole bucket again',
+    );
+    this.tracker.forget();
+    this.receiveLoop.noteListing();
+  }
+
+  /** The running merge ends cleanly, the last changes go out (bounded), vector and marker are written. */
+  async #shutDown(): Promise<void> {
+    const { db, log } = this.#deps;
+    try {
+      await this.#merger.settled();
+      await this.publishLoop.flush();
+    } catch (error) {
+      log.warn(
+        { error: errorText(error) },
+        'the last local changes are not stored; the next start sends them',
+      );
+    }
+    try {
+      if (!this.#hardStop.signal.aborted) {
+        await this.#persister.persist({ atStop: true });
+      }
+    } catch (error) {
+      log.warn(
+        { error: errorText(error) },
+        'cannot write the sync state; the next start repeats some work',
+      );
+    }
+    this.#publisher.logUnsent();
+    await db.close();
+  }
+}

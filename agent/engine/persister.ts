@@ -1,0 +1,69 @@
+import { errorText } from '../../protocol/errors.ts';
+import type { EngineDeps } from './types.ts';
+import type { VectorTracker } from './vector-tracker.ts';
+
+/** With nothing else to persist, the time of the last complete pass is written this often. */
+const LAST_SYNC_PERSIST_MS = 60 * 60 * 1000;
+
+export type PersisterParts = {
+  readonly tracker: VectorTracker;
+  /** How many objects of this run are stored: with each the uploaded marker moves. */
+  readonly acknowledged: () => bigint;
+  /** When the last pass began that counts as a sync. */
+  readonly lastSyncNs: () => bigint | undefined;
+  /** Every write looks at the LMDB first: what it found is to be sent. */
+  readonly onLooked: () => void;
+};
+
+/** Writes the bookkeeping into the LMDB: vector, marker and max_ts (always together), and the time of the last sync. */
+export class Persister {
+  readonly #deps: EngineDeps;
+  readonly #parts: PersisterParts;
+  #persisted: { vectorText: string; acknowledged: bigint; lastSyncNs: bigint } | undefined;
+
+  constructor(deps: EngineDeps, parts: PersisterParts) {
+    this.#deps = deps;
+    this.#parts = parts;
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    const { settings, sleep, log, observer } = this.#deps;
+    while (!signal.aborted) {
+      await sleep(settings.persistIntervalMs, signal).catch(noop);
+      if (signal.aborted) {
+        return;
+      }
+      try {
+        await this.persist();
+      } catch (error) {
+        observer.databaseFailed(error);
+        log.warn({ error: errorText(error) }, 'cannot write the sync state now, trying again');
+      }
+    }
+  }
+
+  /** Writes vector, marker and max_ts when they moved; the pass time with them, or hourly. At the stop: always. */
+  async persist(options: { atStop?: boolean } = {}): Promise<void> {
+    const { tracker, onLooked } = this.#parts;
+    const { vector, rejoinBeforeNs } = tracker.state;
+    const vectorText = [rejoinBeforeNs, ...[...vector].map(([s, n]) => `${s}=${n}`)].join(' ');
+    const acknowledged = this.#parts.acknowledged();
+    const before = this.#persisted;
+    const lastSyncNs = this.#parts.lastSyncNs();
+    const moved = before?.vectorText !== vectorText || before.acknowledged !== acknowledged;
+    const sinceMs = Number((lastSyncNs ?? 0n) - (before?.lastSyncNs ?? 0n)) / 1e6;
+    const overdue = lastSyncNs !== undefined && sinceMs >= LAST_SYNC_PERSIST_MS;
+    if (!moved && !overdue && options.atStop !== true) {
+      return;
+    }
+    await this.#deps.db.persist({
+      ...tracker.state,
+      ...(lastSyncNs === undefined ? {} : { lastSyncNs }),
+      ...(options.atStop === true ? { entriesAtStop: true } : {}),
+    });
+    onLooked();
+    this.#persisted = { vectorText, acknowledged, lastSyncNs: lastSyncNs ?? 0n };
+  }
+}
+
+function noop(): void {}

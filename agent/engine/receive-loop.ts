@@ -1,0 +1,187 @@
+import { errorText } from '../../protocol/errors.ts';
+import { retryDelay } from '../pacing/backoff.ts';
+import { Wakeup } from '../pacing/wakeup.ts';
+import { checkBucket } from './bucket-check.ts';
+import { finishedStreams, type PassResult } from './pass-result.ts';
+import type { PublishLoop } from './publish-loop.ts';
+import type { Publisher } from './publisher.ts';
+import type { Receiver } from './receiver.ts';
+import type { Rejoin } from './rejoin.ts';
+import type { EngineDeps } from './types.ts';
+import type { VectorTracker } from './vector-tracker.ts';
+
+/** More names than this waiting to be fetched one by one are better found by one listing. */
+const MAX_QUEUED_NAMES = 1000;
+/** With only-once, how often it is looked whether everything is stored. */
+const STORED_CHECK_MS = 200;
+
+/** What receiving tells the loop that sends, and asks of it. */
+type Sending = Pick<PublishLoop, 'allowUploads' | 'wake' | 'waitStored'>;
+
+export type ReceiveLoopParts = {
+  readonly publisher: Publisher;
+  readonly receiver: Receiver;
+  readonly tracker: VectorTracker;
+  readonly rejoin: Rejoin;
+  readonly sending: Sending;
+  /** The bucket that the LMDB was synced with before; undefined: with none. */
+  readonly bucketId: string | undefined;
+};
+
+/** Brings in what others stored: by the names that it is told of, and by listing passes. */
+export class ReceiveLoop {
+  readonly #deps: EngineDeps;
+  readonly #parts: ReceiveLoopParts;
+  readonly #noticed = new Wakeup();
+  #names: string[] = [];
+  #passRequested = true;
+  #bucketKnown = false;
+  #passTried = false;
+  #passedOnce = false;
+  #lastPass: PassResult | undefined;
+  #lastSyncNs: bigint | undefined;
+
+  constructor(deps: EngineDeps, parts: ReceiveLoopParts) {
+    this.#deps = deps;
+    this.#parts = parts;
+  }
+
+  /** The last complete pass of this run. */
+  get lastPass(): PassResult | undefined {
+    return this.#lastPass;
+  }
+
+  /** When the last pass began that counts as a sync: complete, and no rejoin due. */
+  get lastSyncNs(): bigint | undefined {
+    return this.#lastSyncNs;
+  }
+
+  /** These objects exist, says somebody; best effort, repetition and disorder are fine. */
+  noteNames(names: readonly string[]): void {
+    if (this.#names.length + names.length > MAX_QUEUED_NAMES) {
+      this.#names = [];
+      this.#passRequested = true;
+    } else {
+      this.#names.push(...names);
+    }
+    this.#noticed.notify();
+  }
+
+  /** A listing pass is wanted. */
+  noteListing(): void {
+    this.#passRequested = true;
+    this.#noticed.notify();
+  }
+
+  /** Resolves when `signal` aborts or, with only-once, when everything listed is merged and everything local stored. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { log } = this.#deps;
+    let failures = 0;
+    while (!signal.aborted) {
+      try {
+        await this.#checkBucket(signal);
+        await this.#round(signal);
+        failures = 0;
+      } catch (error) {
+        if (signal.aborted) {
+          return;
+        }
+        failures += 1;
+        this.#passRequested = true;
+        log.warn({ error: errorText(error) }, 'cannot read the storage, trying again');
+      }
+      if (this.#isFinished) {
+        return;
+      }
+      await this.#pause(signal, failures);
+    }
+  }
+
+  get #isFinished(): boolean {
+    const { onlyOnce, receiveOnly } = this.#deps.settings;
+    return onlyOnce && this.#passedOnce && (receiveOnly || this.#parts.publisher.idle);
+  }
+
+  async #pause(signal: AbortSignal, failures: number): Promise<void> {
+    const { settings, sleep } = this.#deps;
+    // While something failed, its retry must not wait for a notice, nor run hot on notices.
+    if (failures > 0) {
+      await sleep(retryDelay(settings.retryIntervalMs, failures), signal).catch(noop);
+    } else if (settings.onlyOnce && this.#passedOnce) {
+      await this.#parts.sending.waitStored(signal, STORED_CHECK_MS);
+    } else if (!this.#passRequested) {
+      await this.#noticed.wait(signal, Number.POSITIVE_INFINITY, sleep);
+    }
+  }
+
+  /** Once per run, before anything of the bucket is merged. */
+  async #checkBucket(signal: AbortSignal): Promise<void> {
+    if (this.#bucketKnown) {
+      return;
+    }
+    const { bucketId: known, sending } = this.#parts;
+    if (await checkBucket(this.#deps, { ...this.#parts, known, signal })) {
+      sending.wake();
+    }
+    this.#bucketKnown = true;
+  }
+
+  async #round(signal: AbortSignal): Promise<void> {
+    const { receiver, rejoin, sending } = this.#parts;
+    const names = this.#names;
+    this.#names = [];
+    // Notices before the first pass say nothing that the pass does not find.
+    if (names.length > 0 && this.#passTried) {
+      if (await receiver.receiveNames(names, signal)) {
+        this.#passRequested = true;
+      }
+    }
+    // What was merged says that others have dropped tombstones that this host never saw.
+    if (rejoin.isPressing) {
+      this.#passRequested = true;
+    }
+    if (!this.#passRequested) {
+      return;
+    }
+    this.#passRequested = false;
+    await rejoin.step(signal);
+    const atStart = !this.#passedOnce;
+    const mayUploadEarly = atStart && rejoin.isInStep;
+    this.#passTried = true;
+    const result = await receiver.pass({
+      signal,
+      ...(mayUploadEarly ? { onOwnMerged: () => sending.allowUploads() } : {}),
+    });
+    this.#afterPass(result, atStart);
+    if (rejoin.isPressing) {
+      this.#passRequested = true;
+    }
+    if (result.retry) {
+      throw new Error('some objects could not be merged in this pass');
+    }
+  }
+
+  #afterPass(result: PassResult, atStart: boolean): void {
+    const { publisher, tracker, rejoin, sending } = this.#parts;
+    publisher.reviewListing(result, { atStart });
+    if (result.retry) {
+      return;
+    }
+    if (result.complete) {
+      tracker.prune(finishedStreams(result).filter((stream) => stream !== publisher.ownStream));
+      this.#lastPass = result;
+      if (rejoin.noteSync(result.startedNs)) {
+        this.#lastSyncNs = result.startedNs;
+      }
+    }
+    if (!this.#passedOnce) {
+      this.#passedOnce = true;
+      this.#deps.observer.started();
+    }
+    sending.allowUploads();
+    // A full snapshot may have become due.
+    sending.wake();
+  }
+}
+
+function noop(): void {}

@@ -1,0 +1,38 @@
+/** Whole native values (header and application value) by DBI and key; keys as latin1 text. */
+export class ValueMap {
+  readonly #dbis = new Map<string, Map<string, Buffer>>();
+  #size = 0;
+  #bytes = 0;
+
+  get size(): number {
+    return this.#size;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  get(dbiName: string, key: string): Buffer | undefined {
+    return this.#dbis.get(dbiName)?.get(key);
+  }
+
+  set(dbiName: string, key: string, value: Buffer): void {
+    let dbi = this.#dbis.get(dbiName);
+    if (dbi === undefined) {
+      this.#dbis.set(dbiName, (dbi = new Map()));
+    }
+    if (!dbi.has(key)) {
+      this.#size += 1;
+    }
+    this.#bytes += key.length + value.length;
+    dbi.set(key, value);
+  }
+
+  *entries(): IterableIterator<{ dbiName: string; key: string; value: Buffer }> {
+    for (const [dbiName, dbi] of this.#dbis) {
+      for (const [key, value] of dbi) {
+        yield { dbiName, key, value };
+      }
+    }
+  }
+}
