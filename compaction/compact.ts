@@ -17,6 +17,7 @@ import { type StateObjects, nextState, pruneVector, upkeepChanged } from './next
 import { type FoldLevel, type TailPlan, chooseLevel, planTail } from './plan.ts';
 import { type Removal, removeObjects } from './remove.ts';
 import { type CompactionReport, makeReport } from './report.ts';
+import { UnwrittenStore } from './unwritten-store.ts';
 import { type CompactOptions, OutOfTimeError, checkTime, timeLeftMs } from './run-context.ts';
 import type { PublishedState } from './upkeep.ts';
 import { type WrittenState, fileBody, writeState } from './write-state.ts';
@@ -41,12 +42,20 @@ type RunStart = {
  * Errors: MESSAGE_INVALID (the manifest), SNAPSHOT_CORRUPT (the base), those of the store; an abort.
  */
 export async function compact(run: CompactOptions): Promise<CompactionReport> {
+  if (run.dryRun !== true) {
+    return compactFor(run);
+  }
+  const report = await compactFor({ ...run, store: new UnwrittenStore(run.store) });
+  const isPlan = report.outcome === 'published' || report.outcome === 'nothing';
+  return isPlan ? { ...report, outcome: 'planned', written: undefined } : report;
+}
+
+async function compactFor(run: CompactOptions): Promise<CompactionReport> {
   const nowNs = run.nowNs();
   // The listing first: what it shows and the manifest covers was in a base before this run looked.
   const listing = await list(run);
   const before = await readState(run.store, run.database, run.signal);
-  const start = plan({ run, nowNs, listing, before });
-  return run.dryRun === true ? dryRun(start) : execute(start);
+  return execute(plan({ run, nowNs, listing, before }));
 }
 
 async function list(run: CompactOptions): Promise<SortedListing> {
@@ -89,22 +98,6 @@ function levelInTime(
   const { base, level1 } = before.manifest;
   const bytes = [base, ...level1].reduce((sum, name) => sum + (sizes.get(name) ?? 0), tail.bytes);
   return (bytes / FOLD_BYTES_PER_SECOND) * 1000 > timeLeftMs(run) ? 'level1' : level;
-}
-
-async function dryRun(start: RunStart): Promise<CompactionReport> {
-  const { before, tail } = start;
-  const removal =
-    before === undefined
-      ? { deleted: [], failedDeletes: 0 }
-      : await remove(start, before, { ownPublication: false, copied: false });
-  return makeReport({
-    ...start,
-    outcome: 'planned',
-    foldedObjects: tail.snapshots.length + tail.deltas.length,
-    foldedBytes: tail.bytes,
-    vector: before?.manifest.vector ?? EMPTY_VECTOR,
-    removal,
-  });
 }
 
 async function execute(start: RunStart): Promise<CompactionReport> {

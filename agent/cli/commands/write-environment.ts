@@ -36,6 +36,8 @@ export async function writeEnvironment<T>(
     );
   });
   try {
+    // This thread waits for the write lock as long as it takes, and then does all or nothing.
+    context.deps.signals?.letKernelEnd();
     const environment = Environment.open({ path, ...options, create: false });
     try {
       return environment.write((txn) => work({ file: environment.file, txn })).result;
