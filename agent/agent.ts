@@ -16,7 +16,7 @@ import { Metrics } from './monitor/metrics.ts';
 import { NoticeHealth } from './monitor/notice-health.ts';
 import { NoticeMonitor } from './monitor/notice-monitor.ts';
 import { readSmaps } from './monitor/smaps.ts';
-import { openNotices } from './notices/open.ts';
+import { openNotices, type Notices } from './notices/open.ts';
 import type { NoticeSource } from './notices/source.ts';
 import { openPlainStore } from './open-store.ts';
 import { Semaphore } from './pacing/semaphore.ts';
@@ -54,47 +54,19 @@ export async function runAgent(config: Config, options: RunOptions): Promise<voi
   const databases = selectDatabases(config, options.onlyDatabases);
   const stop = new AbortController();
   const signal = AbortSignal.any([options.signal, stop.signal]);
-  const noticeHealth = new NoticeHealth(config.health.storageList, Date.now);
-  const status = new AgentStatus(config, { version: options.version, notices: noticeHealth });
-  const metrics = new Metrics({
-    status,
-    storageType: config.storage.type,
-    smaps: config.lmdbScrapeSmaps ? readSmaps : undefined,
-  });
-  const keyReload = new KeyReload();
-  const reload = new ConfigReload(config, { load: options.reload, log, keys: keyReload });
+  const opened = await open(config, options, signal);
+  const { status, metrics, notices, hooks, unwell, onlyOnce } = opened;
+  const { store, source } = notices;
   const totals = new RunTotals();
-  const onlyOnce = options.onlyOnce || config.onlyOnce;
-  const notices = await openNotices(config, {
-    store: await openPlainStore(config.storage, {
-      signal,
-      keyReload,
-      onRequest: (report) => {
-        metrics.onRequest(report, Date.now());
-        status.countRequest(report);
-      },
-    }),
-    log,
-    observer: new NoticeMonitor({ health: noticeHealth, metrics: metrics.notices, status }),
-    onlyOnce,
-    keyReload,
-  });
-  const { store } = notices;
-  const hooks = new AfterMergeHooks(config, { log, observer: metrics.hooks });
-  const unwell: HealthChecks[] = [noticeHealth, hooks, reload];
-  const healthz = createHealthz(config, { status, unwell });
-  options.signals?.serve({
-    reload: () => reload.reload(),
-    status: () => sayStatus(log, status, healthz),
-  });
   let guard: EnvironmentGuard | undefined;
   let ended: 'clean' | 'left' = 'clean';
   try {
     await waitForMarker(store, { name: options.waitForMarkerFile, config, log, signal });
-    if (!signal.aborted) {
-      guard = await guardEnvironments(config, databases, log);
-      unwell.push(guard);
+    if (signal.aborted) {
+      log.info({}, 'stopped before syncing began');
+      return;
     }
+    guard = await guardEnvironments(config, databases, log);
     const shared = {
       store,
       metrics,
@@ -111,13 +83,12 @@ export async function runAgent(config: Config, options: RunOptions): Promise<voi
       ([name, database]) => new Member(config, { name, database, shared }),
     );
     status.members = members;
-    unwell.push(...members.map(({ monitor }) => monitor.health));
-    const parts = { status, metrics, store, log, healthz };
-    await using server = onlyOnce ? undefined : createServer(config, parts);
-    await server?.listen();
+    unwell.push(guard, ...members.map(({ monitor }) => monitor.health));
     const { version, receiveOnly } = options;
-    logStart(log, config, { version, databases, source: notices.source.kind, receiveOnly });
-    ended = await runMembers({ members, source: notices.source, stop, signal });
+    await using server = onlyOnce ? undefined : createServer(config, { ...opened, store, log });
+    await server?.listen();
+    logStart(log, config, { version, databases, source: source.kind, receiveOnly });
+    ended = await runMembers({ members, source, stop, signal });
     if (ended === 'clean') {
       await hooks.close();
     }
@@ -133,6 +104,54 @@ export async function runAgent(config: Config, options: RunOptions): Promise<voi
     logStop(log, { totals, unsent: unsentOf(status.databases()), startedMs: status.startedMs });
   }
 }
+
+/** The storage with its notices, and all that watches a run; from here on signals are served. */
+async function open(config: Config, options: RunOptions, signal: AbortSignal): Promise<Opened> {
+  const { log, version } = options;
+  const onlyOnce = options.onlyOnce || config.onlyOnce;
+  const noticeHealth = new NoticeHealth(config.health.storageList, Date.now);
+  const status = new AgentStatus(config, { version, notices: noticeHealth });
+  const metrics = new Metrics({
+    status,
+    storageType: config.storage.type,
+    smaps: config.lmdbScrapeSmaps ? readSmaps : undefined,
+  });
+  const keyReload = new KeyReload();
+  const reload = new ConfigReload(config, { load: options.reload, log, keys: keyReload });
+  const notices = await openNotices(config, {
+    store: await openPlainStore(config.storage, {
+      signal,
+      keyReload,
+      onRequest: (report) => {
+        metrics.onRequest(report, Date.now());
+        status.countRequest(report);
+      },
+    }),
+    log,
+    observer: new NoticeMonitor({ health: noticeHealth, metrics: metrics.notices, status }),
+    onlyOnce,
+    keyReload,
+  });
+  const hooks = new AfterMergeHooks(config, { log, observer: metrics.hooks });
+  const unwell: HealthChecks[] = [noticeHealth, hooks, reload];
+  const healthz = createHealthz(config, { status, unwell });
+  options.signals?.serve({
+    reload: () => reload.reload(),
+    status: () => sayStatus(log, status, healthz),
+  });
+  return { status, metrics, notices, hooks, unwell, healthz, onlyOnce };
+}
+
+type Opened = {
+  readonly status: AgentStatus;
+  readonly metrics: Metrics;
+  readonly notices: Notices;
+  readonly hooks: AfterMergeHooks;
+  /** What can be unwell; grows as the run begins. */
+  readonly unwell: HealthChecks[];
+  readonly healthz: Healthz;
+  readonly onlyOnce: boolean;
+};
 
 function createHealthz(
   { health }: Config,
@@ -156,9 +175,17 @@ function sayStatus(log: Logger, status: AgentStatus, healthz: Healthz): void {
 /** undefined: none is configured. */
 function createServer(
   { http: { address, debug } }: Config,
-  deps: Omit<StatusServerDeps, 'address' | 'debug' | 'now'>,
+  {
+    status,
+    metrics,
+    healthz,
+    store,
+    log,
+  }: Pick<StatusServerDeps, 'status' | 'metrics' | 'healthz' | 'store' | 'log'>,
 ): StatusServer | undefined {
-  return address === '' ? undefined : new StatusServer({ ...deps, address, debug, now: Date.now });
+  return address === ''
+    ? undefined
+    : new StatusServer({ status, metrics, healthz, store, log, address, debug, now: Date.now });
 }
 
 /**

@@ -1,5 +1,5 @@
 import { errorText, SyncError } from '../protocol/errors.ts';
-import { KeyReload, type KeyOptions } from '../storage/http/key-reload.ts';
+import type { KeyOptions, KeyReload } from '../storage/http/key-reload.ts';
 import { changedKeys } from './config/changed-keys.ts';
 import { requireStorageOptions, type Config, type ParsedConfig } from './config/config.ts';
 import type { Check, HealthChecks } from './health-check.ts';

@@ -28,7 +28,7 @@ function started(text: string) {
     keys,
     log,
     checks: () => reload.checks(),
-    reloadWith(next: string) {
+    reloadWith: (next: string) => {
       file = next;
       reload.reload();
     },

@@ -186,6 +186,12 @@ describe('while another program holds the write lock', () => {
     await logs(agent, 'Error: not done after 500ms: it waits for the LMDB of main (open)');
   });
 
+  test.each([['stats'], ['drop-shadow']])('--timeout ends %s', async (command) => {
+    const agent = await lockedAgent(['--timeout', '300ms', command]);
+    expect(await agent.ended(HOLD_MS / 2)).toBe('SIGTERM');
+    await logs(agent, 'Error: not done after 300ms: it waits for the write lock of an LMDB');
+  });
+
   test.each([['stats'], ['dump'], ['drop-shadow']])('SIGTERM ends %s', async (command) => {
     const agent = await lockedAgent([command]);
     await takesSignals(agent);

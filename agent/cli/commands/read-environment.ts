@@ -4,6 +4,7 @@ import { errorText, SyncError } from '../../../protocol/errors.ts';
 import type { DatabaseConfig } from '../../config/config.ts';
 import { selectDatabases } from '../../config/select-databases.ts';
 import type { DbRecord, DataFile, Meta } from '../../lmdb/pages/data-file.ts';
+import { beginBlockingWork } from './blocking-work.ts';
 import type { CommandContext } from './context.ts';
 
 /** An LMDB environment at one moment: its pages stay as they are until the work is done. */
@@ -66,8 +67,7 @@ export async function eachDatabase(
   work: (name: string, pinned: PinnedEnvironment) => void | Promise<void>,
 ): Promise<void> {
   const databases = selectDatabases(context.config, only === '' ? [] : [only]);
-  // Opening takes the write lock for a moment, on this thread.
-  context.deps.signals?.letKernelEnd();
+  beginBlockingWork(context);
   const failures: SyncError[] = [];
   for (const [name, database] of databases.toSorted(byName)) {
     context.signal.throwIfAborted();
