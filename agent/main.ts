@@ -1,26 +1,53 @@
-import { processSignals } from './signals-first.ts';
 import { setMaxListeners } from 'node:events';
 import { errorText, SyncError } from '../protocol/errors.ts';
 import { runCli } from './cli/cli.ts';
 import { NO_PID_CHECK, runWithHigherPid } from './cli/minimum-pid.ts';
 import { isThreadAtWork } from './lmdb/thread/worker-client.ts';
-import { endBySignal, SIGNAL_CODES, type EndingSignal } from './process-signals.ts';
+import { endBySignal, ProcessSignals, SIGNAL_CODES, type EndingSignal } from './process-signals.ts';
 import { silenceSdkWarning } from '../storage/sdk-warning.ts';
 
 const EXIT_FAILED = 1;
 const EXIT_TIMED_OUT = 75;
+/** What a thread does besides waiting for the write lock is done after that long, or goes on for much longer. */
+const THREAD_REST_MS = 1000;
+const LOOK_MS = 10;
 
 /** Set by the bundler from package.json. */
 const VERSION = process.env['LIGHTNINGSTREAM_VERSION'] ?? 'development';
 
-async function main(): Promise<number> {
+/**
+ * Runs the command line of this process and ends it. `release` hands over the signals that came while this was
+ * loaded; they are carried out as if they came now.
+ */
+export function start(release: () => readonly NodeJS.Signals[]): void {
+  const signals = new ProcessSignals();
+  release().forEach((signal) => process.emit(signal));
+  void main(signals).then(async (code) => {
+    // What is still on its way to a slow reader goes first, unless there is a hurry.
+    if (code === 0 || code === EXIT_FAILED) {
+      await Promise.allSettled([written(process.stdout, ''), written(process.stderr, '')]);
+    }
+    if (signals.hasLostTerminal) {
+      // Node gives a terminal its settings back at its end, and aborts where there is none any more.
+      endBySignal('SIGHUP');
+    }
+    exit(code);
+  });
+}
+
+async function main(signals: ProcessSignals): Promise<number> {
   silenceSdkWarning();
   // Dozens of databases wait on one signal in several places each; Node takes more than ten listeners for a leak.
   setMaxListeners(1000);
-  process.stdout.on('error', (error) => exit(isClosedPipe(error) ? 0 : EXIT_FAILED));
+  process.stdout.on('error', (error) => {
+    // A closed terminal is no reason to cut the clean end short that its SIGHUP has begun.
+    if (!signals.hasLostTerminal) {
+      exit(isClosedPipe(error) ? 0 : EXIT_FAILED);
+    }
+  });
   // Where nobody reads the log any more syncing goes on.
   process.stderr.on('error', () => undefined);
-  processSignals.endAtOnce = endAtOnce;
+  signals.endAtOnce = endAtOnce;
   process.on('uncaughtException', (error, origin) => {
     printBug(error, origin);
     exit(EXIT_FAILED);
@@ -32,8 +59,8 @@ async function main(): Promise<number> {
       terminal: process.stderr,
       stdoutIsTerminal: process.stdout.isTTY,
       version: VERSION,
-      signal: processSignals.stop,
-      signals: processSignals,
+      signal: signals.stop,
+      signals,
       now: Date.now,
       pid: process.pid,
       runWithHigherPid: process.env[NO_PID_CHECK] === '1' ? undefined : runWithHigherPid,
@@ -43,7 +70,7 @@ async function main(): Promise<number> {
       },
     });
   } catch (error) {
-    const { exitCode, stop } = processSignals;
+    const { exitCode, stop } = signals;
     if (exitCode !== undefined && error === stop.reason) {
       return exitCode;
     }
@@ -97,21 +124,23 @@ function printBug(error: unknown, origin: string): void {
 
 function endAtOnce(signal: EndingSignal): void {
   process.stderr.write(`ended at once by a second ${signal}, without the clean end\n`);
-  exit(SIGNAL_CODES[signal]);
-}
-
-/** A thread inside LMDB may wait for the write lock for minutes, and `process.exit` waits for every thread. */
-function exit(code: number): void {
   if (isThreadAtWork()) {
-    endBySignal('SIGTERM');
+    endBySignal(signal);
   }
-  process.exit(code);
+  process.exit(SIGNAL_CODES[signal]);
 }
 
-void main().then(async (code) => {
-  // What is still on its way to a slow reader goes first, unless there is a hurry.
-  if (code === 0 || code === EXIT_FAILED) {
-    await Promise.allSettled([written(process.stdout, ''), written(process.stderr, '')]);
+/**
+ * Ends the process, with this code unless a thread waits inside LMDB for the write lock: `process.exit` would wait
+ * with it for minutes. Then it is a signal, one that stands for a failure where the code does.
+ */
+function exit(code: number, waitedMs = 0): void {
+  if (!isThreadAtWork()) {
+    process.exit(code);
   }
-  exit(code);
-});
+  if (waitedMs < THREAD_REST_MS) {
+    setTimeout(() => exit(code, waitedMs + LOOK_MS), LOOK_MS);
+    return;
+  }
+  endBySignal(code === EXIT_FAILED ? 'SIGKILL' : 'SIGTERM');
+}

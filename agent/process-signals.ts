@@ -25,9 +25,11 @@ export interface SignalSource {
   letKernelEnd(): void;
 }
 
+const DEBUGGER_LOOKS_MS = [0, 100, 1000];
+
 /**
- * Takes the signals of this process. Made before anything slow is loaded: a signal without a listener ends the
- * process, and SIGUSR1 makes Node open its debugger, by which every local user may run code as this one.
+ * Takes the signals of this process. Without a listener they end it, and SIGUSR1 makes Node open its debugger, by
+ * which every local user may run code as this one.
  */
 export class ProcessSignals implements SignalSource {
   /** What a second signal to end does; it must end the process at once. */
@@ -44,12 +46,19 @@ export class ProcessSignals implements SignalSource {
     process.on('SIGHUP', () => this.#hangUp());
     process.on('SIGUSR1', () => this.#handlers?.status());
     process.on('SIGUSR2', () => this.#handlers?.status());
+    // One that was asked for before there was a listener opens a moment later.
     closeDebugger();
+    DEBUGGER_LOOKS_MS.forEach((afterMs) => setTimeout(closeDebugger, afterMs).unref());
   }
 
   /** Aborts when the process is asked to end. */
   get stop(): AbortSignal {
     return this.#stop.signal;
+  }
+
+  /** SIGHUP asked for the end, because the terminal was closed. */
+  get hasLostTerminal(): boolean {
+    return this.#endedBy === 'SIGHUP' && process.stderr.isTTY;
   }
 
   /** The exit code of whoever was ended by a signal; undefined: nobody asked for the end. */
@@ -115,6 +124,7 @@ function closeDebugger(): void {
   const flags = [...process.execArgv, process.env['NODE_OPTIONS'] ?? ''];
   if (inspector.url() !== undefined && !flags.some((flag) => flag.includes('--inspect'))) {
     inspector.close();
+    process.stderr.write('closed the debugger, which a SIGUSR1 during the start had opened\n');
   }
 }
 
@@ -122,7 +132,7 @@ function closeDebugger(): void {
  * Ends the process by a signal of its own. `process.exit` waits for every thread, and one that waits inside LMDB for
  * the write lock does not hear of it. Process 1 of a container cannot be ended so: the signal is dropped there.
  */
-export function endBySignal(signal: EndingSignal): void {
+export function endBySignal(signal: EndingSignal | 'SIGKILL'): void {
   process.removeAllListeners(signal);
   process.kill(process.pid, signal);
 }

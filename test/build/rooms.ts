@@ -22,7 +22,6 @@ export const ROOMS: readonly Room[] = [
   ['agent/config', 'protocol', 'node:* yaml'],
   ['agent/log', 'agent/config', 'pino'],
   ['agent/process-signals.ts', 'protocol', 'node:inspector'],
-  ['agent/signals-first.ts', 'agent/process-signals.ts', ''],
   ['agent/pacing', 'protocol', 'node:timers/promises'],
   // A reader of LMDB's file format: it needs the file, and nothing else of the agent.
   ['agent/lmdb/pages', 'protocol', 'node:fs'],
@@ -110,9 +109,10 @@ export const ROOMS: readonly Room[] = [
   ],
   [
     'agent/main.ts',
-    'protocol storage agent/agent.ts agent/lmdb/thread agent/cli agent/process-signals.ts agent/signals-first.ts',
+    'protocol storage agent/agent.ts agent/lmdb/thread agent/cli agent/process-signals.ts',
     'node:events',
   ],
+  ['agent/start.ts', 'agent/main.ts', ''],
 
   // No agent in a Lambda's bundle: its native addon must not get there.
   ['lambdas/shared', 'protocol', 'zod'],

@@ -63,12 +63,12 @@ test('SIGHUP, SIGUSR1 and SIGUSR2 end nothing and open no debugger', async () =>
   for (const signal of ['SIGHUP', 'SIGUSR1', 'SIGUSR2'] as const) {
     agent.child.kill(signal);
   }
-  await eventually(async () => ((await agent.log()).match(/msg=status/g) ?? []).length === 2, {
-    what: 'a status line for each',
+  const said = /SIGHUP: configuration and key files are read again|msg="\[main +\] status"/g;
+  await eventually(async () => ((await agent.log()).match(said) ?? []).length === 3, {
+    what: 'a line for each',
     agents: [agent],
   });
   const log = await agent.log();
-  expect(log).toContain('SIGHUP: configuration and key files are read again');
   expect(log).toMatch(/msg="\[main +\] status" db=main .*started=true unsent=0/);
   expect(log).not.toContain('Debugger');
   expect(listeningPorts(agent.pid)).toEqual([Number(new URL(agent.url).port)]);
@@ -192,12 +192,20 @@ describe('while another program holds the write lock', () => {
     await logs(agent, 'Error: not done after 300ms: it waits for the write lock of an LMDB');
   });
 
-  test.each([['stats'], ['dump'], ['drop-shadow']])('SIGTERM ends %s', async (command) => {
+  test.each([
+    ['stats', 1500],
+    ['stats', 0],
+    ['dump', 300],
+    ['drop-shadow', 1500],
+    ['drop-shadow', 100],
+  ])('SIGTERM ends %s, after %i ms', async (command, afterMs) => {
     const agent = await lockedAgent([command]);
     await takesSignals(agent);
-    await sleep(1000);
+    // Half of the times it comes before the LMDB is opened, and half while that waits for the lock.
+    await sleep(afterMs);
     agent.child.kill('SIGTERM');
-    expect(await agent.ended(HOLD_MS / 2)).toBe('SIGTERM');
+    // By the kernel, or by its own end.
+    expect(['SIGTERM', 143]).toContain(await agent.ended(HOLD_MS / 2));
   });
 });
 

@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { formatGoDuration } from '../../../protocol/time.ts';
 import type { CommandContext } from './context.ts';
@@ -10,11 +11,14 @@ const GRACE_MS = 1000;
  * holds it, and meanwhile this thread hears neither of signals nor of timers. So the kernel ends the process at a
  * signal, and another thread ends it when `--timeout` has passed.
  */
-export function beginBlockingWork({ deps, flags }: CommandContext): void {
+export async function beginBlockingWork({ deps, flags, signal }: CommandContext): Promise<void> {
   if (deps.signals === undefined) {
     return;
   }
+  // A signal that has come already is heard of in this turn, and not at all once nobody listens.
+  await setImmediate();
   deps.signals.letKernelEnd();
+  signal.throwIfAborted();
   if (flags.timeout > 0) {
     const message = `Error: not done after ${formatGoDuration(flags.timeout)}: it waits for the write lock of an LMDB, which another program holds\n`;
     const workerData = { message, afterMs: flags.timeout + GRACE_MS };

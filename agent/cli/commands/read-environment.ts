@@ -67,7 +67,7 @@ export async function eachDatabase(
   work: (name: string, pinned: PinnedEnvironment) => void | Promise<void>,
 ): Promise<void> {
   const databases = selectDatabases(context.config, only === '' ? [] : [only]);
-  beginBlockingWork(context);
+  await beginBlockingWork(context);
   const failures: SyncError[] = [];
   for (const [name, database] of databases.toSorted(byName)) {
     context.signal.throwIfAborted();

@@ -37,7 +37,7 @@ export async function writeEnvironment<T>(
     );
   });
   try {
-    beginBlockingWork(context);
+    await beginBlockingWork(context);
     const environment = Environment.open({ path, ...options, create: false });
     try {
       return environment.write((txn) => work({ file: environment.file, txn })).result;

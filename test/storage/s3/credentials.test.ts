@@ -2,6 +2,8 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { KeyReload } from '../../../storage/http/key-reload.ts';
+import { openS3Store } from '../../../storage/s3/store.ts';
+import { startAnsweringServer } from '../../support/servers/answering-server.ts';
 import { configuredCredentials, type Keys } from '../../../storage/s3/credentials.ts';
 
 let folder: string;
@@ -41,4 +43,29 @@ test('a reload reads key files before their interval is over', async () => {
   await rm(files.secretKeyFile);
   keyReload.reload(files);
   expect(await keys()).toMatchObject({ secretAccessKey: 'T' });
+});
+
+test('the requests after a reload are signed with the new key', async () => {
+  const server = await startAnsweringServer((_request, response) => {
+    response.end('<ListBucketResult></ListBucketResult>');
+  });
+  const keyReload = new KeyReload();
+  const options = { bucket: 'b', accessKey: 'FIRST', secretKey: 'S', keyReload };
+  const { signal } = new AbortController();
+  const store = await openS3Store({ ...options, endpointUrl: server.url }, signal);
+  try {
+    for (const accessKey of ['FIRST', 'SECOND']) {
+      keyReload.reload({ accessKey, secretKey: 'S' });
+      for await (const _info of store.list('', { signal })) {
+        // Nothing is stored.
+      }
+    }
+    const signers = server.seen.map(
+      ({ headers }) => /Credential=(\w+)/.exec(headers.authorization ?? '')?.[1],
+    );
+    expect(signers).toEqual(['FIRST', 'SECOND']);
+  } finally {
+    await store.close();
+    await server.stop();
+  }
 });
