@@ -161,6 +161,7 @@ function createHealthz(
     status,
     health: unwell,
     hostname: hostname(),
+    errorAfterMs: health.storageLoad.errorDurationMs,
     reportStartup: health.start.reportMetadata,
     now: Date.now,
   });

@@ -20,6 +20,7 @@ import { sleep, slept } from './pacing/sleep.ts';
 import { systemClock } from './pacing/system-clock.ts';
 import { unfinished } from './pacing/unfinished.ts';
 import type { RunTotals } from './run-lines.ts';
+import { Watchdog } from './watchdog/watchdog.ts';
 
 /** The status page and the metrics show an LMDB as it was at most this long before they were asked. */
 const STATS_MAX_AGE_MS = 1000;
@@ -60,6 +61,7 @@ export class Member {
     this.#log = shared.log.child({ db: name });
     this.#statsIntervalMs = config.lmdbLogStatsIntervalMs;
     this.#stopMs = config.shutdownTimeoutMs + CLOSE_MS;
+    const watchdog = new Watchdog(() => performance.now());
     this.monitor = new DatabaseMonitor({
       name,
       path: database.path,
@@ -67,6 +69,7 @@ export class Member {
       metrics: shared.metrics.syncer,
       log: this.#log,
       now: Date.now,
+      watchdog,
     });
     // Only where a hook is for this database: what merges wrote need not be known else.
     const watch = shared.hooks.concern(name)
@@ -86,6 +89,7 @@ export class Member {
         randomBytes: (size) => randomBytes(size),
         random: Math.random,
         log: this.#log,
+        watchdog,
         observer: new SyncObservers([
           this.monitor,
           shared.totals,
