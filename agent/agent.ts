@@ -28,6 +28,8 @@ import { logStart, logStatus, logStop, RunTotals, unsentOf } from './run-lines.t
 import { Healthz } from './status/healthz.ts';
 import { StatusServer, type StatusServerDeps } from './status/server.ts';
 
+const NOT_BEGUN = 'stopped before syncing began';
+
 export type RunOptions = {
   readonly receiveOnly: boolean;
   readonly onlyOnce: boolean;
@@ -54,6 +56,10 @@ export async function runAgent(config: Config, options: RunOptions): Promise<voi
   const databases = selectDatabases(config, options.onlyDatabases);
   const stop = new AbortController();
   const signal = AbortSignal.any([options.signal, stop.signal]);
+  if (signal.aborted) {
+    log.info({}, NOT_BEGUN);
+    return;
+  }
   const opened = await open(config, options, signal);
   const { status, metrics, notices, hooks, unwell, onlyOnce } = opened;
   const { store, source } = notices;
@@ -63,7 +69,7 @@ export async function runAgent(config: Config, options: RunOptions): Promise<voi
   try {
     await waitForMarker(store, { name: options.waitForMarkerFile, config, log, signal });
     if (signal.aborted) {
-      log.info({}, 'stopped before syncing began');
+      log.info({}, NOT_BEGUN);
       return;
     }
     guard = await guardEnvironments(config, databases, log);
