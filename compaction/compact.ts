@@ -24,6 +24,7 @@ import { type StateObjects, nextState, pruneVector, upkeepChanged } from './next
 import { type FoldLevel, type TailPlan, chooseLevel, planTail } from './plan.ts';
 import { type Removal, removeObjects } from './remove.ts';
 import { type CompactionReport, makeReport } from './report.ts';
+import { UnwrittenStore } from '../storage/unwritten-store.ts';
 import { type CompactOptions, OutOfTimeError, checkTime, timeLeftMs } from './run-context.ts';
 import type { PublishedState } from './upkeep.ts';
 import { type WrittenState, fileBody, writeState } from './write-state.ts';
@@ -50,6 +51,15 @@ type RunStart = {
  * Errors: MESSAGE_INVALID (the manifest), SNAPSHOT_CORRUPT (the base), those of the store; an abort.
  */
 export async function compact(run: CompactOptions): Promise<CompactionReport> {
+  if (run.dryRun !== true) {
+    return compactFor(run);
+  }
+  const report = await compactFor({ ...run, store: new UnwrittenStore(run.store) });
+  const isPlan = report.outcome === 'published' || report.outcome === 'nothing';
+  return isPlan ? { ...report, outcome: 'planned', written: undefined } : report;
+}
+
+async function compactFor(run: CompactOptions): Promise<CompactionReport> {
   const nowNs = run.nowNs();
   // The listing first: what it shows and the manifest covers was in a base before this run looked.
   const { listing, probes } = await list(run);
@@ -57,7 +67,8 @@ export async function compact(run: CompactOptions): Promise<CompactionReport> {
   const conditionsProvenNs = before?.upkeep.conditionsProvenNs ?? 0n;
   const start = plan({ run, nowNs, listing, before, conditionsProvenNs });
   if (run.dryRun === true) {
-    return dryRun(start);
+    // It would prove nothing: what it stores is not stored.
+    return execute(start);
   }
   return execute({ ...start, conditionsProvenNs: await proveConditions(start, probes) });
 }
@@ -133,22 +144,6 @@ function levelInTime(
   const { base, level1 } = before.manifest;
   const bytes = [base, ...level1].reduce((sum, name) => sum + (sizes.get(name) ?? 0), tail.bytes);
   return (bytes / FOLD_BYTES_PER_SECOND) * 1000 > timeLeftMs(run) ? 'level1' : level;
-}
-
-async function dryRun(start: RunStart): Promise<CompactionReport> {
-  const { before, tail } = start;
-  const removal =
-    before === undefined
-      ? { deleted: [], failedDeletes: 0 }
-      : await remove(start, before, { ownPublication: false, copied: false });
-  return makeReport({
-    ...start,
-    outcome: 'planned',
-    foldedObjects: tail.snapshots.length + tail.deltas.length,
-    foldedBytes: tail.bytes,
-    vector: before?.manifest.vector ?? EMPTY_VECTOR,
-    removal,
-  });
 }
 
 async function execute(start: RunStart): Promise<CompactionReport> {

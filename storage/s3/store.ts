@@ -2,7 +2,7 @@ import type { GetObjectCommandOutput, ListObjectsV2CommandOutput } from '@aws-sd
 
 import { SyncError } from '../../protocol/errors.ts';
 import { bytesBody } from '../bodies.ts';
-import { Deadline } from '../deadline.ts';
+import type { Deadline } from '../deadline.ts';
 import { S3_LIST_PAGE, STALL_TIMEOUT_MS } from '../limits.ts';
 import type {
   FetchedObject,
@@ -162,7 +162,7 @@ export class S3ObjectStore implements ObjectStore {
       action: `load ${name}`,
       permission: 's3:GetObject',
     } as const;
-    const deadline = new Deadline(signal, this.#session.clientTimeoutMs, operation.action);
+    const deadline = this.#session.deadline(operation, signal);
     const mapped = (error: unknown) => deadline.reasonOf(this.#session.mapped(error, operation));
     try {
       const output = await this.#getOutput(name, { operation, firstBytes, deadline });
