@@ -77,3 +77,9 @@ export const RETIRED_MAX = 1000;
 
 /** Instances whose newest object is asked for its schema mode, where the published state states none. */
 export const FOLD_MODE_INSTANCES_MAX = 100;
+
+/** A storage that was proven to keep the conditions of writes is believed for so long. */
+export const CONDITION_PROOF_MS = 24 * 60 * 60 * 1000;
+
+/** Age at which a probe of conditional writes is one that a killed run has left. */
+export const PROBE_LEFT_MS = 60 * 60 * 1000;
