@@ -4,6 +4,7 @@ import { formatGoDuration } from '../../protocol/time.ts';
 import type { HealthConfig } from '../config/config.ts';
 import type { ListedEvent, MergedEvent, StoredEvent, SyncObserver } from '../engine/observer.ts';
 import { DatabaseHealth } from './health.ts';
+import { LeftOutWatch } from './left-out-watch.ts';
 import type { Detection, EncodedObject } from '../lmdb/local-database.ts';
 import type { Logger } from '../log/log.ts';
 import type { SyncerMetrics } from './metrics.ts';
@@ -15,6 +16,7 @@ import {
   type InstanceStatus,
   type MergeStatus,
   type Occurrences,
+  type QuarantinedObject,
   type RejoinStatus,
   type UploadStatus,
 } from './status.ts';
@@ -57,7 +59,8 @@ export class DatabaseMonitor implements SyncObserver {
   readonly health: DatabaseHealth;
   readonly #deps: MonitorDeps;
   readonly #instances = new Map<string, Seen>();
-  readonly #quarantined = new Map<string, string>();
+  readonly #quarantined = new Map<string, QuarantinedObject>();
+  readonly #leftOut: LeftOutWatch;
   readonly #sharedName = new Set<string>();
   #recent: readonly ActivityStatus[] = [];
   #rejoin: RejoinStatus | undefined;
@@ -73,6 +76,7 @@ export class DatabaseMonitor implements SyncObserver {
 
   constructor(deps: MonitorDeps) {
     this.#deps = deps;
+    this.#leftOut = new LeftOutWatch(deps.log);
     this.health = new DatabaseHealth(deps.name, deps.health, deps.now);
   }
 
@@ -111,10 +115,12 @@ export class DatabaseMonitor implements SyncObserver {
       lastUpload: this.#lastUpload,
       recent: this.#recent,
       rejoin: this.#rejoin,
-      quarantined: [...this.#quarantined].map(([name, error]) => ({ name, error })),
+      quarantined: [...this.#quarantined.values()],
       regressions: this.#regressions,
       futureEntries: this.#futureEntries,
       invalidValues: detection?.invalidValues ?? 0,
+      leftOut: this.#leftOut.local,
+      receivedLeftOut: this.#leftOut.received,
       sharedName: [...this.#sharedName],
     };
   }
@@ -132,6 +138,7 @@ export class DatabaseMonitor implements SyncObserver {
   detected(detection: Detection): void {
     const { metrics, log, name } = this.#deps;
     this.#detection = detection;
+    this.#leftOut.detected(detection.leftOut);
     if (detection.regressions > 0) {
       metrics.regressions.inc({ lmdb: name }, detection.regressions);
       if (this.#isNews(this.#regressions)) {
@@ -296,6 +303,7 @@ export class DatabaseMonitor implements SyncObserver {
       metrics.lockWait.observe(lmdb, result.lockWaitMs / 1000);
     }
     this.#countFuture(result.futureEntries);
+    this.#leftOut.merged(event);
     for (const dbi of result.createdDbis) {
       log.warn({ dbi: shownName(dbi), snapshot_name: object.name }, 'DBI created from a snapshot');
     }
@@ -336,11 +344,13 @@ export class DatabaseMonitor implements SyncObserver {
   quarantined(object: ObjectName, error: SyncError): void {
     this.#see(object.instance, object, this.#deps.now());
     if (this.#quarantined.size < MAX_QUARANTINED) {
-      this.#quarantined.set(object.name, errorText(error));
+      this.#quarantined.set(object.name, quarantinedObject(object.name, error));
     }
     this.#deps.log.warn(
       { filename: object.name, snapshot_instance: object.instance, error: errorText(error) },
-      'Object cannot be used and is left out; others go on. Remove it once its instance has stored a newer full snapshot',
+      error.code === 'SNAPSHOT_DBIS_EXCEED'
+        ? 'Object has more DBIs than max_dbs allows and is left out; others go on. Raise max_dbs and restart'
+        : 'Object cannot be used and is left out; others go on. Remove it once its instance has stored a newer full snapshot',
     );
   }
 
@@ -385,6 +395,11 @@ export class DatabaseMonitor implements SyncObserver {
   #more(occurrences: Occurrences, count: number): Occurrences {
     return { total: occurrences.total + count, lastMs: this.#deps.now() };
   }
+}
+
+function quarantinedObject(name: string, error: SyncError): QuarantinedObject {
+  const exceedsDbis = error.code === 'SNAPSHOT_DBIS_EXCEED';
+  return { name, error: errorText(error), ...(exceedsDbis ? { exceedsDbis } : {}) };
 }
 
 /** Durations in logs: to the microsecond, as Go prints them. */
