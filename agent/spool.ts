@@ -107,7 +107,7 @@ export async function* readSpool(spool: Spool): AsyncIterable<Uint8Array> {
   yield* stream as AsyncIterable<Buffer>;
 }
 
-export function spoolSizeBytes(spool: Spool): number {
+function spoolSizeBytes(spool: Spool): number {
   return spool.kind === 'memory' ? spool.bytes.length : spool.sizeBytes;
 }
 

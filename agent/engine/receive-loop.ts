@@ -16,7 +16,7 @@ const MAX_QUEUED_NAMES = 1000;
 const STORED_CHECK_MS = 200;
 
 /** What receiving tells the loop that sends, and asks of it. */
-export type Sending = Pick<PublishLoop, 'allowUploads' | 'wake' | 'waitStored'>;
+type Sending = Pick<PublishLoop, 'allowUploads' | 'wake' | 'waitStored'>;
 
 export type ReceiveLoopParts = {
   readonly publisher: Publisher;

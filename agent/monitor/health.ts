@@ -9,7 +9,7 @@ import type { DatabaseStatus, Occurrences } from './status.ts';
 const LARGEST_ENTRY = `a key may have ${MAX_KEY_BYTES} bytes, a value ${MAX_ENTRY_BYTES / 1024 ** 3} GiB`;
 
 /** A regression or a time in the future is reported for this long after it was last seen. */
-export const RECENT_MS = 3_600_000;
+const RECENT_MS = 3_600_000;
 
 /**
  * Watches one activity for failing continuously: from the first failure to the next success.

@@ -56,7 +56,7 @@ export class HostedEngine {
 }
 
 /** An observer that nothing comes of; spread it, and add what a test wants to be told of. */
-export function silentObserver(): SyncObserver {
+function silentObserver(): SyncObserver {
   return {
     detected: noop,
     generated: noop,

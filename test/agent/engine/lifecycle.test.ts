@@ -1,7 +1,7 @@
 import fs from 'node:fs';
 import { bucketIdName } from '../../../protocol/object-name.ts';
 import { bytesBody } from '../../../storage/bodies.ts';
-import { QuietFleet, shortName } from '../../simulation/quiet-fleet.ts';
+import { QuietFleet, shortName } from '../../simulation/quiet/quiet-fleet.ts';
 
 const NEVER = new AbortController().signal;
 
