@@ -3,6 +3,7 @@ import { SyncError } from './errors.ts';
 import {
   MAX_DBI_NAME_BYTES,
   MAX_ENTRY_BYTES,
+  MAX_KEY_BYTES,
   PIECEWISE_VALUE_BYTES,
   SNAPSHOT_BLOCK_BYTES,
 } from './limits.ts';
@@ -26,6 +27,8 @@ export type SnapshotWriterOptions = {
    * copies of pieces.
    */
   readonly lendsValues?: boolean | undefined;
+  /** Keys above 511 bytes are written, too: for who carries along what others wrote. */
+  readonly takesLongKeys?: boolean | undefined;
 };
 
 /** Tag and length before a DBI message: at most 1 + 5 bytes up to 32 GiB. */
@@ -44,14 +47,13 @@ const LOOP_COPY_BYTES = 40;
  * A DBI larger than a block becomes several DBI messages of its name, which upstream merges one after the other. A DBI
  * without entries is written too, so that it gets created at readers. The value of a deleted entry is dropped.
  *
- * Keys may be longer than an LMDB takes: whether to send them is for the caller to decide.
- *
  * Errors: SNAPSHOT_REJECTED for an entry that no reader would take; what `emit` throws.
  */
 export class SnapshotWriter {
   readonly #emit: (chunk: Uint8Array) => void;
   readonly #blockBytes: number;
   readonly #lendsValues: boolean;
+  readonly #maxKeyBytes: number;
   #block: Uint8Array = new Uint8Array(0);
   /** Where the entries of the block begin: before it is room for the header of the DBI message. */
   #first = 0;
@@ -65,6 +67,7 @@ export class SnapshotWriter {
     this.#emit = emit;
     this.#blockBytes = options.blockBytes ?? SNAPSHOT_BLOCK_BYTES;
     this.#lendsValues = options.lendsValues ?? false;
+    this.#maxKeyBytes = options.takesLongKeys === true ? MAX_ENTRY_BYTES : MAX_KEY_BYTES;
   }
 
   /** Versions and Meta; emitted at once. */
@@ -97,8 +100,12 @@ export class SnapshotWriter {
     const deleted = (e.flags & FLAG_DELETED) !== 0;
     const valueBytes = deleted ? 0 : e.valueEnd - e.valueStart;
     const room = this.#block.length - this.#at;
-    if (keyBytes === 0 || keyBytes + valueBytes > room - ENTRY_FRAME_BYTES) {
-      requireEntry(keyBytes, valueBytes);
+    if (
+      keyBytes === 0 ||
+      keyBytes > this.#maxKeyBytes ||
+      keyBytes + valueBytes > room - ENTRY_FRAME_BYTES
+    ) {
+      this.#requireEntry(keyBytes, valueBytes);
       if (valueBytes > PIECEWISE_VALUE_BYTES) {
         this.#pieces(e, valueBuffer);
         return;
@@ -160,6 +167,18 @@ export class SnapshotWriter {
     this.#newBlock(entryBytes);
   }
 
+  #requireEntry(keyBytes: number, valueBytes: number): void {
+    const bytes = keyBytes + valueBytes + ENTRY_FRAME_BYTES;
+    if (keyBytes > 0 && keyBytes <= this.#maxKeyBytes && bytes <= MAX_ENTRY_BYTES) {
+      return;
+    }
+    throw new SyncError(
+      'SNAPSHOT_REJECTED',
+      `an entry of ${keyBytes} key bytes and ${valueBytes} value bytes does not fit in a snapshot`,
+      { hint: `Keep values below ${MAX_ENTRY_BYTES / 1024 ** 2} MiB.` },
+    );
+  }
+
   /** An entry of a large value, as a DBI message of its own: what stands before the value, the value, what stands behind. */
   #pieces(e: EntryView, valueBuffer: Uint8Array): void {
     if (this.#at > this.#first) {
@@ -206,17 +225,6 @@ export class SnapshotWriter {
     this.#messages++;
     this.#emit(block.subarray(start, this.#at));
   }
-}
-
-function requireEntry(keyBytes: number, valueBytes: number): void {
-  if (keyBytes > 0 && keyBytes + valueBytes + ENTRY_FRAME_BYTES <= MAX_ENTRY_BYTES) {
-    return;
-  }
-  throw new SyncError(
-    'SNAPSHOT_REJECTED',
-    `an entry of ${keyBytes} key bytes and ${valueBytes} value bytes does not fit in a snapshot`,
-    { hint: `Keep values below ${MAX_ENTRY_BYTES / 1024 ** 2} MiB.` },
-  );
 }
 
 /** Tag and length of a field. */
