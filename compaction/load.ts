@@ -39,11 +39,17 @@ const FIRST_FORMAT_WITH_OWN_FLAGS = 3;
  */
 export async function checkSnapshot(
   source: SnapshotSource,
-  options: { readonly table: DbiTable; readonly checkTime: () => void },
+  options: {
+    readonly table: DbiTable;
+    readonly checkTime: () => void;
+    readonly entryBytesMax?: number | undefined;
+  },
 ): Promise<CheckedObject> {
   const sink = new CheckingSink(options.table);
+  const entryBytes = options.entryBytesMax;
   try {
-    await read(source, sink, { ...options, limits: { heldDbiBytes: CURSOR_HELD_BYTES } });
+    const limits = { entryBytes, heldDbiBytes: CURSOR_HELD_BYTES };
+    await read(source, sink, { ...options, limits });
     return { meta: sink.meta, sorted: sink.sorted, dbis: sink.dbis };
   } catch (error) {
     if (!(error instanceof SyncError) || error.code !== 'SNAPSHOT_CORRUPT') {
@@ -51,7 +57,7 @@ export async function checkSnapshot(
     }
     // An old writer's object, its DBI headers behind the entries: readable when whole DBI messages are held.
     const again = new CheckingSink(options.table);
-    await read(source, again, options);
+    await read(source, again, { ...options, limits: { entryBytes } });
     return { meta: again.meta, sorted: false, dbis: again.dbis };
   }
 }
