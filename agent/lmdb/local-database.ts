@@ -1,6 +1,5 @@
 import type { VersionVector } from '../../protocol/version-vector.ts';
 import type { Spool } from '../spool.ts';
-import type { LeftOutEntries } from './changes/left-out.ts';
 import type { TouchedKeys } from './touched-keys.ts';
 
 /** How one LMDB is opened and treated. Can be sent to another thread. */
@@ -36,6 +35,9 @@ export type DatabaseOptions = {
   /** Bytes of a value with its header at most, for it to be sent or merged; all that fits into an object unless given. */
   readonly valueBytesMax?: number | undefined;
 };
+
+/** Entries that are left out, and the first of them for people. */
+export type LeftOutEntries = { readonly entries: number; readonly first: string };
 
 /** What the last look at the LMDB found. */
 export type Detection = {

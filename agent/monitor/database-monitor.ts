@@ -5,6 +5,7 @@ import type { HealthConfig } from '../config/config.ts';
 import type { ListedEvent, MergedEvent, StoredEvent, SyncObserver } from '../engine/observer.ts';
 import { DatabaseHealth } from './health.ts';
 import { LeftOutWatch } from './left-out-watch.ts';
+import { Quarantine } from './quarantine.ts';
 import type { Detection, EncodedObject } from '../lmdb/local-database.ts';
 import type { Logger } from '../log/log.ts';
 import type { SyncerMetrics } from './metrics.ts';
@@ -16,7 +17,6 @@ import {
   type InstanceStatus,
   type MergeStatus,
   type Occurrences,
-  type QuarantinedObject,
   type RejoinStatus,
   type UploadStatus,
 } from './status.ts';
@@ -39,9 +39,6 @@ export type MonitorDeps = {
 
 /** A fleet has thousands of instances at most; beyond this the oldest seen are forgotten. */
 const MAX_INSTANCES = 10_000;
-/** Damaged objects that are kept by name for the status; more only count in the metric of the engine. */
-const MAX_QUARANTINED = 1000;
-
 /** Uploads and merges that the status page shows. */
 const MAX_RECENT = 20;
 
@@ -59,7 +56,7 @@ export class DatabaseMonitor implements SyncObserver {
   readonly health: DatabaseHealth;
   readonly #deps: MonitorDeps;
   readonly #instances = new Map<string, Seen>();
-  readonly #quarantined = new Map<string, QuarantinedObject>();
+  readonly #quarantine: Quarantine;
   readonly #leftOut: LeftOutWatch;
   readonly #sharedName = new Set<string>();
   #recent: readonly ActivityStatus[] = [];
@@ -77,6 +74,7 @@ export class DatabaseMonitor implements SyncObserver {
   constructor(deps: MonitorDeps) {
     this.#deps = deps;
     this.#leftOut = new LeftOutWatch(deps.log);
+    this.#quarantine = new Quarantine(deps.log);
     this.health = new DatabaseHealth(deps.name, deps.health, deps.now);
   }
 
@@ -115,7 +113,7 @@ export class DatabaseMonitor implements SyncObserver {
       lastUpload: this.#lastUpload,
       recent: this.#recent,
       rejoin: this.#rejoin,
-      quarantined: [...this.#quarantined.values()],
+      quarantined: this.#quarantine.objects,
       regressions: this.#regressions,
       futureEntries: this.#futureEntries,
       invalidValues: detection?.invalidValues ?? 0,
@@ -343,19 +341,11 @@ export class DatabaseMonitor implements SyncObserver {
 
   quarantined(object: ObjectName, error: SyncError): void {
     this.#see(object.instance, object, this.#deps.now());
-    if (this.#quarantined.size < MAX_QUARANTINED) {
-      this.#quarantined.set(object.name, quarantinedObject(object.name, error));
-    }
-    this.#deps.log.warn(
-      { filename: object.name, snapshot_instance: object.instance, error: errorText(error) },
-      error.code === 'SNAPSHOT_DBIS_EXCEED'
-        ? 'Object has more DBIs than max_dbs allows and is left out; others go on. Raise max_dbs and restart'
-        : 'Object cannot be used and is left out; others go on. Remove it once its instance has stored a newer full snapshot',
-    );
+    this.#quarantine.add(object, error);
   }
 
   released(name: string): void {
-    this.#quarantined.delete(name);
+    this.#quarantine.release(name);
   }
 
   started(): void {
@@ -395,11 +385,6 @@ export class DatabaseMonitor implements SyncObserver {
   #more(occurrences: Occurrences, count: number): Occurrences {
     return { total: occurrences.total + count, lastMs: this.#deps.now() };
   }
-}
-
-function quarantinedObject(name: string, error: SyncError): QuarantinedObject {
-  const exceedsDbis = error.code === 'SNAPSHOT_DBIS_EXCEED';
-  return { name, error: errorText(error), ...(exceedsDbis ? { exceedsDbis } : {}) };
 }
 
 /** Durations in logs: to the microsecond, as Go prints them. */

@@ -1,5 +1,5 @@
 import type { MergedEvent } from '../engine/observer.ts';
-import type { LeftOutEntries } from '../lmdb/changes/left-out.ts';
+import type { LeftOutEntries } from '../lmdb/local-database.ts';
 import type { Logger } from '../log/log.ts';
 
 /** Entries of others that are left out here, and the object that had the first of them. */

@@ -1,5 +1,5 @@
 import { isUtf8 } from 'node:buffer';
-import type { LeftOutEntries } from '../lmdb/changes/left-out.ts';
+import type { LeftOutEntries } from '../lmdb/local-database.ts';
 import type { ReceivedLeftOut } from './left-out-watch.ts';
 
 /** One DBI as the status page and the metrics show it. */

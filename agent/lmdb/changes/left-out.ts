@@ -1,12 +1,10 @@
+import type { LeftOutEntries } from '../local-database.ts';
 import { MAX_KEY_BYTES, MAX_VALUE_BYTES } from '../../../protocol/limits.ts';
 
 /** More entries than this are not counted one by one. */
 const MAX_LEFT_OUT = 10_000;
 /** Bytes of a key that are shown. */
 const SHOWN_KEY_BYTES = 32;
-
-/** Entries that are left out, and the first of them for people. */
-export type LeftOutEntries = { readonly entries: number; readonly first: string };
 
 /**
  * The local entries that no object can carry, kept up to date: keys that are longer than an LMDB takes by default,

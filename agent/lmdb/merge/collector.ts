@@ -15,7 +15,8 @@ import {
   isValidValue,
   BLOCK_BYTES,
 } from '../../../protocol/value-header.ts';
-import { describeEntry, type LeftOut, type LeftOutEntries } from '../changes/left-out.ts';
+import { describeEntry, type LeftOut } from '../changes/left-out.ts';
+import type { LeftOutEntries } from '../local-database.ts';
 import { noteInvalid } from '../changes/stored-value.ts';
 import type { KeyHashes } from '../key-hashes.ts';
 import type { DataFile, DbRecord } from '../pages/data-file.ts';
