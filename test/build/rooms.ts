@@ -43,8 +43,14 @@ export const ROOMS: readonly Room[] = [
     'protocol agent/spool.ts agent/pacing agent/lmdb/pages agent/lmdb agent/lmdb/changes agent/lmdb/session agent/lmdb/merge',
     'node:*',
   ],
+  // What the engine hangs on, seen from below it: its ports, each reporting to the watchdog.
+  ['agent/watchdog', 'storage agent/pacing agent/lmdb', ''],
   ['agent/guard', 'protocol agent/health-check.ts agent/config agent/log agent/lmdb', 'node:*'],
-  ['agent/engine', 'protocol storage agent/spool.ts agent/log agent/pacing agent/lmdb', 'zod'],
+  [
+    'agent/engine',
+    'protocol storage agent/spool.ts agent/log agent/pacing agent/watchdog agent/lmdb',
+    'zod',
+  ],
   [
     'agent/open-store.ts',
     'storage storage/http storage/s3 storage/azure storage/folder agent/config agent/pacing',
@@ -62,7 +68,7 @@ export const ROOMS: readonly Room[] = [
   ],
   [
     'agent/monitor',
-    'protocol storage agent/health-check.ts agent/config agent/log agent/pacing agent/lmdb agent/engine agent/notices agent/after-merge',
+    'protocol storage agent/health-check.ts agent/config agent/log agent/pacing agent/watchdog agent/lmdb agent/engine agent/notices agent/after-merge',
     'node:* prom-client',
   ],
   [
@@ -82,7 +88,7 @@ export const ROOMS: readonly Room[] = [
   ],
   [
     'agent/member.ts',
-    'protocol storage agent/config agent/log agent/pacing agent/lmdb agent/lmdb/thread agent/engine agent/after-merge agent/monitor agent/member-settings.ts',
+    'protocol storage agent/config agent/log agent/pacing agent/watchdog agent/lmdb agent/lmdb/thread agent/engine agent/after-merge agent/monitor agent/member-settings.ts',
     'node:*',
   ],
   [

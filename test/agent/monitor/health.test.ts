@@ -1,5 +1,10 @@
 import { parseConfig, type HealthConfig } from '../../../agent/config/config.ts';
-import { ActivityTracker, conditionChecks, DatabaseHealth } from '../../../agent/monitor/health.ts';
+import {
+  Conditions,
+  ActivityTracker,
+  conditionChecks,
+  DatabaseHealth,
+} from '../../../agent/monitor/health.ts';
 import { Healthz } from '../../../agent/status/healthz.ts';
 import { NoticeHealth } from '../../../agent/monitor/notice-health.ts';
 import type { DatabaseStatus } from '../../../agent/monitor/status.ts';
@@ -69,7 +74,7 @@ describe('an unfinished start', () => {
     ['{start: {report_healthz: true, error_duration: 0}}', 0, ['error']],
   ])('%s after %i ms', (yaml, ms, levels) => {
     const time = clock();
-    const health = new DatabaseHealth('main', healthConfig(yaml), time.now);
+    const health = new DatabaseHealth('main', healthConfig(yaml), time);
     time.advance(ms);
     expect(health.checks().map(({ level }) => level)).toEqual(levels);
     health.started();
@@ -129,19 +134,31 @@ describe('conditions are warnings that say what to do', () => {
   });
 });
 
+test('an object that needs more DBIs becomes an error, an entry left out stays a warning', () => {
+  const conditions = new Conditions(60_000);
+  const status = databaseStatus({
+    quarantined: [{ name: 'many.pb.gz', error: 'more DBIs', exceedsDbis: true }],
+    leftOut: { entries: 1, first: 'DBI zones, key "k"' },
+  });
+  const levels = (ms: number) => conditions.checks(status, NOW_MS + ms).map(({ level }) => level);
+  expect(levels(0)).toEqual(['warning', 'warning']);
+  expect(levels(60_000)).toEqual(['error', 'warning']);
+});
+
 describe('/healthz', () => {
   function answer(options: { failMs?: number; changes?: Partial<DatabaseStatus> } = {}) {
     const time = clock();
-    const health = new DatabaseHealth('main', healthConfig(), time.now);
+    const health = new DatabaseHealth('main', healthConfig(), time);
     health.started();
     if (options.failMs !== undefined) {
-      health.store.failed(new Error('denied'));
+      health.step('store').failed(new Error('denied'));
       time.advance(options.failMs);
     }
     const healthz = new Healthz({
       status: statusSource(databaseStatus(options.changes)),
       health: [health],
       hostname: 'h',
+      errorAfterMs: 300_000,
       reportStartup: true,
       now: time.now,
     });
@@ -183,6 +200,7 @@ describe('/healthz', () => {
       status: statusSource(databaseStatus()),
       health: [notices],
       hostname: 'h',
+      errorAfterMs: 300_000,
       reportStartup: true,
       now: time.now,
     });
