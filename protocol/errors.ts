@@ -15,6 +15,8 @@ export type ErrorCode =
   | 'SNAPSHOT_OTHER_MODE'
   /** The values of the local LMDB contradict `schema_tracks_changes`. Nothing was written. */
   | 'SCHEMA_MODE_WRONG'
+  /** An object with more DBIs than `max_dbs` lets this LMDB have open. Merged after a restart with a larger one. */
+  | 'SNAPSHOT_DBIS_EXCEED'
   /** A value in the local LMDB that has no valid value header. */
   | 'VALUE_HEADER_INVALID'
   /** The LMDB file is missing, unreadable, of another format, or damaged. */
@@ -23,6 +25,8 @@ export type ErrorCode =
   | 'ADDON_FORMAT_WRONG'
   /** The LMDB map is full: the application must enlarge it. Retried. */
   | 'MAP_FULL'
+  /** More DBIs would be open than `max_dbs` allows. Retried; a restart with a larger one ends it. */
+  | 'DBIS_FULL'
   /** A write transaction failed (disk full, read-only file, I/O error). Retried. */
   | 'TRANSACTION_FAILED'
   /** The storage answered with an error or not at all. */

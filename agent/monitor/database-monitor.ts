@@ -11,10 +11,12 @@ import type {
   SyncObserver,
 } from '../engine/observer.ts';
 import { DatabaseHealth } from './health.ts';
+import { LeftOutWatch } from './left-out-watch.ts';
+import { Quarantine } from './quarantine.ts';
 import type { Detection, EncodedObject } from '../lmdb/local-database.ts';
 import type { Logger } from '../log/log.ts';
 import type { SyncerMetrics } from './metrics.ts';
-import { leftOut, logHeldSchema } from './schema-lines.ts';
+import { logHeldSchema } from './schema-lines.ts';
 import { SeenInstances, type Coverage } from './seen-instances.ts';
 import { StepMonitor } from './step-monitor.ts';
 import type { Watchdog } from '../watchdog/watchdog.ts';
@@ -41,9 +43,6 @@ export type MonitorDeps = {
   readonly watchdog?: Watchdog | undefined;
 };
 
-/** Damaged objects that are kept by name for the status; more only count in the metric of the engine. */
-const MAX_QUARANTINED = 1000;
-
 /** Streams of agents with this one's name that are told. */
 const MAX_SHARED_NAME = 1000;
 
@@ -61,7 +60,8 @@ export class DatabaseMonitor implements SyncObserver {
   readonly health: DatabaseHealth;
   readonly #deps: MonitorDeps;
   readonly #instances: SeenInstances;
-  readonly #quarantined = new Map<string, DatabaseStatus['quarantined'][number]>();
+  readonly #quarantine: Quarantine;
+  readonly #leftOut: LeftOutWatch;
   readonly #sharedName = new Set<string>();
   /** When the last complete pass ended. */
   #lastPassMs: number | undefined;
@@ -78,6 +78,8 @@ export class DatabaseMonitor implements SyncObserver {
 
   constructor(deps: MonitorDeps) {
     this.#deps = deps;
+    this.#leftOut = new LeftOutWatch(deps.log);
+    this.#quarantine = new Quarantine(deps.log);
     this.health = new DatabaseHealth(deps.name, deps.health, deps);
     this.#instances = new SeenInstances(deps);
     this.#steps = new StepMonitor({ ...deps, health: this.health });
@@ -119,11 +121,13 @@ export class DatabaseMonitor implements SyncObserver {
       lastUpload: this.#lastUpload,
       recent: this.#recent,
       rejoin: this.#rejoin,
-      quarantined: [...this.#quarantined.values()],
+      quarantined: this.#quarantine.objects,
       regressions: this.#regressions,
       futureEntries: this.#futureEntries,
       invalidValues: detection?.invalidValues ?? 0,
       heldSchema: detection?.heldSchema,
+      leftOut: this.#leftOut.local,
+      receivedLeftOut: this.#leftOut.received,
       sharedName: [...this.#sharedName],
     };
   }
@@ -132,6 +136,7 @@ export class DatabaseMonitor implements SyncObserver {
     const { metrics, log, name } = this.#deps;
     logHeldSchema(log, this.#detection?.heldSchema, detection.heldSchema);
     this.#detection = detection;
+    this.#leftOut.detected(detection.leftOut);
     if (detection.regressions > 0) {
       metrics.regressions.inc({ lmdb: name }, detection.regressions);
       if (this.#isNews(this.#regressions)) {
@@ -266,6 +271,7 @@ export class DatabaseMonitor implements SyncObserver {
       metrics.lockWait.observe(lmdb, result.lockWaitMs / 1000);
     }
     this.#countFuture(result.futureEntries);
+    this.#leftOut.merged(event);
     for (const dbi of result.createdDbis) {
       log.warn({ dbi: shownName(dbi), snapshot_name: object.name }, 'DBI created from a snapshot');
     }
@@ -314,18 +320,11 @@ export class DatabaseMonitor implements SyncObserver {
 
   quarantined(object: ObjectName, error: SyncError): void {
     this.#instances.see(object, this.#coverage);
-    const { shown, line } = leftOut(object.name, error);
-    if (this.#quarantined.size < MAX_QUARANTINED) {
-      this.#quarantined.set(object.name, shown);
-    }
-    this.#deps.log.warn(
-      { filename: object.name, snapshot_instance: object.instance, error: shown.error },
-      line,
-    );
+    this.#quarantine.add(object, error);
   }
 
   released(name: string): void {
-    this.#quarantined.delete(name);
+    this.#quarantine.release(name);
   }
 
   started(): void {

@@ -1,12 +1,16 @@
 import assert from 'node:assert/strict';
 import { errorText } from '../../protocol/errors.ts';
 import { parseObjectName } from '../../protocol/object-name.ts';
+import { MAX_ENTRY_BYTES, MAX_KEY_BYTES } from '../../protocol/limits.ts';
 import { formatGoDuration } from '../../protocol/time.ts';
 import type { HealthConfig, TrackerConfig } from '../config/config.ts';
 import type { Check } from '../health-check.ts';
 import type { Watchdog } from '../watchdog/watchdog.ts';
 import type { DatabaseStatus, Occurrences } from './status.ts';
 import { ANY_STEPS, STEP_RULES, stepLimits, type AnyStep } from './step-rules.ts';
+
+/** What an entry may have for all instances to take it. */
+const LARGEST_ENTRY = `a key may have ${MAX_KEY_BYTES} bytes, a value ${MAX_ENTRY_BYTES / 1024 ** 3} GiB`;
 
 /** A regression or a time in the future is reported for this long after it was last seen. */
 const RECENT_MS = 3_600_000;
@@ -170,7 +174,12 @@ export class DatabaseHealth {
 }
 
 /** Conditions under which a database sends or receives nothing: they become errors. All others stay warnings. */
-const STOPS_SYNC: ReadonlySet<string> = new Set(['map_full', 'lmdb_failed', 'wrong_schema_mode']);
+const STOPS_SYNC: ReadonlySet<string> = new Set([
+  'map_full',
+  'lmdb_failed',
+  'max_dbs',
+  'wrong_schema_mode',
+]);
 
 /**
  * The conditions of all databases as checks. One that stops sync is a warning at first, and an error once it has been
@@ -209,6 +218,7 @@ export function conditionChecks(status: DatabaseStatus, nowMs: number): Check[] 
     ['map_full', mapFullText(status)],
     ['lmdb_failed', status.mapFull ? undefined : lmdbText(status)],
     ['quarantined_objects', quarantineText(status)],
+    ['max_dbs', maxDbsText(status)],
     [
       'clock_behind',
       recent(status.regressions, nowMs)
@@ -229,6 +239,8 @@ export function conditionChecks(status: DatabaseStatus, nowMs: number): Check[] 
     ],
     ...schemaModeTexts(status),
     ['schema_upgrade_held', heldSchemaText(status)],
+    ['entries_left_out', leftOutText(status)],
+    ['received_entries_left_out', receivedLeftOutText(status)],
     ['rejoin_pending', rejoinText(status)],
     [
       'instance_name_shared',
@@ -257,7 +269,9 @@ function lmdbText(status: DatabaseStatus): string | undefined {
 }
 
 function quarantineText(status: DatabaseStatus): string | undefined {
-  const damaged = status.quarantined.filter(({ otherMode }) => otherMode !== true);
+  const damaged = status.quarantined.filter(
+    ({ exceedsDbis = false, otherMode = false }) => !exceedsDbis && !otherMode,
+  );
   const [first] = damaged;
   return first === undefined
     ? undefined
@@ -289,6 +303,28 @@ function heldSchemaText({ heldSchema }: DatabaseStatus): string | undefined {
     : `schema version ${heldSchema.version} of PowerDNS came in and is held back, this host has ${heldSchema.localVersion}: upgrade PowerDNS here, or set allow_schema_upgrade`;
 }
 
+function maxDbsText({ quarantined }: DatabaseStatus): string | undefined {
+  const objects = quarantined.filter(({ exceedsDbis = false }) => exceedsDbis);
+  const [first] = objects;
+  return first === undefined
+    ? undefined
+    : `${counted(objects.length, 'object is', 'objects are')} not merged, the first is ${first.name} (${first.error}): raise options.max_dbs of this database and restart the agent, it is merged then`;
+}
+
+function leftOutText({ leftOut }: DatabaseStatus): string | undefined {
+  return (
+    leftOut &&
+    `${counted(leftOut.entries, 'local entry is', 'local entries are')} too large and not sent, the first is ${leftOut.first}: ${LARGEST_ENTRY}; shorten them in the application`
+  );
+}
+
+function receivedLeftOutText({ receivedLeftOut: leftOut }: DatabaseStatus): string | undefined {
+  return (
+    leftOut &&
+    `${counted(leftOut.entries, 'received entry is', 'received entries are')} too large and not merged, the first is ${leftOut.first} in ${leftOut.object}: ${LARGEST_ENTRY}; shorten them in the application that wrote them`
+  );
+}
+
 /** One that is under way is no reason to wake anybody; one that cannot be finished is. */
 function rejoinText({ rejoin }: DatabaseStatus): string | undefined {
   if (rejoin?.postponed === undefined) {
@@ -296,6 +332,10 @@ function rejoinText({ rejoin }: DatabaseStatus): string | undefined {
   }
   const last = new Date(rejoin.lastSyncMs).toISOString();
   return `this host was last in sync at ${last} and cannot rejoin: ${rejoin.postponed}; until it has, nothing is swept or cleaned here; it is tried again every ten minutes`;
+}
+
+function counted(count: number, one: string, many: string): string {
+  return `${count} ${count === 1 ? one : many}`;
 }
 
 function recent(occurrences: Occurrences, nowMs: number): boolean {

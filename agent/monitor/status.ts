@@ -1,4 +1,6 @@
 import { isUtf8 } from 'node:buffer';
+import type { LeftOutEntries } from '../lmdb/local-database.ts';
+import type { ReceivedLeftOut } from './left-out-watch.ts';
 
 /** One DBI as the status page and the metrics show it. */
 export type DbiStatus = {
@@ -86,9 +88,11 @@ export type NoticeStatus = {
   readonly trouble: { readonly sinceMs: number; readonly error: string } | undefined;
 };
 
-type QuarantinedObject = {
+export type QuarantinedObject = {
   readonly name: string;
   readonly error: string;
+  /** It is not damaged: it brings more DBIs than `max_dbs` allows. */
+  readonly exceedsDbis?: boolean | undefined;
   /** Nothing is wrong with it but the schema mode of its writer, or of this database. */
   readonly otherMode?: boolean | undefined;
 };
@@ -128,6 +132,10 @@ export type DatabaseStatus = {
   readonly invalidValues: number;
   /** A schema version of PowerDNS that is held back, and the lower one here. */
   readonly heldSchema?: { readonly version: number; readonly localVersion: number } | undefined;
+  /** Local entries that are too large to be sent. */
+  readonly leftOut?: LeftOutEntries | undefined;
+  /** Entries of others that are too large for this LMDB. */
+  readonly receivedLeftOut?: ReceivedLeftOut | undefined;
   /** Streams of other living agents with this instance's name. */
   readonly sharedName: readonly string[];
 };

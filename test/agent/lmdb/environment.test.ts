@@ -283,7 +283,7 @@ describe('write transactions', () => {
           }
         }),
       ),
-    ).toMatch(/^TRANSACTION_FAILED: .*MDB_DBS_FULL/);
+    ).toMatch(/^DBIS_FULL: .*max_dbs/);
   });
 });
 
