@@ -113,7 +113,7 @@ async function clone(world: World, random: SeededRandom): Promise<void> {
 function skew(world: World, random: SeededRandom): void {
   const host = pickHost(world, random);
   // What is written with a clock behind may lose against what is there, as what writeLoser writes.
-  if (world.traits.growsMaps) {
+  if (world.traits.growsMaps || world.traits.upgrades) {
     return;
   }
   host.clock.skewMs = world.traits.skewMs * random.pick(SKEWS);

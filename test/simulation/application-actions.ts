@@ -145,7 +145,7 @@ export function writeTie(world: World, random: SeededRandom): void {
     return;
   }
   // It may lose against what is there, as what writeLoser writes.
-  if (world.traits.growsMaps) {
+  if (world.traits.growsMaps || world.traits.upgrades) {
     return;
   }
   const [key, { timestampNs }] = random.pick(stored);
