@@ -9,7 +9,7 @@ import type { DatabaseStatus, Occurrences } from './status.ts';
 import { ANY_STEPS, STEP_RULES, stepLimits, type AnyStep } from './step-rules.ts';
 
 /** What an entry may have for all instances to take it. */
-const LARGEST_ENTRY = `a key may have ${MAX_KEY_BYTES} bytes, a value ${MAX_ENTRY_BYTES / 1024 ** 3} GiB`;
+const LARGEST_ENTRY = `a key may have ${MAX_KEY_BYTES} bytes, a value ${MAX_ENTRY_BYTES / 1024 ** 2} MiB`;
 
 /** A regression or a time in the future is reported for this long after it was last seen. */
 const RECENT_MS = 3_600_000;

@@ -105,7 +105,7 @@ describe('conditions are warnings that say what to do', () => {
       'local entries too large',
       { leftOut: { entries: 1, first: 'DBI zones, key "k"' } },
       'main_entries_left_out',
-      /^1 local entry is .*DBI zones, key "k": a key may have 511 bytes, a value 1 GiB; shorten/,
+      /^1 local entry is .*DBI zones, key "k": a key may have 511 bytes, a value 256 MiB; shorten/,
     ],
     [
       'received entries too large',
