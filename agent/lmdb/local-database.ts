@@ -32,6 +32,8 @@ export type DatabaseOptions = {
   readonly pendingBytesMax: number;
   /** Merges report the keys that they wrote, up to this many; undefined: they do not. */
   readonly touchedKeysMax?: number | undefined;
+  /** Where the thread says what it is doing; see `ThreadActivity`. */
+  readonly activity?: SharedArrayBuffer | undefined;
 };
 
 /** What the last look at the LMDB found. */

@@ -1,9 +1,13 @@
-import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry, Summary } from 'prom-client';
+import { collectDefaultMetrics, Counter, Gauge, Registry } from 'prom-client';
 import type { RequestReport } from '../../storage/requests.ts';
+import { MetricMaker, PER_DATABASE, PER_INSTANCE } from './metric-maker.ts';
+import { ANY_STEPS } from './step-rules.ts';
 import { LimitMetrics } from './limit-metrics.ts';
 import { HookMetrics } from './hook-metrics.ts';
 import { NoticeMetrics } from './notice-metrics.ts';
 import { createScrapedMetrics } from './scraped-metrics.ts';
+import type { Check } from '../health-check.ts';
+import { CLEANING_REASONS } from '../engine/cleaning-rule.ts';
 import type { SmapsReader } from './smaps.ts';
 import type { DatabaseStatus, StatusSource } from './status.ts';
 
@@ -28,12 +32,17 @@ const CALL_BUCKETS = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60];
 const LOCK_BUCKETS = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5];
 const LATENCY_BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
 
+/** All checks that are not fine, with the databases as they are now. */
+export type HealthSource = (databases: readonly DatabaseStatus[]) => readonly Check[];
+
 export type MetricsOptions = {
   readonly status: StatusSource;
   /** Names the storage metrics: `storage_s3_call_total`. */
   readonly storageType: string;
   /** Reads memory map figures at a scrape; undefined: they are left out. */
   readonly smaps?: SmapsReader | undefined;
+  /** Names of the hooks after merges. */
+  readonly hooks?: readonly string[] | undefined;
   /** False in tests: the process metrics start observers that outlive a registry. */
   readonly processMetrics?: boolean | undefined;
 };
@@ -55,16 +64,19 @@ export class Metrics {
   readonly #scrapes: ScrapeMetrics;
   readonly #status: StatusSource;
   #databases: readonly DatabaseStatus[] = [];
+  #checks: HealthSource = () => [];
 
   constructor(options: MetricsOptions) {
     this.syncer = createSyncerMetrics(this.registry);
     this.notices = new NoticeMetrics(this.registry);
-    this.hooks = new HookMetrics(this.registry);
+    this.hooks = new HookMetrics(this.registry, options.hooks ?? []);
     this.limits = new LimitMetrics(this.registry, () => performance.now());
     this.#scrapes = createScrapeMetrics(this.registry);
     this.#storage = createStorageMetrics(this.registry, options.storageType);
     this.#status = options.status;
     createScrapedMetrics(this.registry, {
+      version: options.status.version,
+      checks: (databases) => this.#checks(databases),
       databases: () => this.#databases,
       notices: () => this.#status.notices(),
       smaps: options.smaps,
@@ -85,6 +97,11 @@ export class Metrics {
       this.#storage.errors.inc({ method });
       this.#storage.errorsByType.inc({ method, error: report.error });
     }
+  }
+
+  /** From now on the checks of `/healthz` are metrics, too. */
+  watchHealth(checks: HealthSource): void {
+    this.#checks = checks;
   }
 
   /** The text of `/metrics`. */
@@ -111,193 +128,190 @@ export class Metrics {
 export type SyncerMetrics = ReturnType<typeof createSyncerMetrics>;
 
 function createSyncerMetrics(registry: Registry) {
-  const make = metricMaker(registry);
-  return { ...upstreamMetrics(make), ...ownMetrics(make) };
-}
-
-function metricMaker(registry: Registry) {
-  const registers = [registry];
-  const counter = <L extends string>(name: string, help: string, labelNames: readonly L[]) =>
-    new Counter({ name: `lightningstream_${name}`, help, labelNames: [...labelNames], registers });
-  const gauge = <L extends string>(name: string, help: string, labelNames: readonly L[]) =>
-    new Gauge({ name: `lightningstream_${name}`, help, labelNames: [...labelNames], registers });
-  const histogram = <L extends string>(
-    name: string,
-    help: string,
-    more: { readonly labelNames: readonly L[]; readonly buckets: number[] },
-  ) =>
-    new Histogram({
-      name: `lightningstream_${name}`,
-      help,
-      labelNames: [...more.labelNames],
-      buckets: more.buckets,
-      registers,
-    });
-  /** Sum and count, as upstream has it: no quantiles. */
-  const summary = <L extends string>(name: string, help: string, labelNames: readonly L[]) =>
-    new Summary({
-      name: `lightningstream_${name}`,
-      help,
-      labelNames: [...labelNames],
-      percentiles: [],
-      registers,
-    });
-  return { counter, gauge, histogram, summary };
-}
-
-type MetricMaker = ReturnType<typeof metricMaker>;
-const PER_INSTANCE = ['lmdb', 'syncer_instance'] as const;
-
-function upstreamMetrics({ counter, gauge, histogram, summary }: MetricMaker) {
+  const make = new MetricMaker(registry);
   return {
-    generated: counter('syncer_snapshots_generated_total', 'Objects generated', ['lmdb']),
-    generatedLast: gauge(
+    ...upstreamMetrics(make),
+    ...ownMetrics(make),
+    /** From now on all metrics of this database exist, most with the value 0. */
+    beginDatabase: (lmdb: string) => make.beginDatabase(lmdb),
+    /** The same for one other instance, in this database. */
+    beginInstance: (lmdb: string, instance: string) => make.beginInstance(lmdb, instance),
+  };
+}
+
+function upstreamMetrics(make: MetricMaker) {
+  return {
+    generated: make.counter('syncer_snapshots_generated_total', 'Objects generated', PER_DATABASE),
+    generatedLast: make.gauge(
       'syncer_snapshots_generated_last_unix_seconds',
       'Time of the last object generated',
-      ['lmdb'],
+      PER_DATABASE,
     ),
-    generatedSize: gauge(
+    generatedSize: make.gauge(
       'syncer_snapshots_generated_last_size_bytes',
       'Compressed size of the last object generated',
-      ['lmdb'],
+      PER_DATABASE,
     ),
-    storeCalls: counter('syncer_snapshots_store_calls_total', 'Attempts to store an object', []),
-    storeBytes: counter('syncer_snapshots_store_bytes_total', 'Bytes stored', []),
-    storeFailed: counter(
+    storeCalls: make.counter(
+      'syncer_snapshots_store_calls_total',
+      'Attempts to store an object',
+      {},
+    ),
+    storeBytes: make.counter('syncer_snapshots_store_bytes_total', 'Bytes stored', {}),
+    storeFailed: make.counter(
       'syncer_snapshots_store_failed_attempts_total',
       'Failed attempts to store an object',
-      ['lmdb'],
+      PER_DATABASE,
     ),
-    storeGaveUp: counter(
+    storeGaveUp: make.counter(
       'syncer_snapshots_store_failed_permanently_total',
       'Objects not stored because the agent gave up',
-      ['lmdb'],
+      PER_DATABASE,
     ),
-    loadCalls: counter('syncer_snapshots_load_calls_total', 'Objects fetched', []),
-    loadBytes: counter('syncer_snapshots_load_bytes_total', 'Bytes fetched', []),
-    loadFailed: counter('syncer_snapshots_load_failed_total', 'Failed fetches', PER_INSTANCE),
-    listCalls: counter('syncer_snapshots_list_calls_total', 'Listings of the storage', []),
-    listFailed: counter('syncer_snapshots_list_failed_total', 'Failed listings of the storage', [
-      'lmdb',
-    ]),
-    receivedLast: gauge(
+    loadCalls: make.counter('syncer_snapshots_load_calls_total', 'Objects fetched', {}),
+    loadBytes: make.counter('syncer_snapshots_load_bytes_total', 'Bytes fetched', {}),
+    loadFailed: make.counter('syncer_snapshots_load_failed_total', 'Failed fetches', PER_INSTANCE),
+    listCalls: make.counter('syncer_snapshots_list_calls_total', 'Listings of the storage', {}),
+    listFailed: make.counter(
+      'syncer_snapshots_list_failed_total',
+      'Failed listings of the storage',
+      PER_DATABASE,
+    ),
+    receivedLast: make.gauge(
       'receiver_snapshots_last_received_seconds',
       'Time of the newest object seen',
       PER_INSTANCE,
     ),
-    receivedAge: histogram(
+    receivedAge: make.histogram(
       'receiver_snapshots_last_received_age_seconds',
       'Age of objects when first seen',
       {
-        labelNames: PER_INSTANCE,
+        labels: PER_INSTANCE,
         buckets: AGE_BUCKETS,
       },
     ),
-    inStorage: gauge('receiver_snapshots_in_storage_count', 'Objects in the storage', ['lmdb']),
-    inStorageBytes: gauge(
+    inStorage: make.gauge(
+      'receiver_snapshots_in_storage_count',
+      'Objects in the storage',
+      PER_DATABASE,
+    ),
+    inStorageBytes: make.gauge(
       'receiver_snapshots_in_storage_bytes',
       'Size of the objects in the storage',
-      ['lmdb'],
+      PER_DATABASE,
     ),
-    sweeperCleaned: counter('sweeper_cleaned_total', 'Tombstones removed', ['lmdb']),
-    sweeperAvailable: gauge('sweeper_stats_available', '1 after the first sweep', ['lmdb']),
-    sweeperEntries: gauge('sweeper_stats_total_entries', 'Entries left, tombstones included', [
-      'lmdb',
-    ]),
-    sweeperTombstones: gauge('sweeper_stats_deleted_entries', 'Tombstones left', ['lmdb']),
-    sweeperDuration: summary('sweeper_duration_seconds', 'Duration of sweeps', ['lmdb']),
-    cleanerListCalls: counter('cleaner_list_calls_total', 'Listings by the cleaner', []),
-    cleanerListFailed: counter('cleaner_list_failed_total', 'Failed listings by the cleaner', []),
-    cleanerDeletes: counter('cleaner_delete_total', 'Deletions that the cleaner tried', [
-      'lmdb',
-      'reason',
-    ]),
-    cleanerDeleteFailed: counter('cleaner_delete_failed_total', 'Failed deletions', []),
+    sweeperCleaned: make.counter('sweeper_cleaned_total', 'Tombstones removed', PER_DATABASE),
+    sweeperAvailable: make.gauge(
+      'sweeper_stats_available',
+      '1 after the first sweep',
+      PER_DATABASE,
+    ),
+    sweeperEntries: make.gauge(
+      'sweeper_stats_total_entries',
+      'Entries left, tombstones included',
+      PER_DATABASE,
+    ),
+    sweeperTombstones: make.gauge('sweeper_stats_deleted_entries', 'Tombstones left', PER_DATABASE),
+    sweeperDuration: make.summary('sweeper_duration_seconds', 'Duration of sweeps', PER_DATABASE),
+    cleanerListCalls: make.counter('cleaner_list_calls_total', 'Listings by the cleaner', {}),
+    cleanerListFailed: make.counter(
+      'cleaner_list_failed_total',
+      'Failed listings by the cleaner',
+      {},
+    ),
+    cleanerDeletes: make.counter('cleaner_delete_total', 'Deletions that the cleaner tried', {
+      ...PER_DATABASE,
+      reason: CLEANING_REASONS,
+    }),
+    cleanerDeleteFailed: make.counter('cleaner_delete_failed_total', 'Failed deletions', {}),
   };
 }
 
-function ownMetrics({ counter, histogram }: MetricMaker) {
+function ownMetrics(make: MetricMaker) {
   return {
-    storedObjects: counter('stored_objects_total', 'Objects stored', ['lmdb', 'kind']),
-    storedEntries: counter('stored_entries_total', 'Entries in stored objects', ['lmdb']),
-    storeDuration: histogram(
+    storedObjects: make.counter('stored_objects_total', 'Objects stored', {
+      ...PER_DATABASE,
+      kind: ['snapshot', 'delta'],
+    }),
+    storedEntries: make.counter('stored_entries_total', 'Entries in stored objects', PER_DATABASE),
+    storeDuration: make.histogram(
       'store_duration_seconds',
       'From the start of encoding to the acknowledgement',
       {
-        labelNames: ['lmdb'],
+        labels: PER_DATABASE,
         buckets: LATENCY_BUCKETS,
       },
     ),
-    mergedObjects: counter('merged_objects_total', 'Objects merged', PER_INSTANCE),
-    mergedEntries: counter('merged_entries_total', 'Entries in merged objects', ['lmdb']),
-    mergedChanges: counter('merged_changes_total', 'Entries that a merge changed', ['lmdb']),
-    mergeTransactions: counter('merge_transactions_total', 'Write transactions of merges', [
-      'lmdb',
-    ]),
-    lockHeld: histogram('merge_lock_held_seconds', 'Longest time a merge held the write lock', {
-      labelNames: ['lmdb'],
+    mergedObjects: make.counter('merged_objects_total', 'Objects merged', PER_INSTANCE),
+    mergedEntries: make.counter('merged_entries_total', 'Entries in merged objects', PER_DATABASE),
+    mergedChanges: make.counter(
+      'merged_changes_total',
+      'Entries that a merge changed',
+      PER_DATABASE,
+    ),
+    mergeTransactions: make.counter(
+      'merge_transactions_total',
+      'Write transactions of merges',
+      PER_DATABASE,
+    ),
+    lockHeld: make.histogram(
+      'merge_lock_held_seconds',
+      'Longest time a merge held the write lock',
+      {
+        labels: PER_DATABASE,
+        buckets: LOCK_BUCKETS,
+      },
+    ),
+    lockWait: make.histogram('merge_lock_wait_seconds', 'Time a merge waited for the write lock', {
+      labels: PER_DATABASE,
       buckets: LOCK_BUCKETS,
     }),
-    lockWait: histogram('merge_lock_wait_seconds', 'Time a merge waited for the write lock', {
-      labelNames: ['lmdb'],
-      buckets: LOCK_BUCKETS,
-    }),
-    regressions: counter(
+    regressions: make.counter(
       'regressions_total',
       'Local changes older than what they replaced, put back',
-      ['lmdb'],
+      PER_DATABASE,
     ),
-    futureEntries: counter('future_entries_total', 'Entries with a time in the future', ['lmdb']),
-    rejoins: counter('rejoins_total', 'Rejoins after a long absence', ['lmdb']),
-    rejoinDropped: counter(
+    futureEntries: make.counter(
+      'future_entries_total',
+      'Entries with a time in the future',
+      PER_DATABASE,
+    ),
+    rejoins: make.counter('rejoins_total', 'Rejoins after a long absence', PER_DATABASE),
+    rejoinDropped: make.counter(
       'rejoin_dropped_entries_total',
       'Entries that others had deleted and swept, dropped at a rejoin',
-      ['lmdb'],
+      PER_DATABASE,
     ),
-    lmdbFailed: counter('lmdb_failed_total', 'Failed work in the LMDB', ['lmdb']),
-    stepFailures: counter('step_failures_total', 'Failed steps, each of which is tried again', [
-      'lmdb',
-      'step',
-    ]),
+    commitToVisible: make.histogram(
+      'commit_to_visible_seconds',
+      'From the time at which a change was encoded by its writer to the end of its merge here; after the initial sync',
+      { labels: PER_DATABASE, buckets: LATENCY_BUCKETS },
+    ),
+    lmdbFailed: make.counter('lmdb_failed_total', 'Failed work in the LMDB', PER_DATABASE),
+    stepFailures: make.counter(
+      'step_failures_total',
+      'Failed steps, each of which is tried again',
+      { ...PER_DATABASE, step: ANY_STEPS },
+    ),
   };
 }
 
 type StorageMetrics = ReturnType<typeof createStorageMetrics>;
 
 function createStorageMetrics(registry: Registry, type: string) {
-  const registers = [registry];
-  const name = (suffix: string) => `storage_${type}_call_${suffix}`;
+  const make = new MetricMaker(registry, `storage_${type}_call_`);
+  const labels = { method: ['list', 'load', 'store', 'delete'] } as const;
   return {
-    calls: new Counter({
-      name: name('total'),
-      help: 'Storage requests',
-      labelNames: ['method'],
-      registers,
-    }),
-    timestamp: new Gauge({
-      name: name('timestamp_seconds'),
-      help: 'Time of the last storage request',
-      labelNames: ['method'],
-      registers,
-    }),
-    duration: new Histogram({
-      name: name('duration_seconds'),
-      help: 'Duration of storage requests',
-      labelNames: ['method'],
+    calls: make.counter('total', 'Storage requests', labels),
+    timestamp: make.gauge('timestamp_seconds', 'Time of the last storage request', labels),
+    duration: make.histogram('duration_seconds', 'Duration of storage requests', {
+      labels,
       buckets: CALL_BUCKETS,
-      registers,
     }),
-    errors: new Counter({
-      name: name('error_total'),
-      help: 'Failed storage requests',
-      labelNames: ['method'],
-      registers,
-    }),
-    errorsByType: new Counter({
-      name: name('error_by_type_total'),
-      help: 'Failed storage requests by error',
-      labelNames: ['method', 'error'],
-      registers,
+    errors: make.counter('error_total', 'Failed storage requests', labels),
+    errorsByType: make.counter('error_by_type_total', 'Failed storage requests by error', {
+      ...labels,
+      error: 'unknown',
     }),
   };
 }

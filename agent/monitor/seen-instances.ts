@@ -42,6 +42,9 @@ export class SeenInstances {
     if (known !== undefined && known.newest.timeNs >= newest.timeNs) {
       return;
     }
+    if (known === undefined) {
+      this.#metrics.beginInstance(this.#name, instance);
+    }
     // While something older still waits, the wait goes on: the lag does not start anew with every object.
     const waiting = known !== undefined && !coverage.has(known.newest);
     this.#instances.delete(instance);

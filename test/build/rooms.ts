@@ -88,7 +88,7 @@ export const ROOMS: readonly Room[] = [
   ],
   [
     'agent/member.ts',
-    'protocol storage agent/config agent/log agent/pacing agent/watchdog agent/lmdb agent/lmdb/thread agent/engine agent/after-merge agent/monitor agent/member-settings.ts',
+    'protocol storage agent/config agent/log agent/pacing agent/watchdog agent/guard agent/lmdb agent/lmdb/thread agent/engine agent/after-merge agent/monitor agent/member-settings.ts',
     'node:*',
   ],
   [
