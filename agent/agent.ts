@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { hostname } from 'node:os';
 import { errorText, isAbortError } from '../protocol/errors.ts';
@@ -9,19 +10,24 @@ import { selectDatabases } from './config/select-databases.ts';
 import { guardEnvironments, type EnvironmentGuard } from './guard/environment-guard.ts';
 import type { HealthChecks } from './health-check.ts';
 import { createLogger, type Logger } from './log/log.ts';
+import { RepeatedLines } from './log/repeated-lines.ts';
 import { Member } from './member.ts';
 import { AgentStatus } from './monitor/agent-status.ts';
+import { HealthLog } from './monitor/health-log.ts';
 import { Metrics } from './monitor/metrics.ts';
 import { NoticeHealth } from './monitor/notice-health.ts';
 import { NoticeMonitor } from './monitor/notice-monitor.ts';
 import { readSmaps } from './monitor/smaps.ts';
 import { openNotices } from './notices/open.ts';
 import type { NoticeSource } from './notices/source.ts';
-import { openPlainStore } from './open-store.ts';
+import { findMarkerOptions, openPlainStore } from './open-store.ts';
 import { Semaphore } from './pacing/semaphore.ts';
 import { sleep } from './pacing/sleep.ts';
 import { Healthz } from './status/healthz.ts';
 import { StatusServer, type StatusServerDeps } from './status/server.ts';
+
+/** How often the agent looks at its own health. */
+const HEALTH_INTERVAL_MS = 10_000;
 
 export type RunOptions = {
   readonly receiveOnly: boolean;
@@ -50,6 +56,7 @@ export async function runAgent(config: Config, options: RunOptions): Promise<voi
     status,
     storageType: config.storage.type,
     smaps: config.lmdbScrapeSmaps ? readSmaps : undefined,
+    hooks: [...config.afterMerge.keys()],
   });
   const onlyOnce = options.onlyOnce || config.onlyOnce;
   const notices = await openNotices(config, {
@@ -87,18 +94,19 @@ export async function runAgent(config: Config, options: RunOptions): Promise<voi
       ([name, database]) => new Member(config, { name, database, shared }),
     );
     status.members = members;
+    const healthz = createHealthz(config, {
+      status,
+      health: [noticeHealth, hooks, ...(guard === undefined ? [] : [guard])],
+      members,
+    });
+    metrics.watchHealth((checked) => healthz.checks(checked));
     await using server = onlyOnce
       ? undefined
-      : createServer(config, {
-          status,
-          members,
-          metrics,
-          store,
-          log,
-          unwell: [noticeHealth, hooks, ...(guard === undefined ? [] : [guard])],
-        });
+      : createServer(config, { status, healthz, metrics, store, log });
     await server?.listen();
-    await runMembers({ members, source: notices.source, log, stop, signal });
+    noticeHealth.expectsLists(longestListIntervalMs(config));
+    using _watch = watchHealth(members, healthz, log);
+    await runMembers({ members, source: notices.source, noticeHealth, log, stop, signal });
     await hooks.close();
   } finally {
     guard?.close();
@@ -113,42 +121,72 @@ export async function runAgent(config: Config, options: RunOptions): Promise<voi
 /** undefined: none is configured. */
 function createServer(
   config: Config,
-  parts: Omit<StatusServerDeps, 'address' | 'debug' | 'healthz' | 'now'> & {
-    readonly members: readonly Member[];
-    /** What can be unwell besides the databases. */
-    readonly unwell: readonly HealthChecks[];
-  },
+  parts: Omit<StatusServerDeps, 'address' | 'debug' | 'now'>,
 ): StatusServer | undefined {
   const { address, debug } = config.http;
-  if (address === '') {
-    return undefined;
-  }
-  const { members, unwell, ...deps } = parts;
-  const healthz = new Healthz({
-    status: deps.status,
-    health: [...unwell, ...members.map(({ monitor }) => monitor.health)],
+  return address === '' ? undefined : new StatusServer({ ...parts, address, debug, now: Date.now });
+}
+
+function createHealthz(
+  config: Config,
+  parts: {
+    readonly status: AgentStatus;
+    /** What can be unwell besides the databases. */
+    readonly health: readonly HealthChecks[];
+    readonly members: readonly Member[];
+  },
+): Healthz {
+  const { status, health, members } = parts;
+  return new Healthz({
+    status,
+    health: [...health, ...members.map(({ monitor }) => monitor.health)],
     hostname: hostname(),
     errorAfterMs: config.health.storageLoad.errorDurationMs,
     reportStartup: config.health.start.reportMetadata,
     now: Date.now,
   });
-  return new StatusServer({ ...deps, address, debug, healthz, now: Date.now });
+}
+
+/** Looks at the health by itself: what lasts must be known, and logged, also where nobody asks. */
+function watchHealth(members: readonly Member[], healthz: Healthz, log: Logger): Disposable {
+  const lines = new HealthLog(log);
+  // Not by AgentStatus: that would look at the LMDBs each time.
+  const timer = setInterval(
+    () => lines.note(healthz.checks(members.map(({ monitor }) => monitor.status()))),
+    HEALTH_INTERVAL_MS,
+  );
+  timer.unref();
+  return { [Symbol.dispose]: () => clearInterval(timer) };
+}
+
+/** Every notice source asks for a listing at least this often. */
+function longestListIntervalMs(config: Config): number {
+  const marker = findMarkerOptions(config.storage);
+  return Math.max(
+    config.storagePollIntervalMs,
+    config.storageSafetyListIntervalMs,
+    marker?.forceListIntervalMs ?? 0,
+  );
 }
 
 /** The engines, and the notice source that tells all of them; ends when all engines have ended. */
 async function runMembers(parts: {
   members: readonly Member[];
   source: NoticeSource;
+  noticeHealth: NoticeHealth;
   log: Logger;
   stop: AbortController;
   signal: AbortSignal;
 }): Promise<void> {
-  const { members, source, log, stop, signal } = parts;
+  const { members, source, noticeHealth, log, stop, signal } = parts;
   const ended = new AbortController();
   const noticing = AbortSignal.any([signal, ended.signal]);
   log.info({ source: source.kind, databases: members.length }, 'starting');
   const notices = source
     .run((names) => {
+      if (names === 'list') {
+        noticeHealth.listAsked();
+      }
       for (const member of members) {
         if (names === 'list') {
           member.engine.noteListing();
@@ -157,6 +195,7 @@ async function runMembers(parts: {
         }
       }
     }, noticing)
+    .then(() => assert(noticing.aborted, 'the notice source ended by itself'))
     .catch((error: unknown) => {
       if (!noticing.aborted) {
         stop.abort(error instanceof Error ? error : new Error(errorText(error)));
@@ -187,6 +226,7 @@ async function waitForMarker(
     return;
   }
   log.info({ filename: name }, 'waiting for the marker file');
+  const lines = new RepeatedLines(log, Date.now);
   while (!signal.aborted) {
     try {
       if ((await store.get(name, { signal, firstBytes: 1 })) !== undefined) {
@@ -196,7 +236,8 @@ async function waitForMarker(
       if (signal.aborted) {
         return;
       }
-      log.warn(
+      lines.warn(
+        'marker',
         { filename: name, error: errorText(error) },
         'cannot look for the marker file, trying again',
       );

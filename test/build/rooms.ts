@@ -63,7 +63,7 @@ export const ROOMS: readonly Room[] = [
   ],
   [
     'agent/after-merge',
-    'protocol agent/health-check.ts agent/config agent/log agent/pacing agent/lmdb agent/engine',
+    'protocol agent/health-check.ts agent/config agent/log agent/pacing agent/watchdog agent/lmdb agent/engine',
     'node:*',
   ],
   [

@@ -16,7 +16,7 @@ Output goes to standard output, logs and errors to standard error. An error is p
 | 75 | \`--timeout\` passed |
 | 128 + n | killed by signal n; a second SIGTERM or SIGINT ends at once |
 
-\`sync\` and \`receive\` serve the status page at \`http.address\`: \`/\`, \`/status.json\`, \`/healthz\`, \`/metrics\`, \`/storage\`.
+\`sync\` and \`receive\` serve the status page at \`http.address\`: \`/\`, \`/status.json\`, \`/healthz\`, \`/livez\`, \`/readyz\`, \`/metrics\`, \`/storage\`.
 
 \`dump\` and \`snapshots dump\` print one entry per line, \`key  =  value\`. Bytes are shown as printable ASCII, others as \`.\`;
 the hex dump follows in brackets if a byte is not printable, if there are at most 8 bytes, or if they begin with a time
