@@ -52,12 +52,7 @@ export async function runAgent(config: Config, options: RunOptions): Promise<voi
   const signal = AbortSignal.any([options.signal, stop.signal]);
   const noticeHealth = new NoticeHealth(config.health.storageList, Date.now);
   const status = new AgentStatus(config, { version: options.version, notices: noticeHealth });
-  const metrics = new Metrics({
-    status,
-    storageType: config.storage.type,
-    smaps: config.lmdbScrapeSmaps ? readSmaps : undefined,
-    hooks: [...config.afterMerge.keys()],
-  });
+  const metrics = createMetrics(config, status);
   const onlyOnce = options.onlyOnce || config.onlyOnce;
   const notices = await openNotices(config, {
     store: await openPlainStore(config.storage, {
@@ -116,6 +111,15 @@ export async function runAgent(config: Config, options: RunOptions): Promise<voi
   if (stop.signal.aborted && !isAbortError(stop.signal.reason)) {
     throw stop.signal.reason;
   }
+}
+
+function createMetrics(config: Config, status: AgentStatus): Metrics {
+  return new Metrics({
+    status,
+    storageType: config.storage.type,
+    smaps: config.lmdbScrapeSmaps ? readSmaps : undefined,
+    hooks: [...config.afterMerge.keys()],
+  });
 }
 
 /** undefined: none is configured. */

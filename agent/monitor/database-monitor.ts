@@ -13,7 +13,7 @@ import type {
 import { DatabaseHealth } from './health.ts';
 import type { Detection, EncodedObject } from '../lmdb/local-database.ts';
 import type { Logger } from '../log/log.ts';
-import type { SyncerMetrics } from './metrics.ts';
+import type { SyncerMetrics } from './syncer-metrics.ts';
 import { SeenInstances, type Coverage } from './seen-instances.ts';
 import { StepMonitor } from './step-monitor.ts';
 import { UnsentAge } from './unsent-age.ts';

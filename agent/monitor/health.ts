@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { errorText } from '../../protocol/errors.ts';
+import { errorText, SyncError } from '../../protocol/errors.ts';
 import { formatGoDuration } from '../../protocol/time.ts';
 import type { HealthConfig, TrackerConfig } from '../config/config.ts';
 import type { Check } from '../health-check.ts';
@@ -64,6 +64,12 @@ export class ActivityTracker {
     }
   }
 
+  /** What to do about the last error, where that is known. */
+  #hint(): string {
+    const hint = this.#lastError instanceof SyncError ? this.#lastError.hint : undefined;
+    return hint === undefined ? '' : `. ${hint}`;
+  }
+
   /** What to report now; undefined while fine. */
   check(): Check | undefined {
     if (!this.isFailing) {
@@ -72,7 +78,7 @@ export class ActivityTracker {
     const forMs = this.#now() - Math.min(...this.#failing.values());
     return overdue(forMs, this.#limits, (rounded) => ({
       name: this.#name,
-      message: `failed to ${this.#activity} for ${rounded} - last error: '${errorText(this.#lastError)}'`,
+      message: `failed to ${this.#activity} for ${rounded} - last error: '${errorText(this.#lastError)}'${this.#hint()}`,
     }));
   }
 }

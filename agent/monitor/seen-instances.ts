@@ -1,5 +1,5 @@
 import type { ObjectName } from '../../protocol/object-name.ts';
-import type { SyncerMetrics } from './metrics.ts';
+import type { SyncerMetrics } from './syncer-metrics.ts';
 import type { InstanceStatus } from './status.ts';
 
 /** What the LMDB covers, asked when a status is made. */

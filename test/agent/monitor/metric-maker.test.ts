@@ -2,10 +2,23 @@ import { parseConfig } from '../../../agent/config/config.ts';
 import { DatabaseMonitor } from '../../../agent/monitor/database-monitor.ts';
 import { DATABASE_CHECKS } from '../../../agent/monitor/health.ts';
 import { Metrics } from '../../../agent/monitor/metrics.ts';
+import type { Detection, MergeResult } from '../../../agent/lmdb/local-database.ts';
 import { Semaphore } from '../../../agent/pacing/semaphore.ts';
 import { recordingLog } from '../../support/hosted-engine.ts';
 import { databaseStatus, NOW_MS, statusSource } from '../../support/status.ts';
 import { formatObjectName, newRun, parseObjectName } from '../../../protocol/object-name.ts';
+
+const NOTHING: MergeResult = {
+  entries: 0,
+  changed: 0,
+  transactions: 0,
+  lockHeldMaxMs: 0,
+  lockWaitMs: 0,
+  createdDbis: [],
+  skippedDbis: [],
+  futureEntries: 0,
+  detection: {} as Detection,
+};
 
 /** What cannot be known before it happens. */
 const KNOWN_LATER = new Set(['storage_s3_call_error_by_type_total']);
@@ -35,11 +48,11 @@ function start() {
   return { metrics, monitor };
 }
 
-function objectNameOf(instance: string) {
+function objectNameOf(instance: string, timeMs = NOW_MS) {
   const name = formatObjectName({
     database: 'main',
     instance,
-    timeNs: BigInt(NOW_MS) * 1_000_000n,
+    timeNs: BigInt(timeMs) * 1_000_000n,
     run: newRun((size) => new Uint8Array(size).fill(7)),
     seq: 1n,
     kind: 'delta',
@@ -98,4 +111,21 @@ test('the build, and one value for each check of /healthz', async () => {
   expect(text).toContain(
     `lightningstream_last_complete_pass_unix_seconds{lmdb="main"} ${(NOW_MS - 1000) / 1000}`,
   );
+});
+
+test('tells how late changes come, but not those that were there before the start', async () => {
+  const { monitor, metrics } = start();
+  const merge = (ageMs: number) =>
+    monitor.merged({
+      object: objectNameOf('b', NOW_MS - ageMs),
+      result: { ...NOTHING, entries: 10, changed: 3 },
+      sizeBytes: 100,
+      totalMs: 5,
+    });
+  merge(3_600_000);
+  const sum = 'lightningstream_commit_to_visible_seconds_sum{lmdb="main"}';
+  expect(await metrics.text()).toContain(`${sum} 0\n`);
+  monitor.started();
+  merge(2000);
+  expect(await metrics.text()).toContain(`${sum} 2\n`);
 });

@@ -305,23 +305,6 @@ describe('the monitor', () => {
     expect(named('\u00ff')).toBe('\u00ff');
   });
 
-  test('tells how late changes come, but not those that were there before the start', async () => {
-    const { monitor, metrics } = start();
-    const merge = (ageMs: number) =>
-      monitor.merged({
-        object: objectOf('b', 1n, NOW_MS - ageMs),
-        result: MERGED,
-        sizeBytes: 100,
-        totalMs: 5,
-      });
-    merge(3_600_000);
-    const sum = 'lightningstream_commit_to_visible_seconds_sum{lmdb="main"}';
-    expect(await metrics.text()).toContain(`${sum} 0\n`);
-    monitor.started();
-    merge(2000);
-    expect(await metrics.text()).toContain(`${sum} 2\n`);
-  });
-
   test('map full ends when the same work succeeds again', () => {
     const { monitor } = everything();
     expect(monitor.status()).toMatchObject({ mapFull: true, error: 'the map is full' });
