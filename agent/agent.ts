@@ -1,33 +1,36 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { hostname } from 'node:os';
 import { errorText, isAbortError } from '../protocol/errors.ts';
 import { newRun } from '../protocol/object-name.ts';
+import { KeyReload } from '../storage/http/key-reload.ts';
 import type { ObjectStore } from '../storage/object-store.ts';
+import { createHealthz, longestListIntervalMs, watchHealth } from './agent-health.ts';
 import { AfterMergeHooks } from './after-merge/hooks.ts';
-import type { Config } from './config/config.ts';
+import type { Config, ParsedConfig } from './config/config.ts';
 import { selectDatabases } from './config/select-databases.ts';
 import { guardEnvironments, type EnvironmentGuard } from './guard/environment-guard.ts';
 import type { HealthChecks } from './health-check.ts';
-import { createLogger, type Logger } from './log/log.ts';
+import type { ConfigurableLogger, Logger } from './log/log.ts';
 import { RepeatedLines } from './log/repeated-lines.ts';
 import { Member } from './member.ts';
 import { AgentStatus } from './monitor/agent-status.ts';
-import { HealthLog } from './monitor/health-log.ts';
 import { Metrics } from './monitor/metrics.ts';
 import { NoticeHealth } from './monitor/notice-health.ts';
 import { NoticeMonitor } from './monitor/notice-monitor.ts';
 import { readSmaps } from './monitor/smaps.ts';
-import { openNotices } from './notices/open.ts';
+import { openNotices, type Notices } from './notices/open.ts';
 import type { NoticeSource } from './notices/source.ts';
-import { findMarkerOptions, openPlainStore } from './open-store.ts';
+import { openPlainStore } from './open-store.ts';
 import { Semaphore } from './pacing/semaphore.ts';
 import { sleep } from './pacing/sleep.ts';
-import { Healthz } from './status/healthz.ts';
+import { unfinished } from './pacing/unfinished.ts';
+import type { SignalSource } from './process-signals.ts';
+import { ConfigReload } from './reload.ts';
+import { logStart, logStatus, logStop, RunTotals, unsentOf } from './run-lines.ts';
+import type { Healthz } from './status/healthz.ts';
 import { StatusServer, type StatusServerDeps } from './status/server.ts';
 
-/** How often the agent looks at its own health. */
-const HEALTH_INTERVAL_MS = 10_000;
+const NOT_BEGUN = 'stopped before syncing began';
 
 export type RunOptions = {
   readonly receiveOnly: boolean;
@@ -38,6 +41,11 @@ export type RunOptions = {
   readonly onlyDatabases: readonly string[];
   readonly signal: AbortSignal;
   readonly version: string;
+  readonly log: ConfigurableLogger;
+  /** Signals that ask for something else than the end; not given: none does. */
+  readonly signals?: SignalSource | undefined;
+  /** Reads the configuration again, with the same flags. Throws CONFIG_INVALID. */
+  readonly reload: () => ParsedConfig;
 };
 
 /**
@@ -46,34 +54,27 @@ export type RunOptions = {
  * stopped cleanly first. Errors besides: USAGE for a database that is not configured.
  */
 export async function runAgent(config: Config, options: RunOptions): Promise<void> {
-  const log = createLogger(config.log);
+  const { log } = options;
   const databases = selectDatabases(config, options.onlyDatabases);
   const stop = new AbortController();
   const signal = AbortSignal.any([options.signal, stop.signal]);
-  const noticeHealth = new NoticeHealth(config.health.storageList, Date.now);
-  const status = new AgentStatus(config, { version: options.version, notices: noticeHealth });
-  const metrics = createMetrics(config, status);
-  const onlyOnce = options.onlyOnce || config.onlyOnce;
-  const notices = await openNotices(config, {
-    store: await openPlainStore(config.storage, {
-      signal,
-      onRequest: (report) => {
-        metrics.onRequest(report, Date.now());
-        status.countRequest(report);
-      },
-    }),
-    log,
-    observer: new NoticeMonitor({ health: noticeHealth, metrics: metrics.notices, status }),
-    onlyOnce,
-  });
-  const { store } = notices;
-  const hooks = new AfterMergeHooks(config, { log, observer: metrics.hooks });
+  if (signal.aborted) {
+    log.info({}, NOT_BEGUN);
+    return;
+  }
+  const opened = await open(config, options, signal);
+  const { status, metrics, notices, noticeHealth, hooks, unwell, onlyOnce } = opened;
+  const { store, source } = notices;
+  const totals = new RunTotals();
   let guard: EnvironmentGuard | undefined;
+  let ended: 'clean' | 'left' = 'clean';
   try {
     await waitForMarker(store, { name: options.waitForMarkerFile, config, log, signal });
-    if (!signal.aborted) {
-      guard = await guardEnvironments(config, databases, log);
+    if (signal.aborted) {
+      log.info({}, NOT_BEGUN);
+      return;
     }
+    guard = await guardEnvironments(config, databases, log);
     const shared = {
       store,
       metrics,
@@ -83,26 +84,24 @@ export async function runAgent(config: Config, options: RunOptions): Promise<voi
       memory: new Semaphore(config.memoryDownloadedSnapshots * databases.length),
       receiveOnly: options.receiveOnly,
       onlyOnce,
+      totals,
       onCrash: (error: Error) => stop.abort(error),
     };
     const members = databases.map(
       ([name, database]) => new Member(config, { name, database, shared }),
     );
     status.members = members;
-    const healthz = createHealthz(config, {
-      status,
-      health: [noticeHealth, hooks, ...(guard === undefined ? [] : [guard])],
-      members,
-    });
-    metrics.watchHealth((checked) => healthz.checks(checked));
-    await using server = onlyOnce
-      ? undefined
-      : createServer(config, { status, healthz, metrics, store, log });
+    unwell.push(guard, ...members.map(({ monitor }) => monitor.health));
+    const { version, receiveOnly } = options;
+    await using server = onlyOnce ? undefined : createServer(config, { ...opened, store, log });
     await server?.listen();
+    logStart(log, config, { version, databases, source: source.kind, receiveOnly });
     noticeHealth.expectsLists(longestListIntervalMs(config));
-    using _watch = watchHealth(members, healthz, log);
-    await runMembers({ members, source: notices.source, noticeHealth, log, stop, signal });
-    await hooks.close();
+    using _watch = watchHealth(opened.healthz, { members, log });
+    ended = await runMembers({ members, source, noticeHealth, stop, signal });
+    if (ended === 'clean') {
+      await hooks.close();
+    }
   } finally {
     guard?.close();
     await notices.close();
@@ -111,81 +110,98 @@ export async function runAgent(config: Config, options: RunOptions): Promise<voi
   if (stop.signal.aborted && !isAbortError(stop.signal.reason)) {
     throw stop.signal.reason;
   }
+  if (ended === 'clean') {
+    logStop(log, { totals, unsent: unsentOf(status.databases()), startedMs: status.startedMs });
+  }
 }
 
-function createMetrics(config: Config, status: AgentStatus): Metrics {
-  return new Metrics({
+/** The storage with its notices, and all that watches a run; from here on signals are served. */
+async function open(config: Config, options: RunOptions, signal: AbortSignal): Promise<Opened> {
+  const { log, version } = options;
+  const onlyOnce = options.onlyOnce || config.onlyOnce;
+  const noticeHealth = new NoticeHealth(config.health.storageList, Date.now);
+  const status = new AgentStatus(config, { version, notices: noticeHealth });
+  const metrics = new Metrics({
     status,
     storageType: config.storage.type,
     smaps: config.lmdbScrapeSmaps ? readSmaps : undefined,
     hooks: [...config.afterMerge.keys()],
   });
+  const keyReload = new KeyReload();
+  const reload = new ConfigReload(config, { load: options.reload, log, keys: keyReload });
+  const notices = await openNotices(config, {
+    store: await openPlainStore(config.storage, {
+      signal,
+      keyReload,
+      onRequest: (report) => {
+        metrics.onRequest(report, Date.now());
+        status.countRequest(report);
+      },
+    }),
+    log,
+    observer: new NoticeMonitor({ health: noticeHealth, metrics: metrics.notices, status }),
+    onlyOnce,
+    keyReload,
+  });
+  const hooks = new AfterMergeHooks(config, { log, observer: metrics.hooks });
+  const unwell: HealthChecks[] = [noticeHealth, hooks, reload];
+  const healthz = createHealthz(config, { status, unwell });
+  metrics.watchHealth((databases) => healthz.checks(databases));
+  options.signals?.serve({
+    reload: () => reload.reload(),
+    status: () => sayStatus(log, status, healthz),
+  });
+  return { status, metrics, notices, noticeHealth, hooks, unwell, healthz, onlyOnce };
+}
+
+type Opened = {
+  readonly status: AgentStatus;
+  readonly metrics: Metrics;
+  readonly notices: Notices;
+  readonly noticeHealth: NoticeHealth;
+  readonly hooks: AfterMergeHooks;
+  /** What can be unwell; grows as the run begins. */
+  readonly unwell: HealthChecks[];
+  readonly healthz: Healthz;
+  readonly onlyOnce: boolean;
+};
+
+function sayStatus(log: Logger, status: AgentStatus, healthz: Healthz): void {
+  const databases = status.databases();
+  const trouble = healthz.checks(databases).map(({ name }) => name);
+  logStatus(log, databases, { startedMs: status.startedMs, trouble });
 }
 
 /** undefined: none is configured. */
 function createServer(
-  config: Config,
-  parts: Omit<StatusServerDeps, 'address' | 'debug' | 'now'>,
-): StatusServer | undefined {
-  const { address, debug } = config.http;
-  return address === '' ? undefined : new StatusServer({ ...parts, address, debug, now: Date.now });
-}
-
-function createHealthz(
-  config: Config,
-  parts: {
-    readonly status: AgentStatus;
-    /** What can be unwell besides the databases. */
-    readonly health: readonly HealthChecks[];
-    readonly members: readonly Member[];
-  },
-): Healthz {
-  const { status, health, members } = parts;
-  return new Healthz({
+  { http: { address, debug } }: Config,
+  {
     status,
-    health: [...health, ...members.map(({ monitor }) => monitor.health)],
-    hostname: hostname(),
-    errorAfterMs: config.health.storageLoad.errorDurationMs,
-    reportStartup: config.health.start.reportMetadata,
-    now: Date.now,
-  });
+    metrics,
+    healthz,
+    store,
+    log,
+  }: Pick<StatusServerDeps, 'status' | 'metrics' | 'healthz' | 'store' | 'log'>,
+): StatusServer | undefined {
+  return address === ''
+    ? undefined
+    : new StatusServer({ status, metrics, healthz, store, log, address, debug, now: Date.now });
 }
 
-/** Looks at the health by itself: what lasts must be known, and logged, also where nobody asks. */
-function watchHealth(members: readonly Member[], healthz: Healthz, log: Logger): Disposable {
-  const lines = new HealthLog(log);
-  // Not by AgentStatus: that would look at the LMDBs each time.
-  const timer = setInterval(
-    () => lines.note(healthz.checks(members.map(({ monitor }) => monitor.status()))),
-    HEALTH_INTERVAL_MS,
-  );
-  timer.unref();
-  return { [Symbol.dispose]: () => clearInterval(timer) };
-}
-
-/** Every notice source asks for a listing at least this often. */
-function longestListIntervalMs(config: Config): number {
-  const marker = findMarkerOptions(config.storage);
-  return Math.max(
-    config.storagePollIntervalMs,
-    config.storageSafetyListIntervalMs,
-    marker?.forceListIntervalMs ?? 0,
-  );
-}
-
-/** The engines, and the notice source that tells all of them; ends when all engines have ended. */
+/**
+ * The engines, and the notice source that tells all of them; ends when all engines have ended. Resolves with "left"
+ * where a thread could not be waited for.
+ */
 async function runMembers(parts: {
   members: readonly Member[];
   source: NoticeSource;
   noticeHealth: NoticeHealth;
-  log: Logger;
   stop: AbortController;
   signal: AbortSignal;
-}): Promise<void> {
-  const { members, source, noticeHealth, log, stop, signal } = parts;
+}): Promise<'clean' | 'left'> {
+  const { members, source, noticeHealth, stop, signal } = parts;
   const ended = new AbortController();
   const noticing = AbortSignal.any([signal, ended.signal]);
-  log.info({ source: source.kind, databases: members.length }, 'starting');
   const notices = source
     .run((names) => {
       if (names === 'list') {
@@ -205,20 +221,22 @@ async function runMembers(parts: {
         stop.abort(error instanceof Error ? error : new Error(errorText(error)));
       }
     });
-  await Promise.all(
+  const ends = await Promise.all(
     members.map(async (member) => {
       try {
-        await member.run(signal);
+        return await member.run(signal);
       } catch (error) {
         // The first failure is the reason that is reported; the others stop cleanly.
         if (!signal.aborted) {
           stop.abort(error);
         }
+        return 'clean';
       }
     }),
   );
   ended.abort();
   await notices;
+  return ends.includes('left') ? 'left' : 'clean';
 }
 
 async function waitForMarker(
@@ -231,9 +249,11 @@ async function waitForMarker(
   }
   log.info({ filename: name }, 'waiting for the marker file');
   const lines = new RepeatedLines(log, Date.now);
+  const found = unfinished.begin(`the marker file ${name}, which the storage does not have`);
   while (!signal.aborted) {
     try {
       if ((await store.get(name, { signal, firstBytes: 1 })) !== undefined) {
+        found();
         return;
       }
     } catch (error) {
