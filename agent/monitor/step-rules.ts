@@ -46,6 +46,14 @@ export const STEP_RULES: Readonly<Record<AnyStep, StepRule>> = {
     limits: 'storageList',
     stopsSync: true,
   },
+  'bucket id content': {
+    check: 'bucket_id_damaged',
+    activity: 'tell which bucket this is',
+    limits: 'storageList',
+    stopsSync: false,
+    atOnce: true,
+    log: 'cannot tell which bucket this is, going on with the one that is known',
+  },
   pass: {
     check: 'pass_failed',
     activity: 'merge everything that is listed',
