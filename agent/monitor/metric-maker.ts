@@ -4,8 +4,8 @@ import { Counter, Gauge, Histogram, Summary, type Registry } from 'prom-client';
  * What a label's values are: those that are listed, or the names of the databases or of the other instances, which are
  * known as they come, or unknown.
  */
-export type LabelValues = 'database' | 'instance' | 'unknown' | readonly string[];
-export type Labels<L extends string> = Readonly<Record<L, LabelValues>>;
+type LabelValues = 'database' | 'instance' | 'unknown' | readonly string[];
+type Labels<L extends string> = Readonly<Record<L, LabelValues>>;
 
 type Coming = 'database' | 'instance' | 'unknown';
 type Series = Readonly<Record<string, string>>;

@@ -13,7 +13,7 @@ import { createSyncerMetrics, type SyncerMetrics } from './syncer-metrics.ts';
 const CALL_BUCKETS = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60];
 
 /** All checks that are not fine, with the databases as they are now. */
-export type HealthSource = (databases: readonly DatabaseStatus[]) => readonly Check[];
+type HealthSource = (databases: readonly DatabaseStatus[]) => readonly Check[];
 
 export type MetricsOptions = {
   readonly status: StatusSource;

@@ -5,7 +5,7 @@ import type { DatabaseHealth } from './health.ts';
 import type { SyncerMetrics } from './syncer-metrics.ts';
 import { STEP_RULES, type AnyStep } from './step-rules.ts';
 
-export type StepMonitorDeps = {
+type StepMonitorDeps = {
   readonly name: string;
   readonly health: DatabaseHealth;
   readonly metrics: SyncerMetrics;

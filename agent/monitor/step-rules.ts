@@ -4,7 +4,7 @@ import type { Step } from '../engine/observer.ts';
 /** Every step of a database's engine that is tried again until it succeeds. */
 export type AnyStep = Step | 'list' | 'load' | 'store';
 
-export type StepRule = {
+type StepRule = {
   /** The check on `/healthz`, after the database's name; undefined: a condition reports it. */
   readonly check: string | undefined;
   /** Completes "failed to …". */

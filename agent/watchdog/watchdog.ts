@@ -1,5 +1,5 @@
 /** A loop that is due and makes no progress. */
-export type Stall = {
+type Stall = {
   readonly loop: string;
   /** What it waits for, as the end of "loop: …". */
   readonly waitsFor: string;
@@ -19,7 +19,7 @@ export interface Loop {
 }
 
 /** What somebody else knows of a loop's work, which cannot report by itself. */
-export type LoopProbe = {
+type LoopProbe = {
   /** Moves whenever the work does. */
   readonly beats: () => number;
   /** What the work itself waits for now; undefined: it is not known to wait. */

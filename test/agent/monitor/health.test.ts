@@ -1,5 +1,10 @@
 import { parseConfig, type HealthConfig } from '../../../agent/config/config.ts';
-import { ActivityTracker, conditionChecks, DatabaseHealth } from '../../../agent/monitor/health.ts';
+import {
+  ActivityTracker,
+  conditionChecks,
+  Conditions,
+  DatabaseHealth,
+} from '../../../agent/monitor/health.ts';
 import { Healthz } from '../../../agent/status/healthz.ts';
 import { NoticeHealth } from '../../../agent/monitor/notice-health.ts';
 import type { DatabaseStatus } from '../../../agent/monitor/status.ts';
@@ -108,6 +113,35 @@ describe('conditions are warnings that say what to do', () => {
     expect(checks.map((check) => check.name)).toEqual(name === undefined ? [] : [name]);
     expect(checks.map((check) => check.level)).toEqual(name === undefined ? [] : ['warning']);
     expect(checks[0]?.message ?? '').toMatch(message);
+  });
+});
+
+describe('a condition that lasts', () => {
+  const MINUTE = 60_000;
+  const levels = (changes: Partial<DatabaseStatus>) => {
+    const conditions = new Conditions(5 * MINUTE);
+    const at = (ms: number) => conditions.checks(databaseStatus(changes), NOW_MS + ms);
+    return [0, 4 * MINUTE, 5 * MINUTE, 50 * MINUTE].map((ms) => at(ms).map(({ level }) => level));
+  };
+
+  test.each([
+    ['a full map', { mapFull: true }],
+    ['an LMDB that cannot be used', { error: 'x' }],
+  ])('%s keeps the database from sending or receiving: a failure in the end', (_what, changes) => {
+    expect(levels(changes)).toEqual([['warning'], ['warning'], ['error'], ['error']]);
+  });
+
+  test('what lets the rest go on stays a warning', () => {
+    const quarantined = [{ name: 'x', error: 'y' }];
+    expect(levels({ quarantined }).flat()).toEqual(['warning', 'warning', 'warning', 'warning']);
+  });
+
+  test('begins anew when it was over', () => {
+    const conditions = new Conditions(5 * MINUTE);
+    const full = databaseStatus({ mapFull: true });
+    conditions.checks(full, NOW_MS);
+    conditions.checks(databaseStatus(), NOW_MS + 4 * MINUTE);
+    expect(conditions.checks(full, NOW_MS + 6 * MINUTE)).toMatchObject([{ level: 'warning' }]);
   });
 });
 
