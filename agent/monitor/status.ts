@@ -110,6 +110,8 @@ export type DatabaseStatus = {
   readonly started: boolean;
   /** When the last complete pass of this run ended. */
   readonly lastPassMs: number | undefined;
+  /** How long the oldest local change has been waiting that is in no stored object; 0: nothing waits. */
+  readonly unsentMs: number;
   readonly pendingKeys: number;
   readonly pendingBytes: number;
   /** More is pending than is remembered by key: the next object is made by a scan. */
