@@ -85,6 +85,7 @@ export class Member {
         db: this.#db,
         store: shared.store,
         clock: systemClock,
+        monotonicMs: () => performance.now(),
         sleep,
         randomBytes: (size) => randomBytes(size),
         random: Math.random,
@@ -116,6 +117,7 @@ export class Member {
       path: database.options.noSubdir ? database.path : join(database.path, 'data.mdb'),
       pollIntervalMs: config.lmdbPollIntervalMs,
       onChange: (txnId) => this.engine.noteChange(txnId),
+      onReplaced: () => this.engine.noteReplaced(),
     });
   }
 
