@@ -221,6 +221,12 @@ export function conditionChecks(status: DatabaseStatus, nowMs: number): Check[] 
         : undefined,
     ],
     [
+      'lmdb_read_whole',
+      recent(status.rescans, nowMs)
+        ? `${status.rescans.total} looks had to read the whole LMDB instead of what changed: ${status.rescans.reason}; let no program write it without locks, and check the disk`
+        : undefined,
+    ],
+    [
       'invalid_values',
       status.invalidValues > 0
         ? `${status.invalidValues} local values have no valid header and are not sent: the application does not use the native schema, see schema_tracks_changes`

@@ -247,6 +247,11 @@ function ownMetrics({ counter, histogram }: MetricMaker) {
       'Local changes older than what they replaced, put back',
       ['lmdb'],
     ),
+    rescans: counter(
+      'lmdb_rescans_total',
+      'Looks that read a whole LMDB because a page diff failed',
+      ['lmdb'],
+    ),
     futureEntries: counter('future_entries_total', 'Entries with a time in the future', ['lmdb']),
     rejoins: counter('rejoins_total', 'Rejoins after a long absence', ['lmdb']),
     rejoinDropped: counter(

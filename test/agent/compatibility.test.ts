@@ -111,6 +111,7 @@ test('every condition of /healthz is on the page, and has a section in the runbo
     quarantined: [{ name: 'x', error: 'y' }],
     regressions: recently,
     futureEntries: recently,
+    rescans: { ...recently, reason: 'x' },
     invalidValues: 1,
     sharedName: ['x'],
     rejoin: { lastSyncMs: 0, postponed: 'x' },
@@ -119,7 +120,7 @@ test('every condition of /healthz is on the page, and has a section in the runbo
   const names = [...conditionChecks(unwell, NOW_MS), ...conditionChecks(full, NOW_MS)]
     .map(({ name }) => name.replace(/^main_/, '<db>_'))
     .concat('notices_failed_duration', '<db>_startup_in_progress');
-  expect(names).toHaveLength(10);
+  expect(names).toHaveLength(11);
   const runbook = read('runbook.md');
   for (const name of names) {
     expect([name, NAMED.has(name)]).toEqual([name, true]);
