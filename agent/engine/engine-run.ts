@@ -20,7 +20,7 @@ import type { EngineDeps } from './types.ts';
 import { VectorTracker } from './vector-tracker.ts';
 
 /** Why another run must take over. */
-export type NextRun = {
+type NextRun = {
   readonly reason: string;
   /** Somebody else may go on with the stream of this run: its objects are merged like anybody's. */
   readonly forgetsStream: boolean;

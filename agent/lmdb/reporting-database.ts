@@ -17,7 +17,7 @@ import type {
 } from './local-database.ts';
 
 /** Who is told. Neither must throw. */
-export type LookListener = {
+type LookListener = {
   readonly onDetection: (detection: Detection) => void;
   /** A call that looks has failed. */
   readonly onFailure: (error: unknown) => void;

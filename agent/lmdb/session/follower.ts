@@ -4,7 +4,7 @@ import type { Meta } from '../pages/data-file.ts';
 import { PinnedPagesReused, type Basis } from './basis.ts';
 import type { MovingPin } from './pin.ts';
 
-export type FollowerParts = {
+type FollowerParts = {
   readonly path: string;
   readonly pin: MovingPin;
   readonly basis: Basis;

@@ -5,7 +5,7 @@ import { hasCounts, isRenumbered, type SyncState } from '../sync-state.ts';
 import type { Basis } from './basis.ts';
 
 /** What the scan needs of its session. */
-export interface ScanHost extends CatchUpHost {
+interface ScanHost extends CatchUpHost {
   readonly changes: LocalChanges;
   readonly state: SyncState;
   readonly uploadedTxn: number | undefined;
@@ -13,7 +13,7 @@ export interface ScanHost extends CatchUpHost {
   readonly entries: number;
 }
 
-export type StartScanParts = {
+type StartScanParts = {
   readonly session: ScanHost;
   readonly basis: Basis;
   /** See `hasPageOrder`. */
