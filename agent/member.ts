@@ -92,6 +92,7 @@ export class Member {
         db: this.#db,
         store: shared.store,
         clock: systemClock,
+        monotonicMs: () => performance.now(),
         sleep,
         randomBytes: (size) => randomBytes(size),
         random: Math.random,
@@ -123,6 +124,7 @@ export class Member {
       path: database.options.noSubdir ? database.path : join(database.path, 'data.mdb'),
       pollIntervalMs: config.lmdbPollIntervalMs,
       onChange: (txnId) => this.engine.noteChange(txnId),
+      onReplaced: () => this.engine.noteReplaced(),
     });
   }
 

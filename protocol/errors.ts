@@ -17,6 +17,8 @@ export type ErrorCode =
   | 'VALUE_HEADER_INVALID'
   /** The LMDB file is missing, unreadable, of another format, or damaged. */
   | 'ENVIRONMENT_UNREADABLE'
+  /** Another file is at the path of an LMDB that we have open, or it was written over. It is opened anew. */
+  | 'ENVIRONMENT_REPLACED'
   /** The loaded LMDB addon writes another data format than LMDB 0.9's v1. */
   | 'ADDON_FORMAT_WRONG'
   /** The LMDB map is full: the application must enlarge it. Retried. */

@@ -124,7 +124,8 @@ export class Publisher {
     signal: AbortSignal;
     onSent: () => void;
   }): Promise<number> {
-    const { db, settings, watchdog } = this.#deps;
+    const { db, settings, beforeSend, watchdog } = this.#deps;
+    beforeSend?.();
     const waitMs = this.#tokens.waitMs();
     const blocked = !options.maySend || settings.receiveOnly || this.#sending !== undefined;
     if (blocked || waitMs > 0) {
@@ -294,7 +295,7 @@ export class Publisher {
   }
 
   async #send({ encoded, seq, timeNs }: NextObject, signal: AbortSignal): Promise<void> {
-    const { db, store, settings, clock, sleep, random, observer } = this.#deps;
+    const { db, store, settings, clock, sleep, random, observer, beforeSend } = this.#deps;
     const kind: ObjectKind = encoded.kind;
     const name = formatObjectName({
       database: settings.database,
@@ -314,6 +315,7 @@ export class Publisher {
       for (;;) {
         try {
           attemptNs = clock.nowNs();
+          beforeSend?.();
           // "exists" is our own earlier attempt whose answer was lost: the name holds this run's random id.
           await store.create(name, body, signal);
           break;

@@ -1,3 +1,4 @@
+import type { StreamId } from '../../protocol/object-name.ts';
 import type { VersionVector } from '../../protocol/version-vector.ts';
 import type { Spool } from '../spool.ts';
 import type { TouchedKeys } from './touched-keys.ts';
@@ -69,6 +70,8 @@ export type Detection = {
    * there before (at start, after the map was enlarged): the vector was emptied, everything is to be merged again.
    */
   readonly vectorForgotten: boolean;
+  /** Why this look had to read everything, where a page diff failed; undefined: none did. */
+  readonly rescan?: string | undefined;
 };
 
 export type OpenResult = Detection & {
@@ -80,6 +83,14 @@ export type OpenResult = Detection & {
   readonly entries: number;
   /** What this LMDB's state says of itself; see `SnapshotMeta`. */
   readonly rejoinBeforeNs: bigint;
+};
+
+/** Another run that goes on with what is at the path now. */
+export type ReopenOptions = {
+  /** Its random id. */
+  readonly run: string;
+  /** A stream whose objects are to be merged like anybody's, whatever `_sync_state` says. */
+  readonly forgetStream?: StreamId | undefined;
 };
 
 export type EncodedObject = {
@@ -214,7 +225,8 @@ export type DatabaseStats = {
  * repeated after a rejection, which leaves pin, pending keys, marker and vector as they were.
  *
  * Rejects with SyncErrors: MAP_FULL and TRANSACTION_FAILED (retryable), ENVIRONMENT_UNREADABLE, ADDON_FORMAT_WRONG,
- * and from {@link merge} SNAPSHOT_CORRUPT, SNAPSHOT_INCOMPATIBLE, SNAPSHOT_REJECTED.
+ * ENVIRONMENT_REPLACED (nothing but {@link reopen} and {@link close} helps then), CONFIG_INVALID while the application
+ * has something that the configuration cannot sync, and from {@link merge} SNAPSHOT_CORRUPT, SNAPSHOT_INCOMPATIBLE, SNAPSHOT_REJECTED.
  */
 export interface LocalDatabase {
   /** Opens the LMDB. Its first read transaction is the first pin, and is scanned for what is not uploaded. */
@@ -246,5 +258,10 @@ export interface LocalDatabase {
   values(entries: readonly EntryKey[]): Promise<(Uint8Array | undefined)[]>;
   /** Sizes and page counts, without the write lock. */
   stats(): Promise<DatabaseStats>;
+  /**
+   * Ends the run and begins another one in its place, as {@link close} and {@link open} would: what is at the path now is
+   * opened and scanned. May be repeated after a rejection; until it succeeds all other calls reject.
+   */
+  reopen(options: ReopenOptions): Promise<OpenResult>;
   close(): Promise<void>;
 }

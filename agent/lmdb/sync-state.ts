@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import {
   decodeVectorJson,
   encodeVectorJson,
@@ -50,6 +51,8 @@ const EMPTY_STATE: SyncState = {
 };
 
 const MERGED_PREFIX = 'merged/';
+/** See page-order.ts: their values say nothing. */
+const ORDER_PREFIX = 'order/';
 
 /** The state as of one root. Damaged values count as missing: more is sent and merged again, nothing is lost. */
 export function readSyncState(file: DataFile, record: DbRecord | undefined): SyncState {
@@ -61,6 +64,9 @@ export function readSyncState(file: DataFile, record: DbRecord | undefined): Syn
   const cursor = new PageCursor(file, record);
   while (cursor.next()) {
     const key = cursor.keyBuffer.toString('latin1', cursor.keyStart, cursor.keyEnd);
+    if (key.startsWith(ORDER_PREFIX)) {
+      continue;
+    }
     const text = payload(cursor.valueBuffer, cursor.valueStart, cursor.valueEnd);
     if (!key.startsWith(MERGED_PREFIX)) {
       if (text !== undefined) {
@@ -104,6 +110,18 @@ export class SyncStateReader {
   reset(): void {
     this.#last = undefined;
   }
+}
+
+/** True if both say the same. */
+export function isSameState(a: SyncState, b: SyncState): boolean {
+  const { merged: aMerged, ...aRest } = a;
+  const { merged: bMerged, ...bRest } = b;
+  return isDeepStrictEqual([aRest, [...aMerged]], [bRest, [...bMerged]]);
+}
+
+/** True if it names transactions by their numbers. */
+export function hasCounts({ uploadedTxn, merged }: SyncState): boolean {
+  return uploadedTxn !== undefined || merged.newest !== undefined;
 }
 
 /** True for a compacted copy (`mdb_copy -c`, a usual backup): LMDB counts its transactions from 1 again. */

@@ -28,6 +28,7 @@ import {
   type MergeStatus,
   type Occurrences,
   type RejoinStatus,
+  type RescanStatus,
   type UploadStatus,
 } from './status.ts';
 
@@ -76,6 +77,7 @@ export class DatabaseMonitor implements SyncObserver {
   #lastUpload: UploadStatus | undefined;
   #regressions: Occurrences = { total: 0, lastMs: undefined };
   #futureEntries: Occurrences = { total: 0, lastMs: undefined };
+  #rescans: RescanStatus = { total: 0, lastMs: undefined, reason: '' };
 
   constructor(deps: MonitorDeps) {
     this.#deps = deps;
@@ -127,6 +129,7 @@ export class DatabaseMonitor implements SyncObserver {
       quarantined: this.#quarantine.objects,
       regressions: this.#regressions,
       futureEntries: this.#futureEntries,
+      rescans: this.#rescans,
       invalidValues: detection?.invalidValues ?? 0,
       leftOut: this.#leftOut.local,
       receivedLeftOut: this.#leftOut.received,
@@ -150,6 +153,19 @@ export class DatabaseMonitor implements SyncObserver {
       this.#regressions = this.#more(this.#regressions, detection.regressions);
     }
     this.#countFuture(detection.futureEntries);
+    this.#noteRescan(detection.rescan);
+  }
+
+  #noteRescan(reason: string | undefined): void {
+    const { metrics, log, name } = this.#deps;
+    if (reason === undefined) {
+      return;
+    }
+    metrics.rescans.inc({ lmdb: name });
+    if (this.#isNews(this.#rescans)) {
+      log.warn({ reason }, 'cannot compare two states of the LMDB, reading all of it instead');
+    }
+    this.#rescans = { ...this.#more(this.#rescans, 1), reason };
   }
 
   generated(_name: string, encoded: EncodedObject): void {

@@ -215,6 +215,14 @@ const CONDITIONS: readonly (readonly [
         : undefined,
   ],
   [
+    'lmdb_read_whole',
+    'warning',
+    ({ rescans }, nowMs) =>
+      recent(rescans, nowMs)
+        ? `${rescans.total} looks had to read the whole LMDB instead of what changed: ${rescans.reason}; let no program write it without locks, and check the disk`
+        : undefined,
+  ],
+  [
     'invalid_values',
     'warning',
     ({ invalidValues }) =>

@@ -96,6 +96,9 @@ export type QuarantinedObject = {
 };
 
 /** Something that happened several times and matters for a while. */
+/** Looks that had to read a whole LMDB, and why the last one had to. */
+export type RescanStatus = Occurrences & { readonly reason: string };
+
 export type Occurrences = { readonly total: number; readonly lastMs: number | undefined };
 
 /** Everything about one database that is shown or measured. A snapshot: reading it costs nothing. */
@@ -128,6 +131,7 @@ export type DatabaseStatus = {
   readonly regressions: Occurrences;
   /** Entries with a time further in the future than `max_clock_skew`. */
   readonly futureEntries: Occurrences;
+  readonly rescans: RescanStatus;
   /** Local values without a valid header, which cannot be sent. */
   readonly invalidValues: number;
   /** Local entries that are too large to be sent. */

@@ -173,6 +173,11 @@ function ownMetrics(make: MetricMaker) {
       labels: PER_DATABASE,
       buckets: LOCK_BUCKETS,
     }),
+    rescans: make.counter(
+      'lmdb_rescans_total',
+      'Looks that read a whole LMDB because a page diff failed',
+      PER_DATABASE,
+    ),
     regressions: make.counter(
       'regressions_total',
       'Local changes older than what they replaced, put back',

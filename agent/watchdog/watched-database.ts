@@ -11,6 +11,7 @@ import type {
   OpenResult,
   PersistOptions,
   RejoinResult,
+  ReopenOptions,
   SweepOptions,
   SweepSlice,
 } from '../lmdb/local-database.ts';
@@ -28,6 +29,10 @@ export class WatchedDatabase implements LocalDatabase {
 
   open(): Promise<OpenResult> {
     return this.#loop.during('the LMDB to open', () => this.#db.open());
+  }
+
+  reopen(options: ReopenOptions): Promise<OpenResult> {
+    return this.#loop.during('the LMDB to open again', () => this.#db.reopen(options));
   }
 
   detect(): Promise<Detection> {

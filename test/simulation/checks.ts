@@ -26,11 +26,13 @@ export async function checkVectors(world: World): Promise<void> {
       }
       // What the application must not do is repaired at the next look. (With maps that grow it does nothing of that kind:
       // a look may find that the vector is void, and the engine would not hear of it.)
-      if (!world.traits.growsMaps) {
-        await agent.detect(database.name);
-      }
+      const looked = world.traits.growsMaps || (await agent.detect(database.name));
       if (agent.isGone) {
         break;
+      }
+      // It was replaced, and is not open again yet.
+      if (!looked) {
+        continue;
       }
       const ledger = world.ledger(database.name);
       const objects = [...ledger.objects.values()];

@@ -27,6 +27,7 @@ export type AgentOptions = {
   readonly scheduler: Scheduler;
   readonly store: ObjectStore;
   readonly clock: Clock;
+  readonly monotonicMs?: (() => number) | undefined;
   readonly random: SeededRandom;
   /** Usual time of a call to an LMDB. */
   readonly databaseMs: number;
@@ -147,7 +148,7 @@ export class SimAgent implements Owner {
     { settings, options }: AgentDatabase,
     shared: { store: ObjectStore; memory: Semaphore },
   ): void {
-    const { clock, random, scheduler, cleaning, sweeping, onLog } = this.#options;
+    const { clock, monotonicMs, random, scheduler, cleaning, sweeping, onLog } = this.#options;
     // One that was meant for an earlier process, which ended otherwise.
     clearCrashPoint(options.path);
     const database = new DirectLocalDatabase(options, clock);
@@ -164,6 +165,7 @@ export class SimAgent implements Owner {
         }),
         store: shared.store,
         clock,
+        monotonicMs,
         sleep: (ms, signal) => scheduler.sleep(ms, this, signal),
         randomBytes: random.bytes,
         random: random.next,

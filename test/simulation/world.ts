@@ -201,6 +201,7 @@ export class World {
         }),
       store: this.bucket,
       clock: host.clock,
+      monotonicMs: host.clock.runningMs,
       random: this.random.fork(),
       databaseMs: traits.databaseMs,
       databaseFails: () => !fate.isHealing && this.#faults.chance(traits.databaseFaultRate),

@@ -74,6 +74,7 @@ export function databaseStatus(changes: Partial<DatabaseStatus> = {}): DatabaseS
     quarantined: [],
     regressions: { total: 0, lastMs: undefined },
     futureEntries: { total: 0, lastMs: undefined },
+    rescans: { total: 0, lastMs: undefined, reason: '' },
     invalidValues: 0,
     sharedName: [],
     ...changes,

@@ -69,6 +69,11 @@ export class OwnWrites {
     return this.#last?.txnId === to.txnId ? this.#last : undefined;
   }
 
+  /** True if one of ours was committed after this state. */
+  isAhead({ txnId }: Meta): boolean {
+    return (this.#last?.txnId ?? 0) > txnId;
+  }
+
   /** What the last one wrote and another process has removed or replaced by a loser since, as of `to`. */
   findOverwritten(file: DataFile, to: Meta): ValueMap | undefined {
     const last = this.#last;

@@ -122,6 +122,11 @@ export class DataFile implements PageSource, Disposable {
     this.#checkNumber(pageNumber, into);
   }
 
+  /** A page as it is, whatever it says of itself. */
+  readBytes(pageNumber: number, into: Buffer): void {
+    this.#read(into, this.pageSize, pageNumber * this.pageSize);
+  }
+
   readRun(pageNumber: number, byteLength: number, into: Buffer): void {
     this.#read(into, byteLength, pageNumber * this.pageSize);
     this.#checkNumber(pageNumber, into);
@@ -159,6 +164,10 @@ export class DataFile implements PageSource, Disposable {
   }
 
   #read(into: Buffer, length: number, position: number): void {
+    if (this.#isClosed) {
+      // The descriptor's number may be another file's by now.
+      throw unreadable(this.path, 'it is closed');
+    }
     let done = 0;
     this.pagesRead += 1;
     while (done < length) {

@@ -21,7 +21,13 @@ import { listDbis, type DataFile, type Meta } from '../pages/data-file.ts';
 import { MDB_DUPSORT } from '../pages/layout.ts';
 import type { SyncedDbis } from '../changes/synced-dbis.ts';
 import { ShadowClassifier, type ShadowClassifierOptions } from './shadow-classifier.ts';
-import { findBehind, lacksShadow, type BehindKey, type CompareOptions } from './shadow-compare.ts';
+import {
+  findBehind,
+  lacksShadow,
+  requireNoDuplicates,
+  type BehindKey,
+  type CompareOptions,
+} from './shadow-compare.ts';
 import { shadowedDbis, shadowTargets, type ShadowSchemaOptions } from './shadow-schema.ts';
 import { applicationDbiName, shadowDbiName, isPrivateDbi } from '../../../protocol/dbi-name.ts';
 import { shadowDbiFlags, ShadowSides, type DbiSides } from './shadow-sides.ts';
@@ -108,6 +114,13 @@ export class Shadow {
   /** The shadow DBIs of a state; `dropped`: flags of DBIs that the application has dropped. */
   synced(file: DataFile, meta: Meta, dropped: ReadonlyMap<string, number>): SyncedDbis {
     return shadowedDbis(file, meta, { ...this.#schema, dropped });
+  }
+
+  /** Errors: CONFIG_INVALID for an MDB_DUPSORT DBI without dupsort_hack. */
+  requireSyncable(file: DataFile, meta: Meta): void {
+    if (!this.#schema.dupsortHack) {
+      requireNoDuplicates(file, meta);
+    }
   }
 
   /** Takes what a diff up to `to` finds. */

@@ -1,5 +1,6 @@
 import { SyncError } from '../../../protocol/errors.ts';
 import type { Clock } from '../../../protocol/time.ts';
+import type { StreamId } from '../../../protocol/object-name.ts';
 import type { VersionVector } from '../../../protocol/version-vector.ts';
 import { Basis } from './basis.ts';
 import { TooManyRegressions } from '../changes/change-classifier.ts';
@@ -7,16 +8,19 @@ import { ValueMap } from '../changes/value-map.ts';
 import { Environment, type WriteOutcome, type WriteTxn } from '../environment.ts';
 import { LocalChanges } from '../changes/local-changes.ts';
 import type { DatabaseOptions, Detection } from '../local-database.ts';
+import { hasPageOrder } from '../page-order.ts';
 import type { DataFile, Meta } from '../pages/data-file.ts';
+import { needsReopen } from '../txn-errors.ts';
+import { Follower } from './follower.ts';
 import { MovingPin, type RetainedPin } from './pin.ts';
 import { WrittenValues } from '../changes/own-writes.ts';
 import type { FindTarget } from '../schema/merge-target.ts';
 import { sessionTxn, type SessionTxn } from './txn.ts';
 import { countEntries, type SyncedDbis } from '../changes/synced-dbis.ts';
-import { mayHaveVanished } from '../changes/scan.ts';
+import { scanAtStart } from './start-scan.ts';
 import { MAX_PUT_BACK_ROUNDS, STAMP_PART } from '../limits.ts';
-import { catchUp, compareAll, transactCaughtUp } from '../schema/shadow-update.ts';
-import { isRenumbered, wouldChange, type SyncState, type SyncStateUpdate } from '../sync-state.ts';
+import { catchUp, transactCaughtUp } from '../schema/shadow-update.ts';
+import { wouldChange, type SyncState, type SyncStateUpdate } from '../sync-state.ts';
 
 /** What is known when the last write of a merge is in. */
 export type MergedState = {
@@ -40,8 +44,12 @@ export class Session {
   readonly #clock: Clock;
   readonly #known: Basis;
   readonly #pin: MovingPin;
+  readonly #follower: Follower;
   #uploadedTxn: number | undefined;
   #vectorForgotten = false;
+  #rescan: string | undefined;
+  /** Ours stand in their order in this file, and will: nobody else touches them. */
+  #hasPageOrder: boolean;
 
   private constructor(environment: Environment, options: DatabaseOptions, clock: Clock) {
     this.environment = environment;
@@ -58,14 +66,49 @@ export class Session {
     });
     this.changes.raiseMaxTs(this.state.maxTsNs);
     this.#uploadedTxn = this.state.uploadedTxn;
+    this.#hasPageOrder = hasPageOrder(this.file, this.basis);
+    this.#follower = new Follower({
+      path: environment.dataPath,
+      pin: this.#pin,
+      basis: this.#known,
+      hadPageOrder: () => this.#hasPageOrder,
+      onMarkerDoubted: () => {
+        this.#uploadedTxn = this.state.uploadedTxn;
+      },
+      onLow: () => this.#forgetVector(),
+      onRescan: (reason) => {
+        this.#rescan = reason;
+      },
+    });
   }
 
-  /** Opens the LMDB; its first read transaction is the first pin, and is scanned for what is not uploaded. */
-  static async open(options: DatabaseOptions, clock: Clock): Promise<Session> {
-    const environment = Environment.open(options);
+  /**
+   * Opens the LMDB; its first read transaction is the first pin, and is scanned for what is not uploaded. Errors besides
+   * those of opening: TRANSACTION_FAILED where the "-lock" file is another LMDB's.
+   */
+  static async open(
+    options: DatabaseOptions,
+    clock: Clock,
+    openEnvironment = (given: DatabaseOptions) => Environment.open(given),
+  ): Promise<Session> {
+    const environment = openEnvironment(options);
     try {
+      environment.requireLockTable();
       const session = new Session(environment, options, clock);
-      session.#scanAtStart();
+      scanAtStart({
+        session,
+        basis: session.#known,
+        hasPageOrder: session.#hasPageOrder,
+        doubtMarker: () => {
+          session.#uploadedTxn = undefined;
+        },
+        forgetMerged: () =>
+          session.#write({
+            together: session.#together(session.state.vector, 0n),
+            forgetMerged: true,
+          }),
+        forgetVector: () => session.#forgetVector(),
+      });
       return session;
     } catch (error) {
       await environment.close();
@@ -127,6 +170,7 @@ export class Session {
       dataTxnId: this.#known.dataTxnId,
       hasData: this.hasData,
       vectorForgotten: this.#vectorForgotten,
+      rescan: this.#rescan,
     };
   }
 
@@ -135,14 +179,29 @@ export class Session {
     const detection = this.detection();
     this.changes.resetCounts();
     this.#vectorForgotten = false;
+    this.#rescan = undefined;
     return detection;
   }
 
-  /** Moves the pin to the newest state; finds local changes; puts regressed entries back. */
+  /**
+   * Moves the pin to the newest state; finds local changes; puts regressed entries back. Errors: ENVIRONMENT_REPLACED,
+   * and CONFIG_INVALID, while which nothing is pinned: only the operator can end it.
+   */
   async refresh(): Promise<void> {
+    try {
+      await this.#refresh();
+    } catch (error) {
+      if (error instanceof SyncError && error.code === 'CONFIG_INVALID') {
+        this.#follower.letGo();
+      }
+      throw error;
+    }
+  }
+
+  async #refresh(): Promise<void> {
     for (let round = 0; round < MAX_PUT_BACK_ROUNDS; round += 1) {
       try {
-        await this.#movePin();
+        await this.#follower.move();
         break;
       } catch (error) {
         if (!(error instanceof TooManyRegressions)) {
@@ -206,6 +265,14 @@ export class Session {
     }
   }
 
+  /** Its objects are to be merged like anybody's. */
+  forgetStream(stream: StreamId | undefined): void {
+    const vector = new Map(this.state.vector);
+    if (stream !== undefined && vector.delete(stream)) {
+      this.#write({ together: this.#together(vector, 0n) });
+    }
+  }
+
   #write(update: SyncStateUpdate): void {
     this.transact((txn) => txn.writeState(update));
   }
@@ -240,7 +307,7 @@ export class Session {
   /** `stampMs`: stamp only for so long, and leave the rest of what is behind. */
   #transactOnce<T>(work: (txn: SessionTxn) => T, stampMs?: number): WriteOutcome<T> {
     const written = new WrittenValues();
-    const outcome = this.environment.write((txn) => {
+    const outcome = this.#writeInto((txn) => {
       this.#advanceInside(txn);
       const repaired = this.#known.schema.repair(txn, {
         file: this.file,
@@ -252,7 +319,15 @@ export class Session {
       const { local, alsoPut } = repaired;
       const onlyMerged = local.size === 0;
       const own = { written, onlyMerged, quietSince: this.#known.own.quietSince(txn, onlyMerged) };
-      const result = work(sessionTxn(txn, { ...own, state: this.state, local, alsoPut }));
+      const result = work(
+        sessionTxn(txn, {
+          ...own,
+          state: this.state,
+          local,
+          alsoPut,
+          lacksPageOrder: !this.#hasPageOrder,
+        }),
+      );
       // What the work wrote as local counts, too.
       return { result, own: { ...own, onlyMerged: local.size === 0 }, repaired };
     });
@@ -265,7 +340,19 @@ export class Session {
     }
     this.changes.regressed = new ValueMap();
     this.#repin();
+    this.#hasPageOrder ||= hasPageOrder(this.file, this.basis);
     return { ...outcome, result };
+  }
+
+  #writeInto<T>(work: (txn: WriteTxn) => T): WriteOutcome<T> {
+    try {
+      return this.environment.write(work);
+    } catch (error) {
+      if (needsReopen(error)) {
+        this.#pin.requireReopen();
+      }
+      throw error;
+    }
   }
 
   async close(): Promise<void> {
@@ -273,15 +360,7 @@ export class Session {
     await this.environment.close();
   }
 
-  async #movePin(): Promise<void> {
-    const since = this.basis.txnId;
-    const reopenedAt = await this.#pin.move();
-    if (reopenedAt !== undefined) {
-      this.#scanAfterReopen(reopenedAt, since);
-    }
-  }
-
-  /** As {@link #movePin}, right after a transaction of ours; a grown map is dealt with at the next refresh. */
+  /** Moves the pin right after a transaction of ours; a grown map is dealt with at the next refresh. */
   #repin(): void {
     try {
       this.#pin.moveWithoutReopen();
@@ -304,65 +383,15 @@ export class Session {
 
   /** Too many to hold: these are put back first; the pin and the page set stay, and the same diff goes on after it. */
   #putBackWithoutMoving(): void {
-    this.environment.write((txn) => {
+    this.#writeInto((txn) => {
       this.#known.schema.putBack(txn, this.file, new WrittenValues());
     });
     this.changes.regressed = new ValueMap();
-  }
-
-  #scanAtStart(): void {
-    // In a compacted copy transactions count from 1 again: marker and ids of merges belong to another count, and with
-    // them changes of the next transactions would pass for sent ones.
-    const renumbered = isRenumbered(this.state, this.basis.txnId);
-    if (renumbered) {
-      this.#uploadedTxn = undefined;
-    }
-    const { entriesAtStop, vector } = this.state;
-    if (
-      this.#uploadedTxn === undefined &&
-      vector.size === 0 &&
-      this.#known.schema.shadow === undefined
-    ) {
-      // Nothing was ever sent or merged: all of it is to be sent, and there is nothing to be compared with.
-      this.#known.skipScan();
-      if (this.hasData) {
-        this.changes.pending.overflow();
-      }
-      if (!renumbered) {
-        return;
-      }
-    }
-    const { low, changes } = this.#known.scanSince(this.#uploadedTxn ?? 0, {
-      ignoresMerged: renumbered,
-    });
-    const { entries } = this;
-    const vanished = mayHaveVanished(entriesAtStop ?? entries, { entries, changes });
-    if (renumbered) {
-      this.#write({ together: this.#together(this.state.vector, 0n), forgetMerged: true });
-    }
-    if ((low || vanished) && vector.size > 0) {
-      this.#forgetVector();
-    }
-    const { shadow } = this.#known.schema;
-    if (shadow !== undefined) {
-      compareAll(shadow, this, shadow.behindAtStart);
-    }
   }
 
   /** The vector says more than the entries hold: everything in the bucket is to be merged again. */
   #forgetVector(): void {
     this.#vectorForgotten = true;
     this.#write({ together: this.#together(new Map(), 0n) });
-  }
-
-  /** The application enlarged the map. The pin could not be kept, so changes since then are found by a scan. */
-  #scanAfterReopen(meta: Meta, since: number): void {
-    const { vector } = this.state;
-    if (!this.#known.jumpTo(meta)) {
-      return;
-    }
-    if (this.#known.scanSince(since).low && vector.size > 0) {
-      this.#forgetVector();
-    }
   }
 }

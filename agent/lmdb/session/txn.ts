@@ -7,6 +7,7 @@ import {
 import type { WriteTxn } from '../environment.ts';
 import type { ValueMap } from '../changes/value-map.ts';
 import { REMOVED, type WrittenValues } from '../changes/own-writes.ts';
+import { writePageOrder } from '../page-order.ts';
 import type { Meta } from '../pages/data-file.ts';
 import { writeSyncState, type SyncState, type SyncStateUpdate } from '../sync-state.ts';
 
@@ -44,6 +45,8 @@ export function sessionTxn(
     quietSince: number;
     /** Called with each value before it is put. */
     alsoPut: ((dbiName: string, key: Buffer, value: Buffer) => void) | undefined;
+    /** Whoever writes `_sync_state` writes these, too. */
+    lacksPageOrder: boolean;
   },
 ): SessionTxn {
   const { state, written, local, onlyMerged, quietSince, alsoPut } = parts;
@@ -73,7 +76,12 @@ export function sessionTxn(
       txn.createDbi(dbiName, flags);
       written.dataChanged = true;
     },
-    writeState: (update) => writeSyncState(txn, state, update),
+    writeState: (update) => {
+      writeSyncState(txn, state, update);
+      if (parts.lacksPageOrder) {
+        writePageOrder(txn);
+      }
+    },
   };
 }
 

@@ -20,9 +20,12 @@ import type {
   OpenResult,
   PersistOptions,
   RejoinResult,
+  ReopenOptions,
   SweepOptions,
   SweepSlice,
 } from '../local-database.ts';
+import { ComingFile } from '../coming-file.ts';
+import { notReopened, openResult } from './open-result.ts';
 import { finishRejoin, type RejoinStart } from '../session/rejoin-end.ts';
 import { KeyHashes } from '../key-hashes.ts';
 import { mergeResult, nothingMerged } from '../merge/result.ts';
@@ -37,9 +40,14 @@ import { sweepSlice } from '../session/sweep-slice.ts';
  * worker thread; tests and the simulation use it as it is.
  */
 export class DirectLocalDatabase implements LocalDatabase {
-  readonly #options: DatabaseOptions;
+  #options: DatabaseOptions;
   readonly #clock: Clock;
   #session: Session | undefined;
+  /** Why there is no session until the next {@link reopen}. */
+  #replaced: SyncError | undefined;
+  /** The full snapshot that is being encoded; it reads the LMDB as it was opened. */
+  #encoding: Promise<unknown> | undefined;
+  readonly #comingFile = new ComingFile();
   #turn: Promise<unknown> = Promise.resolve();
   #lastToken = 0;
   /** The stored-or-not object: its keys come back into consideration only if this run ends. */
@@ -56,17 +64,43 @@ export class DirectLocalDatabase implements LocalDatabase {
       assert(this.#session === undefined, 'a database is opened once');
       const session = await Session.open(this.#options, this.#clock);
       this.#session = session;
-      const { state } = session;
-      return {
-        ...session.takeDetection(),
-        vector: state.vector,
-        uploadedTxn: state.uploadedTxn,
-        lastSyncNs: state.lastSyncNs,
-        bucketId: state.bucketId,
-        entries: session.entries,
-        rejoinBeforeNs: state.rejoinBeforeNs,
-      };
+      return openResult(session);
     });
+  }
+
+  reopen({ run, forgetStream }: ReopenOptions): Promise<OpenResult> {
+    return this.#exclusive(async () => {
+      await this.#letGo();
+      this.#replaced ??= notReopened(this.#options.name);
+      this.#options = { ...this.#options, run };
+      const session = await Session.open(this.#options, this.#clock, this.#comingFile.open);
+      try {
+        session.forgetStream(forgetStream);
+      } catch (error) {
+        await session.close();
+        throw error;
+      }
+      this.#session = session;
+      this.#replaced = undefined;
+      return openResult(session);
+    });
+  }
+
+  /** Closes what is open, and its "-lock" file with it: whoever opens it next finds nobody else there. */
+  async #letGo(): Promise<void> {
+    const session = this.#session;
+    this.#session = undefined;
+    this.#inFlight = undefined;
+    this.#rejoin = undefined;
+    if (session === undefined) {
+      return;
+    }
+    if (this.#encoding !== undefined) {
+      // Its next read fails; a file that is gone has nothing to say.
+      session.file.close();
+      await this.#encoding.catch(() => undefined);
+    }
+    await session.close();
   }
 
   detect(): Promise<Detection> {
@@ -109,7 +143,15 @@ export class DirectLocalDatabase implements LocalDatabase {
     });
   }
 
-  async encodeSnapshot(options: EncodeOptions): Promise<EncodeResult> {
+  encodeSnapshot(options: EncodeOptions): Promise<EncodeResult> {
+    const encoding = this.#encodeSnapshot(options);
+    this.#encoding = encoding;
+    return encoding.finally(() => {
+      this.#encoding = undefined;
+    });
+  }
+
+  async #encodeSnapshot(options: EncodeOptions): Promise<EncodeResult> {
     const startedMs = performance.now();
     // Encoding takes long; it keeps the pin that it began with, and other work goes on meanwhile.
     const begun = await this.#exclusive(async () => {
@@ -334,12 +376,21 @@ export class DirectLocalDatabase implements LocalDatabase {
     if (this.#session !== undefined) {
       return this.#session;
     }
+    if (this.#replaced !== undefined) {
+      throw this.#replaced;
+    }
     throw new SyncError('ENVIRONMENT_UNREADABLE', `the database ${this.#options.name} is closed`);
   }
 
   /** One call after the other: all but the encoding of full snapshots works on the same pin and page set. */
   #exclusive<T>(work: () => Promise<T>): Promise<T> {
-    const turn = this.#turn.then(work);
+    const turn = this.#turn.then(work).catch(async (error: unknown) => {
+      if (error instanceof SyncError && error.code === 'ENVIRONMENT_REPLACED') {
+        this.#replaced = error;
+        await this.#letGo();
+      }
+      throw error;
+    });
     this.#turn = turn.catch(() => undefined);
     return turn;
   }

@@ -16,6 +16,7 @@ import type {
   OpenResult,
   PersistOptions,
   RejoinResult,
+  ReopenOptions,
   SweepOptions,
   SweepSlice,
 } from '../local-database.ts';
@@ -135,6 +136,12 @@ export class WorkerLocalDatabase implements LocalDatabase {
 
   stats(): Promise<DatabaseStats> {
     return this.#call('stats');
+  }
+
+  reopen(options: ReopenOptions): Promise<OpenResult> {
+    // Of the run that ends.
+    this.#acknowledged = undefined;
+    return this.#call('reopen', options);
   }
 
   /** Closes the LMDB and ends the thread. */

@@ -116,6 +116,18 @@ describe('conditions are warnings that say what to do', () => {
     ['regressions', { regressions: recently }, 'main_clock_behind', /set the clock/],
     ['old regressions', { regressions: longAgo }, undefined, /^$/],
     ['future entries', { futureEntries: recently }, 'main_clock_skew', /check the clocks/],
+    [
+      'looks that read the whole LMDB',
+      { rescans: { ...recently, reason: 'a page is out of step' } },
+      'main_lmdb_read_whole',
+      /out of step; let no program write it without locks/,
+    ],
+    [
+      'such looks long ago',
+      { rescans: { ...longAgo, reason: 'a page is out of step' } },
+      undefined,
+      /^$/,
+    ],
     ['old future entries', { futureEntries: longAgo }, undefined, /^$/],
     ['invalid values', { invalidValues: 2 }, 'main_invalid_values', /schema_tracks_changes/],
     ['a rejoin under way', { rejoin: { lastSyncMs: 0, postponed: undefined } }, undefined, /^$/],

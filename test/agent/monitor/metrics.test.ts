@@ -131,7 +131,13 @@ function everything() {
   covered.add(b1.name);
   monitor.merged({ object: b1, result: MERGED, sizeBytes: 100, totalMs: 5 });
   const leftOut = { entries: 3, first: 'DBI zones, key "k"' };
-  monitor.detected({ ...DETECTION, regressions: 2, futureEntries: 1, leftOut });
+  monitor.detected({
+    ...DETECTION,
+    regressions: 2,
+    futureEntries: 1,
+    leftOut,
+    rescan: 'pages differ',
+  });
   monitor.generated('x', ENCODED);
   monitor.storeFailed('x', new Error('store'));
   monitor.stored({
@@ -214,6 +220,7 @@ test.each([
   ['lightningstream_merged_changes_total{lmdb="main"} 3'],
   ['lightningstream_stored_objects_total{lmdb="main",kind="delta"} 1'],
   ['lightningstream_regressions_total{lmdb="main"} 2'],
+  ['lightningstream_lmdb_rescans_total{lmdb="main"} 1'],
   ['lightningstream_future_entries_total{lmdb="main"} 1'],
 ])('/metrics has %s', async (line) => {
   expect(await everything().metrics.text()).toContain(line);

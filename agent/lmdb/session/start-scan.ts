@@ -1,0 +1,66 @@
+import { mayHaveVanished } from '../changes/scan.ts';
+import { compareAll, type CatchUpHost } from '../schema/shadow-update.ts';
+import type { LocalChanges } from '../changes/local-changes.ts';
+import { hasCounts, isRenumbered, type SyncState } from '../sync-state.ts';
+import type { Basis } from './basis.ts';
+
+/** What the scan needs of its session. */
+interface ScanHost extends CatchUpHost {
+  readonly changes: LocalChanges;
+  readonly state: SyncState;
+  readonly uploadedTxn: number | undefined;
+  readonly hasData: boolean;
+  readonly entries: number;
+}
+
+type StartScanParts = {
+  readonly session: ScanHost;
+  readonly basis: Basis;
+  /** See `hasPageOrder`. */
+  readonly hasPageOrder: boolean;
+  /** Nothing is known to be in stored objects. */
+  readonly doubtMarker: () => void;
+  /** Writes that, and that no transaction is known to be a merge of ours. */
+  readonly forgetMerged: () => void;
+  readonly forgetVector: () => void;
+};
+
+/** Finds what is not uploaded as of the first pin. */
+export function scanAtStart(parts: StartScanParts): void {
+  const { session, basis } = parts;
+  const { state } = session;
+  // In a compacted copy transactions count from 1 again: marker and ids of merges belong to another count, and with
+  // them changes of the next transactions would pass for sent ones.
+  const renumbered =
+    isRenumbered(state, session.basis.txnId) || (hasCounts(state) && !parts.hasPageOrder);
+  if (renumbered) {
+    parts.doubtMarker();
+  }
+  const { entriesAtStop, vector } = state;
+  const { shadow } = basis.schema;
+  if (session.uploadedTxn === undefined && vector.size === 0 && shadow === undefined) {
+    // Nothing was ever sent or merged: all of it is to be sent, and there is nothing to be compared with.
+    basis.skipScan();
+    if (session.hasData) {
+      session.changes.pending.overflow();
+    }
+    if (!renumbered) {
+      return;
+    }
+  }
+  basis.requireSyncable();
+  const { low, changes } = basis.scanSince(session.uploadedTxn ?? 0, {
+    ignoresMerged: renumbered,
+  });
+  const { entries } = session;
+  const vanished = mayHaveVanished(entriesAtStop ?? entries, { entries, changes });
+  if (renumbered) {
+    parts.forgetMerged();
+  }
+  if ((low || vanished) && vector.size > 0) {
+    parts.forgetVector();
+  }
+  if (shadow !== undefined) {
+    compareAll(shadow, session, shadow.behindAtStart);
+  }
+}
