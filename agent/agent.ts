@@ -18,7 +18,6 @@ import { readSmaps } from './monitor/smaps.ts';
 import { openNotices } from './notices/open.ts';
 import type { NoticeSource } from './notices/source.ts';
 import { openPlainStore } from './open-store.ts';
-import { Semaphore } from './pacing/semaphore.ts';
 import { sleep } from './pacing/sleep.ts';
 import { Healthz } from './status/healthz.ts';
 import { StatusServer, type StatusServerDeps } from './status/server.ts';
@@ -78,7 +77,6 @@ export async function runAgent(config: Config, options: RunOptions): Promise<voi
       hooks,
       log,
       run: newRun((size) => randomBytes(size)),
-      memory: new Semaphore(config.memoryDownloadedSnapshots * databases.length),
       receiveOnly: options.receiveOnly,
       onlyOnce,
       onCrash: (error: Error) => stop.abort(error),

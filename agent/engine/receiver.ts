@@ -237,9 +237,9 @@ export class Receiver {
       const { fetched } = got;
       const vector: VersionVector = last ? manifest.vector : new Map();
       const { rejoinBeforeNs } = manifest;
-      const absorbed = { stream: parsed.stream, seq: parsed.seq, vector, rejoinBeforeNs };
+      const published = { stream: parsed.stream, seq: parsed.seq, vector, rejoinBeforeNs };
       try {
-        const merged = await this.#merger.merge({ ...fetched, absorbed }, signal);
+        const merged = await this.#merger.merge({ ...fetched, published }, signal);
         if (merged === 'quarantined') {
           return 'quarantined';
         }

@@ -28,6 +28,7 @@ export type Traits = {
   readonly pendingBytesMax: number;
   readonly spoolMemoryBytes: number;
   readonly downloadConcurrency: number;
+  readonly downloadPlaces: number;
   readonly shutdownTimeoutMs: number;
   readonly upstreamReaders: boolean;
   readonly compaction: Partial<CompactionPolicy> | undefined;
@@ -108,6 +109,7 @@ export class Fleet {
       clock: host.clock,
       random: this.random.fork(),
       mustKeepMs: traits.mustKeepMs,
+      downloadPlaces: traits.downloadPlaces,
       databaseFails: (call) => this.databaseFails(call),
       onLog: (text) => {
         if (process.env.SIMULATION_LOG !== undefined || BUGS.test(text)) {
@@ -244,7 +246,8 @@ export function drawTraits(random: SeededRandom): Traits {
     persistIntervalMs: random.pick([1, 20, 1_000_000]),
     pendingBytesMax: random.pick([40, 1 << 20, 1 << 20]),
     spoolMemoryBytes: random.pick([100, 1 << 20, 1 << 20]),
-    downloadConcurrency: random.pick([1, 3]),
+    downloadConcurrency: random.pick([1, 4]),
+    downloadPlaces: random.pick([1, 2, 4]),
     shutdownTimeoutMs: random.pick([1, 10, 1_000_000]),
     upstreamReaders: random.chance(0.25),
     compaction: random.chance(0.6)

@@ -35,6 +35,8 @@ export type AgentOptions = {
   /** Told of everything that matters to measurements and checks. */
   readonly observer?: Partial<SyncObserver> | undefined;
   readonly onRejoined?: (() => void) | undefined;
+  /** How many objects each database holds at a time, from before the fetch until they are merged. */
+  readonly downloadPlaces: number;
 };
 
 /** One engine of a running agent. */
@@ -65,9 +67,8 @@ export class SimAgent implements Owner {
   constructor(options: AgentOptions & { readonly makeStore: (owner: Owner) => ObjectStore }) {
     this.#options = options;
     const store = options.makeStore(this);
-    const memory = new Semaphore(4);
     for (const database of options.databases) {
-      this.#start(database, { store, memory });
+      this.#start(database, store);
     }
   }
 
@@ -139,10 +140,7 @@ export class SimAgent implements Owner {
     });
   }
 
-  #start(
-    { settings, options }: AgentDatabase,
-    shared: { store: ObjectStore; memory: Semaphore },
-  ): void {
+  #start({ settings, options }: AgentDatabase, store: ObjectStore): void {
     const { clock, random, scheduler, cleaning, sweeping, onLog } = this.#options;
     // One that was meant for an earlier process, which ended otherwise.
     clearCrashPoint(options.path);
@@ -154,7 +152,7 @@ export class SimAgent implements Owner {
         db: this.#gated(database, () => {
           isOpen = true;
         }),
-        store: shared.store,
+        store,
         clock,
         sleep: (ms, signal) => scheduler.sleep(ms, this, signal),
         randomBytes: random.bytes,
@@ -165,7 +163,7 @@ export class SimAgent implements Owner {
         sweeping: sweeping && { settings: sweeping, observer: this.#sweeperObserver() },
         rejoinObserver: this.#sweeperObserver(),
       },
-      { signal: this.#stopping.signal, memory: shared.memory },
+      { signal: this.#stopping.signal, memory: new Semaphore(this.#options.downloadPlaces) },
     );
     void hosted.ended.then(() => {
       if (!this.isGone) {
