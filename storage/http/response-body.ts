@@ -2,6 +2,7 @@ import type { Readable } from 'node:stream';
 
 import { SyncError } from '../../protocol/errors.ts';
 import type { Deadline } from '../deadline.ts';
+import { timerMs } from '../../protocol/time.ts';
 
 export type ResponseBodyOptions = {
   readonly name: string;
@@ -43,7 +44,7 @@ async function* chunksOf(
     setTimeout(() => {
       stalled = true;
       stream.destroy();
-    }, stallTimeoutMs);
+    }, timerMs(stallTimeoutMs));
   let stall = startStall();
   let total = 0;
   let reading = true;

@@ -127,8 +127,8 @@ export class SimStore implements ObjectStore {
       return false;
     }
     this.#read.add(name);
-    const { random, fate, network } = this.#parts;
-    return !fate.isHealing && random.chance(network.hurtRate);
+    const { random, network } = this.#parts;
+    return random.chance(network.hurtRate);
   }
 
   #collect(body: ObjectBody): Promise<Uint8Array> {

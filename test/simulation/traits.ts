@@ -101,7 +101,7 @@ export function drawTraits(random: SeededRandom): Traits {
       halfMs: random.pick([1, 20]),
       slowMs: pace === 'long' ? 5 * MINUTE : random.pick([200, 10 * SECOND]),
       lateMs: pace === 'long' ? retentionMs / 8 : random.pick([SECOND, 5 * MINUTE]),
-      hurtRate: random.pick([0, 0, 0.1, 1]),
+      hurtRate: random.pick([0, 0, 0.1, 0.3]),
     },
     databaseMs: random.pick([0.5, 20]),
     databaseFaultRate: random.pick([0, 0, 0.05, 0.2]),
