@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { hostname } from 'node:os';
+import { hostname, tmpdir } from 'node:os';
 import { errorText, isAbortError } from '../protocol/errors.ts';
 import { newRun } from '../protocol/object-name.ts';
 import type { ObjectStore } from '../storage/object-store.ts';
@@ -19,6 +19,7 @@ import { openNotices } from './notices/open.ts';
 import type { NoticeSource } from './notices/source.ts';
 import { openPlainStore } from './open-store.ts';
 import { sleep } from './pacing/sleep.ts';
+import { prepareSpoolFolder } from './spool.ts';
 import { Healthz } from './status/healthz.ts';
 import { StatusServer, type StatusServerDeps } from './status/server.ts';
 
@@ -41,6 +42,8 @@ export type RunOptions = {
 export async function runAgent(config: Config, options: RunOptions): Promise<void> {
   const log = createLogger(config.log);
   const databases = selectDatabases(config, options.onlyDatabases);
+  // Now, and not when the first object is too large for memory.
+  await prepareSpoolFolder(config.spoolFolder || tmpdir());
   const stop = new AbortController();
   const signal = AbortSignal.any([options.signal, stop.signal]);
   const noticeHealth = new NoticeHealth(config.health.storageList, Date.now);

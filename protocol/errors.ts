@@ -21,6 +21,8 @@ export type ErrorCode =
   | 'MAP_FULL'
   /** A write transaction failed (disk full, read-only file, I/O error). Retried. */
   | 'TRANSACTION_FAILED'
+  /** A large object finds no room in the folder of temporary files (missing, read-only, full). Retried. */
+  | 'SPOOL_FAILED'
   /** The storage answered with an error or not at all. */
   | 'STORAGE_FAILED'
   /** The storage refuses these credentials, this bucket, or this action. */

@@ -37,6 +37,8 @@ export class Publisher {
   readonly #tokens: TokenBucket;
   readonly ownStream: StreamId;
   #acknowledged = 0n;
+  /** The highest number for which a PUT was begun. */
+  #tried = 0n;
   /** No name of ours may be at or below this time: upstream readers take the newest name per instance. */
   #floorNs = 0n;
   #lastFullNs = 0n;
@@ -143,15 +145,47 @@ export class Publisher {
         this.#sending = undefined;
         options.onSent();
       },
-      (error: unknown) => {
+      async (error: unknown) => {
+        await this.#recover(next, { error, signal: options.signal });
         this.#sending = undefined;
-        // Only the end of the run ends the repeating; what was not stored is found by the next start's scan.
         if (!options.signal.aborted) {
-          this.#deps.log.error({ error: errorText(error) }, 'sending ended unexpectedly');
+          options.onSent();
         }
       },
     );
     return Number.POSITIVE_INFINITY;
+  }
+
+  /** After an error that nobody expects. What the object held is to be sent again, after a pause. */
+  async #recover(
+    { encoded, seq }: NextObject,
+    { error, signal }: { readonly error: unknown; readonly signal: AbortSignal },
+  ): Promise<void> {
+    const { db, settings, sleep, observer, log } = this.#deps;
+    // The end of the run ends the repeating; what was not stored is found by the next start's scan.
+    if (signal.aborted) {
+      return;
+    }
+    await discardSpool(encoded.spool);
+    log.error(
+      { error: errorText(error), seq: `${seq}` },
+      'sending ended unexpectedly, trying again',
+    );
+    try {
+      observer.storeFailed(`${settings.database}: object ${seq} of this run`, error);
+      if (this.#tried >= seq && this.#acknowledged < seq) {
+        // It may be stored: its number must not get other bytes, which others would skip. A full snapshot
+        // of the next number holds whatever it held.
+        this.#acknowledged = seq;
+        this.#policy.requireAgain();
+      }
+      await db.giveBack(encoded.token);
+      await sleep(settings.retryIntervalMs, signal);
+    } catch (cause) {
+      if (!signal.aborted) {
+        log.error({ error: errorText(cause) }, 'cannot take back what was not sent');
+      }
+    }
   }
 
   /** Resolves when nothing is on its way. */
@@ -311,6 +345,7 @@ export class Publisher {
       for (;;) {
         try {
           attemptNs = clock.nowNs();
+          this.#tried = seq;
           // "exists" is our own earlier attempt whose answer was lost: the name holds this run's random id.
           await store.create(name, body, signal);
           break;
@@ -324,8 +359,12 @@ export class Publisher {
     } finally {
       await discardSpool(encoded.spool);
     }
-    await db.acknowledge(encoded.token);
-    this.#acknowledged = seq;
+    try {
+      await db.acknowledge(encoded.token);
+    } finally {
+      // It is stored, whatever becomes of the marker.
+      this.#acknowledged = seq;
+    }
     this.#tracker.acknowledgeOwn(this.ownStream, seq);
     if (kind === 'snapshot') {
       this.#policy.fullStored(body.sizeBytes, encoded.dataTxnId);

@@ -1,4 +1,5 @@
 import type { DatabaseEngine } from '../../agent/engine/database-engine.ts';
+import type { SyncObserver } from '../../agent/engine/observer.ts';
 import type { EngineDeps, EngineSettings } from '../../agent/engine/types.ts';
 import { Semaphore } from '../../agent/pacing/semaphore.ts';
 import type { Sleep } from '../../agent/pacing/sleep.ts';
@@ -32,6 +33,8 @@ export type RunOptions = {
   readonly mustKeepMs: number | undefined;
   /** How many objects are held at a time, from before the fetch until they are merged. */
   readonly downloadPlaces: number;
+  /** Told of what the engine does; what it throws comes out where the engine told it. */
+  readonly observer?: Partial<SyncObserver> | undefined;
 };
 
 /**
@@ -59,6 +62,7 @@ export class AgentRun {
         randomBytes: random.bytes,
         random: random.next,
         log: textLog(options.onLog),
+        observer: options.observer,
         cleaning: options.mustKeepMs === undefined ? undefined : cleaning(options.mustKeepMs),
       },
       { signal: this.#stopping.signal, memory: new Semaphore(options.downloadPlaces) },

@@ -268,7 +268,13 @@ export class ScaleFleet {
       scheduler: this.scheduler,
       random: this.#random.fork(),
       owner,
-      network: { faultRate: 0, halfMs: this.#settings.times.s3HalfMs, slowMs: 0, lateMs: 0, hurtRate: 0 },
+      network: {
+        faultRate: 0,
+        halfMs: this.#settings.times.s3HalfMs,
+        slowMs: 0,
+        lateMs: 0,
+        hurtRate: 0,
+      },
       fate: { dropsLate: false, isHealing: true },
       log: () => undefined,
       onRequest: (call) => {

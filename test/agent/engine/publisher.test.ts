@@ -56,6 +56,62 @@ test.each(['fail', 'answer lost', 'lands later'] as const)(
   },
 );
 
+describe('after an error that nobody expects', () => {
+  test('while an object is made ready, what it held is sent all the same', async () => {
+    await startedA();
+    fleet.write(fleet.a, 'k', '1');
+    await fleet.until('the first object', () => fleet.stored().length === 1);
+    fleet.observer = { generated: failOnce() };
+    await fleet.stop(fleet.a);
+    await startedA();
+    fleet.write(fleet.a, 'k', '2');
+    fleet.write(fleet.a, 'l', '1');
+    await fleet.until('the object', () => fleet.stored().length === 2);
+    expect(fleet.stored()).toEqual(['a.1 snapshot', 'a.1 delta']);
+    expect([...lastContent().keys()]).toEqual(['zones/k', 'zones/l']);
+  });
+
+  test('behind an attempt, its number is given up and a full snapshot holds what it held', async () => {
+    await startedA();
+    fleet.write(fleet.a, 'k', '1');
+    await fleet.until('the first object', () => fleet.stored().length === 1);
+    fleet.observer = { storeFailed: failOnce() };
+    await fleet.stop(fleet.a);
+    await startedA();
+    // The answer is lost and the object is there: under its number nothing else may be stored.
+    let failures = 1;
+    fleet.store.plan = (call) => (call === 'create' && failures-- > 0 ? 'answer lost' : 'none');
+    fleet.write(fleet.a, 'k', '2');
+    await fleet.until('the full snapshot', () => fleet.stored().length === 3);
+    expect(fleet.stored()).toEqual(['a.1 snapshot', 'a.1 delta', 'a.2 snapshot']);
+    const b = fleet.start(fleet.b);
+    await fleet.until('the start of B', () => b.isStarted);
+    expect(fleet.read(fleet.b, 'k')).toBe('2');
+  });
+
+  test('only-once does not end before what is left is stored', async () => {
+    fleet.write(fleet.a, 'k', '1');
+    fleet.observer = { generated: failOnce() };
+    const run = fleet.start(fleet.a, { onlyOnce: true });
+    await run.ended();
+    run.requireNoFailure();
+    expect(fleet.stored()).toEqual(['a.1 snapshot']);
+  });
+
+  function failOnce(): () => void {
+    let failures = 1;
+    return () => {
+      if (failures-- > 0) {
+        throw new TypeError('nobody expects this');
+      }
+    };
+  }
+
+  function lastContent(): ReadonlyMap<string, unknown> {
+    return [...fleet.ledger.objects.values()].at(-1)?.content ?? new Map();
+  }
+});
+
 test('the next PUT begins when the one before is acknowledged, and holds all that changed meanwhile', async () => {
   await startedA();
   let letGo: () => void = () => undefined;
