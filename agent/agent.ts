@@ -42,7 +42,6 @@ export type RunOptions = {
 export async function runAgent(config: Config, options: RunOptions): Promise<void> {
   const log = createLogger(config.log);
   const databases = selectDatabases(config, options.onlyDatabases);
-  // Now, and not when the first object is too large for memory.
   await prepareSpoolFolder(config.spoolFolder || tmpdir());
   const stop = new AbortController();
   const signal = AbortSignal.any([options.signal, stop.signal]);

@@ -64,6 +64,7 @@ export class EngineRun {
       tracker,
       merger,
       ownStream: publisher.ownStream,
+      onListed: (seen) => publisher.noteListed(seen),
       onManifest: ({ rejoinBeforeNs }) => rejoin.noteAnnounced(rejoinBeforeNs),
     });
     this.publishLoop = new PublishLoop(deps, {

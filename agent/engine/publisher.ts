@@ -13,7 +13,7 @@ import type { Detection, EncodedObject } from '../lmdb/local-database.ts';
 import { discardSpool, spoolBody } from '../spool.ts';
 import { backoff } from '../pacing/backoff.ts';
 import { FullSnapshotPolicy, type FullSnapshotReason } from './full-snapshot-policy.ts';
-import type { ListedObject } from './listing.ts';
+import { earlierObjects, type ListedObject } from './listing.ts';
 import type { PassResult } from './pass-result.ts';
 import { TokenBucket } from '../pacing/token-bucket.ts';
 import type { EngineDeps } from './types.ts';
@@ -140,19 +140,12 @@ export class Publisher {
       return next;
     }
     this.#tokens.take();
-    this.#sending = this.#send(next, options.signal).then(
-      () => {
+    this.#sending = this.#send(next, options.signal)
+      .catch((error: unknown) => this.#recover(next, { error, signal: options.signal }))
+      .then(() => {
         this.#sending = undefined;
         options.onSent();
-      },
-      async (error: unknown) => {
-        await this.#recover(next, { error, signal: options.signal });
-        this.#sending = undefined;
-        if (!options.signal.aborted) {
-          options.onSent();
-        }
-      },
-    );
+      });
     return Number.POSITIVE_INFINITY;
   }
 
@@ -166,13 +159,12 @@ export class Publisher {
     if (signal.aborted) {
       return;
     }
-    await discardSpool(encoded.spool);
     log.error(
       { error: errorText(error), seq: `${seq}` },
       'sending ended unexpectedly, trying again',
     );
     try {
-      observer.storeFailed(`${settings.database}: object ${seq} of this run`, error);
+      await discardSpool(encoded.spool);
       if (this.#tried >= seq && this.#acknowledged < seq) {
         // It may be stored: its number must not get other bytes, which others would skip. A full snapshot
         // of the next number holds whatever it held.
@@ -180,6 +172,7 @@ export class Publisher {
         this.#policy.requireAgain();
       }
       await db.giveBack(encoded.token);
+      observer.storeFailed(`${settings.database}: object ${seq} of this run`, error);
       await sleep(settings.retryIntervalMs, signal);
     } catch (cause) {
       if (!signal.aborted) {
@@ -191,6 +184,13 @@ export class Publisher {
   /** Resolves when nothing is on its way. */
   async settled(): Promise<void> {
     await this.#sending;
+  }
+
+  /** To be called with every listing, before anything is sent on its account: earlier runs count like this one. */
+  noteListed({ listing, manifest }: Pick<PassResult, 'listing' | 'manifest'>): void {
+    const own = listing.objects.filter(({ instance }) => instance === this.#deps.settings.instance);
+    const { ownStream } = this;
+    this.#policy.noteEarlier(earlierObjects(own, { ownStream, base: manifest?.vector }));
   }
 
   /** Learns from a listing: the names that upstream readers see, and whether what we stored is still there. */

@@ -32,6 +32,7 @@ export class Receiver {
   readonly #ownStream: StreamId;
   readonly #baseParts: BaseParts;
   readonly #onManifest: (manifest: Manifest) => void;
+  readonly #onListed: (seen: Pick<PassResult, 'listing' | 'manifest'>) => void;
   #manifest: { etag: string; manifest: Manifest } | undefined;
   #manifestDamaged = false;
 
@@ -43,6 +44,8 @@ export class Receiver {
       ownStream: StreamId;
       /** Called in every pass that finds one, before anything of it is merged. */
       onManifest?: (manifest: Manifest) => void;
+      /** Called in every pass, likewise. */
+      onListed?: (seen: Pick<PassResult, 'listing' | 'manifest'>) => void;
     },
   ) {
     this.#deps = deps;
@@ -51,6 +54,7 @@ export class Receiver {
     this.#ownStream = parts.ownStream;
     this.#baseParts = new BaseParts(deps.store);
     this.#onManifest = parts.onManifest ?? noop;
+    this.#onListed = parts.onListed ?? noop;
   }
 
   /**
@@ -137,6 +141,7 @@ export class Receiver {
       throw error;
     }
     observer.listed(describeListing(listing));
+    this.#onListed({ listing, manifest });
     if (manifest !== undefined) {
       this.#onManifest(manifest);
     }

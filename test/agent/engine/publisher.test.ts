@@ -178,6 +178,64 @@ test('a full snapshot follows when there are many deltas', async () => {
   ]);
 });
 
+describe('over restarts', () => {
+  const kinds = () => fleet.stored().map((name) => name.split(' ')[1]);
+  const LONG_RUN = [
+    'snapshot',
+    'delta',
+    'delta',
+    'snapshot',
+    'delta',
+    'delta',
+    'snapshot',
+    'delta',
+  ];
+
+  test('six only-once runs make full snapshots as often as one long run', async () => {
+    await startedA({ maxDeltas: 2 });
+    for (const stored of [1, 2, 4, 5, 7, 8]) {
+      fleet.write(fleet.a, 'k', `${stored}`);
+      await fleet.until('its objects', () => fleet.stored().length === stored);
+    }
+    expect(kinds()).toEqual(LONG_RUN);
+    await fleet.dispose();
+    fleet = new QuietFleet();
+    for (let change = 0; change < 6; change += 1) {
+      fleet.write(fleet.a, 'k', `${change}`);
+      const run = fleet.start(fleet.a, { maxDeltas: 2, onlyOnce: true });
+      await run.ended();
+      run.requireNoFailure();
+    }
+    expect(kinds()).toEqual(LONG_RUN);
+  });
+
+  test('deltas that a published base holds do not count', async () => {
+    for (let change = 0; change < 3; change += 1) {
+      fleet.write(fleet.a, 'k', `${change}`);
+      await fleet.start(fleet.a, { onlyOnce: true }).ended();
+    }
+    fleet.startCompaction();
+    await fleet.compactionsEnded();
+    fleet.write(fleet.a, 'k', 'last');
+    await fleet.start(fleet.a, { maxDeltas: 2, onlyOnce: true }).ended();
+    expect(kinds()).toEqual(['snapshot', 'delta', 'delta', 'delta']);
+  });
+
+  test('the interval counts from the newest full snapshot in the bucket', async () => {
+    fleet.write(fleet.a, 'k', '1');
+    await fleet.start(fleet.a, { onlyOnce: true }).ended();
+    const hourMs = 3_600_000;
+    fleet.clock.advanceMs(3 * hourMs);
+    fleet.write(fleet.a, 'k', '2');
+    await fleet.start(fleet.a, { forceSnapshotIntervalMs: 4 * hourMs, onlyOnce: true }).ended();
+    expect(kinds()).toEqual(['snapshot', 'delta']);
+    fleet.clock.advanceMs(hourMs);
+    fleet.write(fleet.a, 'k', '3');
+    await fleet.start(fleet.a, { forceSnapshotIntervalMs: 4 * hourMs, onlyOnce: true }).ended();
+    expect(kinds()).toEqual(['snapshot', 'delta', 'snapshot']);
+  });
+});
+
 test('own objects that are gone from the bucket are sent again as a full snapshot', async () => {
   const run = await startedA();
   fleet.write(fleet.a, 'k', '1');
