@@ -128,6 +128,7 @@ function createServer(
     status: deps.status,
     health: [...unwell, ...members.map(({ monitor }) => monitor.health)],
     hostname: hostname(),
+    errorAfterMs: config.health.storageLoad.errorDurationMs,
     reportStartup: config.health.start.reportMetadata,
     now: Date.now,
   });

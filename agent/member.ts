@@ -18,6 +18,7 @@ import { SyncObservers } from './monitor/sync-observers.ts';
 import { Semaphore } from './pacing/semaphore.ts';
 import { sleep } from './pacing/sleep.ts';
 import { systemClock } from './pacing/system-clock.ts';
+import { Watchdog } from './watchdog/watchdog.ts';
 
 /** The status page and the metrics show an LMDB as it was at most this long before they were asked. */
 const STATS_MAX_AGE_MS = 1000;
@@ -51,6 +52,7 @@ export class Member {
     this.name = name;
     this.#log = shared.log.child({ db: name });
     this.#statsIntervalMs = config.lmdbLogStatsIntervalMs;
+    const watchdog = new Watchdog(() => performance.now());
     this.monitor = new DatabaseMonitor({
       name,
       path: database.path,
@@ -58,6 +60,7 @@ export class Member {
       metrics: shared.metrics.syncer,
       log: this.#log,
       now: Date.now,
+      watchdog,
     });
     // Only where a hook is for this database: what merges wrote need not be known else.
     const watch = shared.hooks.concern(name)
@@ -77,6 +80,7 @@ export class Member {
         randomBytes: (size) => randomBytes(size),
         random: Math.random,
         log: this.#log,
+        watchdog,
         observer: new SyncObservers(watch === undefined ? [this.monitor] : [this.monitor, watch]),
         cleaning: cleaningDeps(config, { ...watching, receiveOnly: shared.receiveOnly }),
         ...sweepingDeps(config, {

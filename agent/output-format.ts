@@ -57,7 +57,7 @@ function leadingTime(bytes: Uint8Array, nowNs: bigint): bigint | undefined {
 }
 
 /** RFC 3339 in UTC, with as many digits as it takes: `2023-11-14T22:13:20Z`, `2023-11-14T22:13:20.5Z`. */
-export function formatRfc3339Ns(timeNs: bigint): string {
+function formatRfc3339Ns(timeNs: bigint): string {
   return `${dateAndTime(timeNs).join('T')}Z`;
 }
 

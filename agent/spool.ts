@@ -134,7 +134,7 @@ export async function* readSpool(spool: Spool): AsyncIterable<Uint8Array> {
   }
 }
 
-export function spoolSizeBytes(spool: Spool): number {
+function spoolSizeBytes(spool: Spool): number {
   return spool.kind === 'memory' ? spool.bytes.length : spool.sizeBytes;
 }
 

@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AgentProcess, folderStorage } from '../demo/agent-process.ts';
 import { Application } from '../demo/application.ts';
-import { findMiniStack, startMiniStack } from '../test/support/ministack.ts';
-import { NoticeBucket } from '../test/support/notice-bucket.ts';
+import { findMiniStack, startMiniStack } from '../test/support/aws/ministack.ts';
+import { NoticeBucket } from '../test/support/aws/notice-bucket.ts';
 import { cpuTimeMs } from './support/process-meter.ts';
 import type { BenchOptions, Row } from './support/row.ts';
 

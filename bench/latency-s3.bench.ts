@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
-import type { MiniStack } from '../test/support/ministack.ts';
-import { findMiniStack, startMiniStack } from '../test/support/ministack.ts';
-import { NoticeBucket } from '../test/support/notice-bucket.ts';
+import type { MiniStack } from '../test/support/aws/ministack.ts';
+import { findMiniStack, startMiniStack } from '../test/support/aws/ministack.ts';
+import { NoticeBucket } from '../test/support/aws/notice-bucket.ts';
 import { BenchHosts, type StartOptions } from './support/bench-host.ts';
 import { measureBoth, type BothCosts, type ChangeCost } from './support/change-cost.ts';
 import type { BenchOptions, Row } from './support/row.ts';

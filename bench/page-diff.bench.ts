@@ -3,8 +3,8 @@ import { PageCursor } from '../agent/lmdb/pages/cursor.ts';
 import { collectPages, diffPages } from '../agent/lmdb/pages/diff.ts';
 import { DataFile, listDbis } from '../agent/lmdb/pages/data-file.ts';
 import type { DbRecord } from '../agent/lmdb/pages/data-file.ts';
-import { openTestLmdb } from '../test/support/lmdb-writer-env.ts';
-import type { TestLmdb } from '../test/support/lmdb-writer-env.ts';
+import { openTestLmdb } from '../test/support/lmdb-writer/env.ts';
+import type { TestLmdb } from '../test/support/lmdb-writer/env.ts';
 import type { BenchOptions, Row } from './support/row.ts';
 import { median } from './support/statistics.ts';
 

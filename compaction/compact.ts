@@ -11,7 +11,7 @@ import { EMPTY_VECTOR } from '../protocol/version-vector.ts';
 import { type DeleteInput, deletable } from './delete-rule.ts';
 import type { Gathered } from './gather.ts';
 import { FOLD_BYTES_PER_SECOND, LISTED_OBJECTS_MAX } from './limits.ts';
-import { type Listing, sortListing } from './listing.ts';
+import { type SortedListing, sortListing } from './listing.ts';
 import { type Publication, type StoredState, publishState, readState } from './manifest-store.ts';
 import { type StateObjects, nextState, pruneVector, upkeepChanged } from './next-state.ts';
 import { type FoldLevel, type TailPlan, chooseLevel, planTail } from './plan.ts';
@@ -25,7 +25,7 @@ import { type WrittenState, fileBody, writeState } from './write-state.ts';
 type RunStart = {
   readonly run: CompactOptions;
   readonly nowNs: TimestampNs;
-  readonly listing: Listing;
+  readonly listing: SortedListing;
   readonly before: StoredState | undefined;
   readonly tail: TailPlan;
   readonly level: FoldLevel;
@@ -49,7 +49,7 @@ export async function compact(run: CompactOptions): Promise<CompactionReport> {
   return run.dryRun === true ? dryRun(start) : execute(start);
 }
 
-async function list(run: CompactOptions): Promise<Listing> {
+async function list(run: CompactOptions): Promise<SortedListing> {
   const { store, database, signal } = run;
   const infos: ObjectInfo[] = [];
   for await (const info of store.list(databasePrefix(database), { signal })) {

@@ -1,6 +1,11 @@
 import type { TimestampNs } from '../protocol/time.ts';
 import { type VersionVector, covers } from '../protocol/version-vector.ts';
-import { type Listing, type StoredObject, instanceObjects, newestSnapshots } from './listing.ts';
+import {
+  type SortedListing,
+  type StoredObject,
+  instanceObjects,
+  newestSnapshots,
+} from './listing.ts';
 import type { CompactionPolicy } from './policy.ts';
 import type { PublishedState } from './upkeep.ts';
 
@@ -9,7 +14,7 @@ const NS_PER_MS = 1_000_000n;
 /** What the rule needs to know. */
 export type DeleteInput = {
   /** Made before {@link DeleteInput.published} was read or written. */
-  readonly listing: Listing;
+  readonly listing: SortedListing;
   /** What the bucket's manifest said when the run began; undefined: there was none. */
   readonly before: PublishedState | undefined;
   /** What it says now. */

@@ -1,5 +1,4 @@
-import { UnsortedInputError, type SnapshotSource } from './cursor.ts';
-import { SnapshotCursor } from './cursor.ts';
+import { SnapshotCursor, type SnapshotSource, UnsortedInputError } from './cursor.ts';
 import { MERGE_FAN_IN } from './limits.ts';
 import { type SnapshotFile, type WriteMergedOptions, writeMerged } from './snapshot-file.ts';
 import { Sorter } from './sorter.ts';
@@ -17,13 +16,14 @@ export type FoldInput = { readonly sources: readonly SnapshotSource[]; readonly 
  */
 export async function fold(input: FoldInput, options: WriteMergedOptions): Promise<SnapshotFile> {
   const sources = await mergeInGroups([...input.sources, ...input.sorter.runs], options);
-  for (;;) {
+  // Every restart has one unsorted input less.
+  for (let restarts = sources.length; ; restarts--) {
     try {
       const cursors = sources.map((source) => new SnapshotCursor(source, options.table));
       const held = input.sorter.cursor();
       return await writeMerged(held === undefined ? cursors : [...cursors, held], options);
     } catch (error) {
-      if (!(error instanceof UnsortedInputError)) {
+      if (!(error instanceof UnsortedInputError) || restarts === 0) {
         throw error;
       }
       await replaceBySorted(sources, error.source, options);

@@ -39,9 +39,6 @@ export const LISTED_OBJECTS_MAX = 500_000;
 /** Objects of one run that storage may fail to deliver before the run gives up: storage itself is in trouble. */
 export const FAILED_LOADS_MAX = 20;
 
-/** Restarts of one fold because an input turned out not to fit the others. */
-export const FOLD_ATTEMPTS_MAX = 10;
-
 /** Deletes under way at once. */
 export const DELETE_CONCURRENCY = 16;
 

@@ -11,7 +11,7 @@ import { type VersionVector, covers } from '../protocol/version-vector.ts';
 export type StoredObject = ObjectName & Pick<ObjectInfo, 'sizeBytes' | 'etag' | 'lastModifiedMs'>;
 
 /** One listing of a database's objects, sorted by what they are. */
-export type Listing = {
+export type SortedListing = {
   /** Full snapshots of all instances, newest name first. */
   readonly snapshots: readonly StoredObject[];
   /** Deltas per stream, ascending by number. */
@@ -29,7 +29,7 @@ export function sortListing(
   database: string,
   infos: readonly ObjectInfo[],
   truncated = false,
-): Listing {
+): SortedListing {
   const snapshots: StoredObject[] = [];
   const compacted: StoredObject[] = [];
   const copies: StoredObject[] = [];
@@ -63,7 +63,7 @@ export function sortListing(
 }
 
 /** All objects of instances, full snapshots and deltas. */
-export function* instanceObjects(listing: Listing): Generator<StoredObject> {
+export function* instanceObjects(listing: SortedListing): Generator<StoredObject> {
   yield* listing.snapshots;
   for (const stream of listing.deltas.values()) {
     yield* stream;
@@ -71,12 +71,12 @@ export function* instanceObjects(listing: Listing): Generator<StoredObject> {
 }
 
 /** The objects of instances that a state of this vector does not cover. */
-export function uncovered(listing: Listing, vector: VersionVector): StoredObject[] {
+export function uncovered(listing: SortedListing, vector: VersionVector): StoredObject[] {
   return [...instanceObjects(listing)].filter((object) => !covers(vector, object));
 }
 
 /** The newest full snapshot of every instance, by name: what upstream's readers take. */
-export function newestSnapshots(listing: Listing): StoredObject[] {
+export function newestSnapshots(listing: SortedListing): StoredObject[] {
   const newest = new Map<string, StoredObject>();
   for (const snapshot of listing.snapshots) {
     if (!newest.has(snapshot.instance)) {

@@ -4,7 +4,7 @@ import type { TimestampNs } from '../protocol/time.ts';
 import type { VersionVector } from '../protocol/version-vector.ts';
 import { isDue } from './delete-rule.ts';
 import { TOMBSTONE_RETENTION_MS } from './limits.ts';
-import { type Listing, instanceObjects } from './listing.ts';
+import { type SortedListing, instanceObjects } from './listing.ts';
 import type { CompactionPolicy } from './policy.ts';
 import type { PublishedState, Upkeep } from './upkeep.ts';
 
@@ -18,7 +18,7 @@ export type StateObjects = Pick<
 export type NextStateInput = {
   readonly before: PublishedState | undefined;
   readonly objects: StateObjects;
-  readonly listing: Listing;
+  readonly listing: SortedListing;
   readonly database: string;
   /** Unique. */
   readonly id: string;

@@ -1,9 +1,9 @@
 import type { Manifest } from '../protocol/manifest.ts';
 import { type StreamId, parseObjectName } from '../protocol/object-name.ts';
 import type { TimestampNs } from '../protocol/time.ts';
-import { type VersionVector, advanceVector, covers } from '../protocol/version-vector.ts';
+import { type VersionVector, covers } from '../protocol/version-vector.ts';
 import { LEVEL1_GROWTH } from './limits.ts';
-import { type Listing, type StoredObject, instanceObjects } from './listing.ts';
+import { type SortedListing, type StoredObject, instanceObjects } from './listing.ts';
 import type { CompactionPolicy } from './policy.ts';
 
 /** What a run reads, in order. */
@@ -21,7 +21,7 @@ export type FoldLevel = 'base' | 'level1' | 'none';
 
 /** Splits the objects that `vector` does not cover into those that a run can fold, at most as many as allowed. */
 export function planTail(
-  listing: Listing,
+  listing: SortedListing,
   vector: VersionVector,
   policy: CompactionPolicy,
 ): TailPlan {
@@ -43,7 +43,7 @@ export function planTail(
  * full snapshot, and the deltas that follow it one by one.
  */
 function reachableNumbers(
-  listing: Listing,
+  listing: SortedListing,
   vector: VersionVector,
   snapshots: readonly StoredObject[],
 ): Map<StreamId, bigint> {
@@ -70,7 +70,7 @@ function reachableNumbers(
 
 /** The deltas behind a gap: never covered, hence never deleted, but their content may go into a base. */
 export function deltasBehindGaps(
-  listing: Listing,
+  listing: SortedListing,
   vector: VersionVector,
   limit: number,
 ): StoredObject[] {
@@ -131,9 +131,4 @@ export function level1ToMerge(level1Bytes: readonly number[], tailBytes: number)
 function baseAgeMs(manifest: Manifest, nowNs: TimestampNs): number {
   const timeNs = parseObjectName(manifest.base)?.timeNs ?? 0n;
   return Number((nowNs - timeNs) / 1_000_000n);
-}
-
-/** Joins the place of a folded object into the vector. */
-export function claim(vector: VersionVector, object: StoredObject): VersionVector {
-  return advanceVector(vector, object);
 }

@@ -2,7 +2,7 @@ import type { Manifest } from '../protocol/manifest.ts';
 import type { VersionVector } from '../protocol/version-vector.ts';
 import type { TimestampNs } from '../protocol/time.ts';
 import type { Gathered, Unreadable } from './gather.ts';
-import { type Listing, instanceObjects, uncovered } from './listing.ts';
+import { type SortedListing, instanceObjects, uncovered } from './listing.ts';
 import type { FoldLevel } from './plan.ts';
 import type { Removal } from './remove.ts';
 import type { CompactOptions } from './run-context.ts';
@@ -42,7 +42,7 @@ export type CompactionReport = {
 export type ReportInput = {
   readonly run: CompactOptions;
   readonly nowNs: TimestampNs;
-  readonly listing: Listing;
+  readonly listing: SortedListing;
   readonly before: { readonly manifest: Manifest } | undefined;
   readonly outcome: CompactionReport['outcome'];
   readonly level: FoldLevel;

@@ -2,7 +2,7 @@ import { GzipWriter } from '../protocol/gzip.ts';
 import { SnapshotWriter } from '../protocol/snapshot-writer.ts';
 import type { EntryView, SnapshotMeta } from '../protocol/snapshot.ts';
 import { FLAG_DELETED } from '../protocol/value-header.ts';
-import { type EntryCursor, SnapshotCursor, type SnapshotSource } from './cursor.ts';
+import type { EntryCursor } from './cursor.ts';
 import type { DbiTable } from './dbi-table.ts';
 import { GZIP_LEVEL } from './limits.ts';
 import { mergeStreams } from './merge-streams.ts';
@@ -26,15 +26,6 @@ export type WriteMergedOptions = {
   /** Throws when the work has to stop. */
   readonly checkTime: () => void;
 };
-
-/** Merges snapshots that are sorted into one in the scratch store. Errors: those of {@link SnapshotCursor}. */
-export async function writeMergedSources(
-  sources: readonly SnapshotSource[],
-  options: WriteMergedOptions,
-): Promise<SnapshotFile> {
-  const cursors = sources.map((source) => new SnapshotCursor(source, options.table));
-  return writeMerged(cursors, options);
-}
 
 /** Merges sorted cursors into one snapshot in the scratch store, and closes them. */
 export async function writeMerged(

@@ -14,7 +14,7 @@ import { DbiTable } from './dbi-table.ts';
 import { fold } from './fold.ts';
 import { type Gathered, Gatherer } from './gather.ts';
 import { GATHER_TIME_SHARE } from './limits.ts';
-import { type Listing, newestSnapshots, uncovered } from './listing.ts';
+import { type SortedListing, newestSnapshots, uncovered } from './listing.ts';
 import { registerDbis } from './load.ts';
 import { type StateObjects, pruneVector } from './next-state.ts';
 import { type FoldLevel, type TailPlan, deltasBehindGaps, level1ToMerge } from './plan.ts';
@@ -27,7 +27,7 @@ import type { PublishedState } from './upkeep.ts';
 export type WriteInput = {
   readonly run: CompactOptions;
   readonly nowNs: TimestampNs;
-  readonly listing: Listing;
+  readonly listing: SortedListing;
   readonly before: PublishedState | undefined;
   readonly level: Exclude<FoldLevel, 'none'>;
   readonly tail: TailPlan;

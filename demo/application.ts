@@ -103,7 +103,7 @@ export type Stored = {
 };
 
 /** The DBI that is written where no other is named. */
-export const DEMO_DBI = 'records';
+const DEMO_DBI = 'records';
 
 const RAW = { keyEncoding: 'binary', encoding: 'binary', cache: false } as const;
 const DEFAULT_MAP_BYTES = 256 * 1024 * 1024;

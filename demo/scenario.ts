@@ -29,7 +29,7 @@ export type Surroundings = {
 };
 
 /** A folder that stands for the bucket. */
-export function folderSurroundings(folder: string): Surroundings {
+function folderSurroundings(folder: string): Surroundings {
   const storage = folderStorage(join(folder, 'bucket'));
   return { agentOptions: () => ({ storage }), timeoutMs: 5000 };
 }

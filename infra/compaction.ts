@@ -13,7 +13,7 @@ import {
 } from 'aws-cdk-lib/aws-sqs';
 import { NagSuppressions } from 'cdk-nag';
 import { Construct } from 'constructs';
-import { COMPACTION_ENV } from '../lambdas/compaction/env.ts';
+import { COMPACTION_ENV } from '../lambdas/shared/env.ts';
 import { NodeFunction } from './node-function.ts';
 import type { SnapshotBucket } from './snapshot-bucket.ts';
 

@@ -20,7 +20,7 @@ import {
   METRICS_NAMESPACE,
   SERVICES,
   SERVICE_DIMENSION,
-} from '../lambdas/shared/env.ts';
+} from '../lambdas/shared/metrics.ts';
 import type { Compaction } from './compaction.ts';
 import type { NodeFunction } from './node-function.ts';
 import type { NoticeFanOut } from './notice-fan-out.ts';

@@ -5,7 +5,7 @@ import type { RetentionDays } from 'aws-cdk-lib/aws-logs';
 import { Queue, QueueEncryption } from 'aws-cdk-lib/aws-sqs';
 import { NagSuppressions } from 'cdk-nag';
 import { Construct, type IDependable } from 'constructs';
-import { FAN_OUT_ENV } from '../lambdas/fan-out/env.ts';
+import { FAN_OUT_ENV } from '../lambdas/shared/env.ts';
 import { NodeFunction } from './node-function.ts';
 
 export interface NoticeFanOutProps {

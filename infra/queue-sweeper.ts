@@ -6,7 +6,7 @@ import { PolicyStatement } from 'aws-cdk-lib/aws-iam';
 import type { RetentionDays } from 'aws-cdk-lib/aws-logs';
 import { NagSuppressions } from 'cdk-nag';
 import { Construct } from 'constructs';
-import { QUEUE_SWEEPER_ENV } from '../lambdas/queue-sweeper/env.ts';
+import { QUEUE_SWEEPER_ENV } from '../lambdas/shared/env.ts';
 import { NodeFunction } from './node-function.ts';
 
 export interface QueueSweeperProps {

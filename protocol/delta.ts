@@ -1,23 +1,12 @@
 import { SyncError } from './errors.ts';
 import { streamOf, type ObjectName } from './object-name.ts';
 import type { SnapshotMeta } from './snapshot.ts';
-import type { StreamPosition } from './version-vector.ts';
 
 /*
  * A delta has the format of a snapshot and holds, of each DBI, only the entries that changed since the object before it in its
  * stream: tombstones included, entries merged from others left out. Absence means nothing, here as in a snapshot. Its Meta
  * has run and seq and no vector: it is no full state, and nothing may be deleted on its account.
  */
-
-/** True if the object holds a whole state, so that its vector says what it covers. */
-export function isFullState(name: ObjectName): boolean {
-  return name.kind !== 'delta';
-}
-
-/** The place of an object in its stream. */
-export function positionOf(name: ObjectName): StreamPosition {
-  return { stream: name.stream, seq: name.seq };
-}
 
 /**
  * Throws unless the object is the one its name says. An object of ours that was copied to another name would

@@ -6,7 +6,10 @@
 /** Bytes of an LMDB key at most. Source: LMDB 0.9 default build, `MDB_MAXKEYSIZE`. */
 export const MAX_KEY_BYTES = 511;
 
-/** Bytes of one DBI name at most: it is a key of the root database. */
+/**
+ * Bytes of one DBI name at most: it is a key of the root database.
+ * @alias
+ */
 export const MAX_DBI_NAME_BYTES = MAX_KEY_BYTES;
 
 /**

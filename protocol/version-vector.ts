@@ -46,11 +46,6 @@ export function isCoveredBy(vector: VersionVector, by: VersionVector): boolean {
   return true;
 }
 
-/** True if both cover the same objects. */
-export function vectorsEqual(a: VersionVector, b: VersionVector): boolean {
-  return isCoveredBy(a, b) && isCoveredBy(b, a);
-}
-
 const MAX_NUMBER = 0xffff_ffff_ffff_ffffn;
 
 /** A stream id as it may stand in a vector: instance, a dot, run. */

@@ -6,7 +6,7 @@ import type { ObjectBody } from './object-store.ts';
 export type Part = { readonly number: number; readonly bytes: Uint8Array };
 
 /** Size of all parts but the last: {@link PART_BYTES}, more where the bound on the number of parts asks for it. */
-export function partBytesFor(sizeBytes: number): number {
+function partBytesFor(sizeBytes: number): number {
   return Math.max(PART_BYTES, Math.ceil(sizeBytes / PARTS_MAX));
 }
 

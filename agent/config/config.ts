@@ -133,7 +133,7 @@ export function requireStorageOptions(storage: StorageConfig): StorageOptions {
 }
 
 /** Throws all problems as one error: `file:line: message` each. */
-export function failOn(problems: readonly Problem[], fileName: string): void {
+function failOn(problems: readonly Problem[], fileName: string): void {
   const [first, ...others] = problems.toSorted((a, b) => a.line - b.line);
   if (first === undefined) {
     return;

@@ -223,7 +223,7 @@ function parseSize(scalar: Scalar): number {
 }
 
 /** The size with the largest unit that divides it, as it can be written in the file. */
-export function formatSize(bytes: number): string {
+function formatSize(bytes: number): string {
   let power = 0;
   let rest = bytes;
   while (rest > 0 && rest % 1024 === 0 && power < SIZE_UNITS.length - 1) {
@@ -253,7 +253,7 @@ export function fileMode(key: string, options: LeafOptions<number> & ZeroOption)
 }
 
 /** The DBI flags of LMDB that are stored in a file, by name. */
-export const DBI_FLAG_BITS: ReadonlyMap<string, number> = new Map([
+const DBI_FLAG_BITS: ReadonlyMap<string, number> = new Map([
   ['REVERSEKEY', 0x02],
   ['DUPSORT', 0x04],
   ['INTEGERKEY', 0x08],

@@ -5,7 +5,7 @@ import type { ListedObject } from './listing.ts';
 const NS_PER_MS = 1_000_000n;
 
 /** Why an object is superfluous; upstream's words, labels of its metric. */
-export type CleaningReason = 'newer snapshot' | 'stale instance';
+type CleaningReason = 'newer snapshot' | 'stale instance';
 
 export type Superfluous = { readonly object: ListedObject; readonly reason: CleaningReason };
 

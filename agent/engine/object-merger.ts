@@ -1,5 +1,5 @@
 import assert from 'node:assert';
-import { errorText, isAbortError, SyncError } from '../../protocol/errors.ts';
+import { errorText, SyncError } from '../../protocol/errors.ts';
 import { requireMatchingMeta } from '../../protocol/delta.ts';
 import type { ObjectName } from '../../protocol/object-name.ts';
 import { readSnapshotHead } from '../../protocol/snapshot-reader.ts';
@@ -176,7 +176,7 @@ export class ObjectMerger {
       observer.loaded(object.name, sizeBytes);
       return { spool, sizeBytes, etag };
     } catch (error) {
-      if (!isAbortError(error)) {
+      if (!signal.aborted) {
         observer.loadFailed(object, error);
       }
       throw error;
@@ -243,7 +243,7 @@ export class ObjectMerger {
         );
       }
       this.#tracker.absorb([absorbed]);
-      observer.databaseWorked();
+      observer.stepWorked('merge', object.name);
       observer.merged({
         object,
         result,
@@ -255,7 +255,9 @@ export class ObjectMerger {
       if (error instanceof SyncError && isBadObject(error)) {
         return await this.#mergeAgain(fetched, { error, signal });
       }
-      observer.databaseFailed(error);
+      if (!signal.aborted) {
+        observer.stepFailed('merge', error, object.name);
+      }
       throw error;
     }
   }
@@ -276,9 +278,10 @@ export class ObjectMerger {
       return 'quarantined';
     }
     if (again.kind === 'missing') {
-      throw new SyncError('STORAGE_FAILED', `${object.name} went away before it was read again`, {
-        retryable: true,
-      });
+      const gone = `${object.name} went away before it was read again`;
+      const missing = new SyncError('STORAGE_FAILED', gone, { retryable: true });
+      this.#deps.observer.loadFailed(object, missing);
+      throw missing;
     }
     try {
       return await this.#mergeNow({ ...again.fetched, published }, signal);

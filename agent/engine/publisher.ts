@@ -1,4 +1,3 @@
-import { errorText } from '../../protocol/errors.ts';
 import {
   formatObjectName,
   instanceOfStream,
@@ -127,7 +126,7 @@ export class Publisher {
     signal: AbortSignal;
     onSent: () => void;
   }): Promise<number> {
-    const { db, settings } = this.#deps;
+    const { db, settings, watchdog } = this.#deps;
     const waitMs = this.#tokens.waitMs();
     const blocked = !options.maySend || settings.receiveOnly || this.#sending !== undefined;
     if (blocked || waitMs > 0) {
@@ -140,7 +139,10 @@ export class Publisher {
       return next;
     }
     this.#tokens.take();
-    this.#sending = this.#send(next, options.signal)
+    const send = () => this.#send(next, options.signal);
+    this.#sending = watchdog
+      .loop('send')
+      .during('an object', send)
       .catch((error: unknown) => this.#recover(next, { error, signal: options.signal }))
       .then(() => {
         this.#sending = undefined;
@@ -154,15 +156,11 @@ export class Publisher {
     { encoded, seq }: NextObject,
     { error, signal }: { readonly error: unknown; readonly signal: AbortSignal },
   ): Promise<void> {
-    const { db, settings, sleep, observer, log } = this.#deps;
+    const { db, settings, sleep, observer } = this.#deps;
     // The end of the run ends the repeating; what was not stored is found by the next start's scan.
     if (signal.aborted) {
       return;
     }
-    log.error(
-      { error: errorText(error), seq: `${seq}` },
-      'sending ended unexpectedly, trying again',
-    );
     try {
       await discardSpool(encoded.spool);
       if (this.#tried >= seq && this.#acknowledged < seq) {
@@ -172,11 +170,11 @@ export class Publisher {
         this.#policy.requireAgain();
       }
       await db.giveBack(encoded.token);
-      observer.storeFailed(`${settings.database}: object ${seq} of this run`, error);
+      observer.storeFailed(undefined, error);
       await sleep(settings.retryIntervalMs, signal);
     } catch (cause) {
       if (!signal.aborted) {
-        log.error({ error: errorText(cause) }, 'cannot take back what was not sent');
+        observer.storeFailed(undefined, cause);
       }
     }
   }

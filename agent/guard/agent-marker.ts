@@ -6,7 +6,7 @@ import { basename, dirname, join } from 'node:path';
 import { errorText, SyncError } from '../../protocol/errors.ts';
 
 /** Who works on an LMDB, as it says itself. */
-export type MarkerOwner = {
+type MarkerOwner = {
   readonly program: string;
   readonly instance: string;
   readonly pid: number;

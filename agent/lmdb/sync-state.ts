@@ -38,7 +38,7 @@ export type SyncState = {
   readonly rejoinBeforeNs: bigint;
 };
 
-export const EMPTY_STATE: SyncState = {
+const EMPTY_STATE: SyncState = {
   vector: new Map(),
   merged: new TxnRanges(),
   uploadedTxn: undefined,
@@ -112,7 +112,7 @@ export function isRenumbered({ uploadedTxn = 0, merged }: SyncState, lastTxnId: 
 }
 
 /** A transaction of ours that holds only merged entries. */
-export type MergedTxn = {
+type MergedTxn = {
   readonly txnId: number;
   /** From this one up to `txnId` every transaction was ours and held no local entry; `txnId` itself if none did. */
   readonly quietSince: number;

@@ -3,7 +3,7 @@ import type { LogConfig } from '../config/config.ts';
 import { formatLogLine, type LogLevel } from './format.ts';
 
 /** A field's value: keys, names, sizes and times; never an application's value, never a secret. */
-export type LogValue = string | number | bigint | boolean | undefined;
+type LogValue = string | number | bigint | boolean | undefined;
 export type LogFields = Readonly<Record<string, LogValue>>;
 
 /** Where the agent says what it does. Fields come first, so that they are never forgotten. */

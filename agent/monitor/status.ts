@@ -86,7 +86,7 @@ export type NoticeStatus = {
   readonly trouble: { readonly sinceMs: number; readonly error: string } | undefined;
 };
 
-export type QuarantinedObject = { readonly name: string; readonly error: string };
+type QuarantinedObject = { readonly name: string; readonly error: string };
 
 /** Something that happened several times and matters for a while. */
 export type Occurrences = { readonly total: number; readonly lastMs: number | undefined };
@@ -101,6 +101,8 @@ export type DatabaseStatus = {
   readonly error: string | undefined;
   readonly mapFull: boolean;
   readonly started: boolean;
+  /** When the last complete pass of this run ended. */
+  readonly lastPassMs: number | undefined;
   readonly pendingKeys: number;
   readonly pendingBytes: number;
   /** More is pending than is remembered by key: the next object is made by a scan. */

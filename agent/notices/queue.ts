@@ -52,11 +52,11 @@ export type QueueNoticesOptions = {
  * How long received messages stay hidden. They are deleted within {@link DELETE_AFTER_MS} and one more wait, so that they come
  * again only where deleting failed or the agent died; coming again is harmless.
  */
-export const VISIBILITY_SECONDS = 120;
+const VISIBILITY_SECONDS = 120;
 /** Handled messages wait this long for more of them, so that one request deletes ten. */
 const DELETE_AFTER_MS = 30_000;
 /** Notices of an agent that is away for longer are useless: it lists when it starts. */
-export const RETENTION_SECONDS = 4 * 60 * 60;
+const RETENTION_SECONDS = 4 * 60 * 60;
 /** The fan-out looks for new queues every minute: until then a new one gets nothing. */
 const NEW_QUEUE_MS = 65_000;
 /** How long the end of the agent waits for the last deletes. */

@@ -32,7 +32,7 @@ export type WatchHandlers = {
 };
 
 /** Starts watching one folder; throws where it cannot. */
-export type WatchFolder = (path: string, handlers: WatchHandlers) => { close(): void };
+type WatchFolder = (path: string, handlers: WatchHandlers) => { close(): void };
 
 /** Names handed on in one call at most; beyond, a listing pass is cheaper than as many notices. */
 const NAMES_MAX = 1000;

@@ -4,7 +4,7 @@
  */
 
 /** How agents learn of others' objects. */
-export type Announcement =
+type Announcement =
   /** Long polls on a queue, and a slow listing. */
   | 'queue'
   /** A listing every interval: what upstream does, and what agents do without a queue. */

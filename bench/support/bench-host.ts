@@ -98,7 +98,7 @@ export type StartOptions = Partial<AgentOptions> & {
 };
 
 /** Record names as a hosting provider has them: scattered over the tree, 20 bytes of value each. */
-export function* manyRecords(count: number): Generator<Write> {
+function* manyRecords(count: number): Generator<Write> {
   for (let i = 0; i < count; i++) {
     yield { key: recordKey(i), value: recordValue(i, 0) };
   }

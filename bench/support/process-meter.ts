@@ -16,7 +16,7 @@ export function cpuTimeMs(pid: number): number | undefined {
 }
 
 /** Memory of a process that is its own: mapped files (the LMDB) are the kernel's to keep or drop. */
-export function anonymousMemoryMb(pid: number): number | undefined {
+function anonymousMemoryMb(pid: number): number | undefined {
   const status = readProc(pid, 'status');
   const match = /^RssAnon:\s+(\d+) kB/m.exec(status ?? '');
   return match === null ? undefined : (Number(match[1]) * 1024) / 1e6;

@@ -1,16 +1,7 @@
 import * as z from 'zod';
+import { COMPACTION_ENV } from '../shared/env.ts';
 
-/** Environment variables of the compaction Lambda. */
-export const COMPACTION_ENV = {
-  bucket: 'BUCKET',
-  objectPrefix: 'OBJECT_PREFIX',
-  mustKeepSeconds: 'MUST_KEEP_SECONDS',
-  tombstoneRetentionDays: 'TOMBSTONE_RETENTION_DAYS',
-  upstreamReads: 'UPSTREAM_READS',
-  spoolMib: 'SPOOL_MIB',
-} as const;
-
-/** What they hold. */
+/** What the variables of {@link COMPACTION_ENV} hold. */
 export const compactionEnvSchema = z.object({
   [COMPACTION_ENV.bucket]: z.string().min(1),
   /** What stands before every object name in the bucket; may be empty. */

@@ -8,8 +8,9 @@ import { SyncError } from '../../protocol/errors.ts';
 import { openS3Store } from '../../storage/s3/store.ts';
 import { ScratchFolder } from '../../compaction/scratch-folder.ts';
 import { parseEnvironment } from '../shared/environment.ts';
-import { DATABASE_DIMENSION, METRICS, METRICS_NAMESPACE, SERVICES } from '../shared/env.ts';
-import { COMPACTION_ENV, compactionEnvSchema } from './env.ts';
+import { DATABASE_DIMENSION, METRICS, METRICS_NAMESPACE, SERVICES } from '../shared/metrics.ts';
+import { COMPACTION_ENV } from '../shared/env.ts';
+import { compactionEnvSchema } from './env.ts';
 import { parseJob } from './job.ts';
 import { policyOf, runJob } from './run-job.ts';
 

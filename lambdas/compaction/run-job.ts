@@ -3,7 +3,8 @@ import { DEFAULT_POLICY, type CompactionPolicy } from '../../compaction/policy.t
 import type { CompactionReport } from '../../compaction/report.ts';
 import type { CompactOptions } from '../../compaction/run-context.ts';
 import type { Scratch } from '../../compaction/scratch.ts';
-import { COMPACTION_ENV, type CompactionEnv } from './env.ts';
+import { COMPACTION_ENV } from '../shared/env.ts';
+import { type CompactionEnv } from './env.ts';
 import type { Job } from './job.ts';
 
 /** Milliseconds before the Lambda's end at which a run stops: for the report, and for a request under way. */

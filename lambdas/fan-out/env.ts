@@ -1,12 +1,7 @@
 import * as z from 'zod';
+import { FAN_OUT_ENV } from '../shared/env.ts';
 
-/** Environment variables of the fan-out Lambda. */
-export const FAN_OUT_ENV = {
-  queuePrefix: 'NOTICE_QUEUE_PREFIX',
-  objectPrefix: 'OBJECT_PREFIX',
-} as const;
-
-/** What they hold. */
+/** What the variables of {@link FAN_OUT_ENV} hold. */
 export const fanOutEnvSchema = z.object({
   /** Beginning of the names of all agents' queues. */
   [FAN_OUT_ENV.queuePrefix]: z.string().min(1),

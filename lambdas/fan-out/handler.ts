@@ -9,8 +9,9 @@ import {
 import type { SQSBatchResponse, SQSEvent } from 'aws-lambda';
 import { errorText } from '../../protocol/errors.ts';
 import { parseEnvironment } from '../shared/environment.ts';
-import { METRICS, METRICS_NAMESPACE, SERVICES } from '../shared/env.ts';
-import { FAN_OUT_ENV, fanOutEnvSchema } from './env.ts';
+import { METRICS, METRICS_NAMESPACE, SERVICES } from '../shared/metrics.ts';
+import { FAN_OUT_ENV } from '../shared/env.ts';
+import { fanOutEnvSchema } from './env.ts';
 import { FanOut, type FanOutResult, type NoticeQueues } from './fan-out.ts';
 import { QUEUES_MAX } from './limits.ts';
 

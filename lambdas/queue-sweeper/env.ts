@@ -1,12 +1,7 @@
 import * as z from 'zod';
+import { QUEUE_SWEEPER_ENV } from '../shared/env.ts';
 
-/** Environment variables of the queue sweeper. */
-export const QUEUE_SWEEPER_ENV = {
-  queuePrefix: 'NOTICE_QUEUE_PREFIX',
-  unreadDays: 'UNREAD_DAYS',
-} as const;
-
-/** What they hold. */
+/** What the variables of {@link QUEUE_SWEEPER_ENV} hold. */
 export const queueSweeperEnvSchema = z.object({
   /** Beginning of the names of all agents' queues. */
   [QUEUE_SWEEPER_ENV.queuePrefix]: z.string().min(1),

@@ -10,8 +10,9 @@ import {
 } from '@aws-sdk/client-sqs';
 import { SyncError } from '../../protocol/errors.ts';
 import { parseEnvironment } from '../shared/environment.ts';
-import { SERVICES } from '../shared/env.ts';
-import { QUEUE_SWEEPER_ENV, queueSweeperEnvSchema } from './env.ts';
+import { SERVICES } from '../shared/metrics.ts';
+import { QUEUE_SWEEPER_ENV } from '../shared/env.ts';
+import { queueSweeperEnvSchema } from './env.ts';
 import { type SweptQueues, UNREAD_SINCE_TAG, sweepQueues } from './sweep.ts';
 
 const env = parseEnvironment(queueSweeperEnvSchema, process.env);

@@ -1,38 +1,26 @@
-/** CloudWatch namespace of all metrics of the Lambdas. */
-export const METRICS_NAMESPACE = 'LightningStream';
+/**
+ * Names of the environment variables that the stack sets and the Lambdas read.
+ * Each Lambda's own env.ts says what they hold.
+ */
 
-/** Dimension that powertools adds to every metric: the Lambda's service name. */
-export const SERVICE_DIMENSION = 'service';
-
-/** Service names: values of {@link SERVICE_DIMENSION}. */
-export const SERVICES = {
-  fanOut: 'fan-out',
-  compaction: 'compaction',
-  queueSweeper: 'queue-sweeper',
+/** Environment variables of the compaction Lambda. */
+export const COMPACTION_ENV = {
+  bucket: 'BUCKET',
+  objectPrefix: 'OBJECT_PREFIX',
+  mustKeepSeconds: 'MUST_KEEP_SECONDS',
+  tombstoneRetentionDays: 'TOMBSTONE_RETENTION_DAYS',
+  upstreamReads: 'UPSTREAM_READS',
+  spoolMib: 'SPOOL_MIB',
 } as const;
 
-/** Metrics of the Lambdas. Alarms and the dashboard use the same names. */
-export const METRICS = {
-  /** Records of the ingest queue that are no notice and were dropped. */
-  droppedRecords: 'DroppedRecords',
-  /** Notices put on agents' queues. */
-  sentNotices: 'SentNotices',
-  /** SQS requests for that. */
-  sendRequests: 'SendRequests',
-  /** Agents' queues that were found. */
-  agentQueues: 'AgentQueues',
-  /** Milliseconds from S3's event to the end of the fan-out. */
-  fanOutDelay: 'FanOutDelay',
-  /** Seconds for which the oldest object has been waiting to be folded, per database. */
-  compactionLag: 'CompactionLag',
-  foldedObjects: 'FoldedObjects',
-  deletedObjects: 'DeletedObjects',
-  /** Objects that could not be read. */
-  unreadableObjects: 'UnreadableObjects',
-  /** Runs that failed and will be repeated by the schedule. */
-  failedRuns: 'FailedRuns',
-  storedEntries: 'StoredEntries',
+/** Environment variables of the fan-out Lambda. */
+export const FAN_OUT_ENV = {
+  queuePrefix: 'NOTICE_QUEUE_PREFIX',
+  objectPrefix: 'OBJECT_PREFIX',
 } as const;
 
-/** Dimension of the compaction's metrics. */
-export const DATABASE_DIMENSION = 'database';
+/** Environment variables of the queue sweeper. */
+export const QUEUE_SWEEPER_ENV = {
+  queuePrefix: 'NOTICE_QUEUE_PREFIX',
+  unreadDays: 'UNREAD_DAYS',
+} as const;

@@ -5,8 +5,8 @@ import {
   denied,
   fieldsOf,
   textOf,
-  type Verdict,
-  verdictOfConnection,
+  type Diagnosis,
+  diagnoseConnection,
 } from '../http/connection-errors.ts';
 import type { AzureCredentials } from './credentials.ts';
 
@@ -119,16 +119,16 @@ export function azureError(error: unknown, context: AzureAction): SyncError {
   const { name, code, status, requestId } = facts;
   const label = status === undefined ? code || name : `${code || name}, HTTP ${status}`;
   const request = requestId === undefined ? '' : `, request ${requestId}`;
-  const verdict =
+  const diagnosis =
     status === undefined
-      ? connectionVerdict(facts, context)
-      : serviceVerdict(facts, status, context);
+      ? connectionDiagnosis(facts, context)
+      : serviceDiagnosis(facts, status, context);
   return new SyncError(
-    verdict.denied === true ? 'STORAGE_DENIED' : 'STORAGE_FAILED',
+    diagnosis.denied === true ? 'STORAGE_DENIED' : 'STORAGE_FAILED',
     `cannot ${context.action} in container ${context.container} at ${context.host}: ${
-      verdict.what ?? 'failed'
+      diagnosis.what ?? 'failed'
     } (${label}${request})${firstLine(facts.text)}`,
-    { hint: verdict.hint, retryable: verdict.retryable },
+    { hint: diagnosis.hint, retryable: diagnosis.retryable },
   );
 }
 
@@ -138,7 +138,7 @@ function firstLine(text: string): string {
   return line === '' ? '' : `: ${line.slice(0, LONGEST_TEXT)}`;
 }
 
-function serviceVerdict(facts: Facts, status: number, context: AzureAction): Verdict {
+function serviceDiagnosis(facts: Facts, status: number, context: AzureAction): Diagnosis {
   const { code } = facts;
   const { container, keysMayChange } = context;
   // Azurite gives a wrong signature the code that the service has for its firewall, but the service's text.
@@ -199,7 +199,7 @@ function refusedHint({ credentialKind }: AzureAction): string {
   }
 }
 
-function connectionVerdict(facts: Facts, { host }: AzureAction): Verdict {
+function connectionDiagnosis(facts: Facts, { host }: AzureAction): Diagnosis {
   if (NO_TOKEN.test(facts.name)) {
     return denied(
       'no credentials',
@@ -207,7 +207,7 @@ function connectionVerdict(facts: Facts, { host }: AzureAction): Verdict {
       true,
     );
   }
-  return verdictOfConnection(facts, {
+  return diagnoseConnection(facts, {
     host,
     dnsHint: 'Check account_name, endpoint_url and the DNS of this host.',
   });

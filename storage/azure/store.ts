@@ -2,7 +2,6 @@ import type {
   BlobDownloadResponseParsed,
   ContainerListBlobFlatSegmentResponse,
 } from '@azure/storage-blob';
-import { Readable } from 'node:stream';
 
 import { SyncError } from '../../protocol/errors.ts';
 import { openAzureContainer } from './client.ts';
@@ -23,7 +22,7 @@ import type {
   PutIfOptions,
 } from '../object-store.ts';
 import { etagIfOurs } from '../own-write.ts';
-import { readResponseBody } from '../http/response-body.ts';
+import { fetchedFrom } from '../http/response-body.ts';
 import type { Operation } from '../storage-session.ts';
 
 const INIT_TIMEOUT_MS = 20 * 1000;
@@ -143,22 +142,20 @@ export class AzureObjectStore implements ObjectStore {
         deadline[Symbol.dispose]();
         return undefined;
       }
-      const { readableStreamBody: stream, contentLength, contentRange, etag } = response;
-      if (!(stream instanceof Readable)) {
-        throw new Error('the SDK gave no stream');
-      }
-      const total = /\/(\d+)$/.exec(contentRange ?? '')?.[1];
-      return {
-        sizeBytes: total === undefined ? (contentLength ?? 0) : Number(total),
-        etag: quoted(etag),
-        body: readResponseBody(stream, {
+      return fetchedFrom(
+        {
+          stream: response.readableStreamBody,
+          contentLength: response.contentLength,
+          contentRange: response.contentRange,
+          etag: quoted(response.etag),
+        },
+        {
           name,
-          expectedBytes: contentLength,
           stallTimeoutMs: this.#session.options.stallTimeoutMs ?? STALL_TIMEOUT_MS,
           deadline,
           mapped,
-        }),
-      };
+        },
+      );
     } catch (error) {
       deadline[Symbol.dispose]();
       throw mapped(error);

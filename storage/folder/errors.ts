@@ -1,6 +1,6 @@
 import { errorText, SyncError } from '../../protocol/errors.ts';
 
-type Verdict = {
+type Diagnosis = {
   readonly what: string;
   readonly hint: string;
   readonly denied?: boolean;
@@ -10,7 +10,7 @@ type Verdict = {
 const FREE_SPACE = 'Free space there: agents go on by themselves once it is writable.';
 const PERMISSION = 'Give the user that runs this agent read and write permission on that folder.';
 
-const VERDICTS: Readonly<Record<string, Verdict>> = {
+const DIAGNOSES: Readonly<Record<string, Diagnosis>> = {
   ENOSPC: { what: 'no space left', hint: FREE_SPACE, retryable: true },
   EDQUOT: { what: 'disk quota exceeded', hint: FREE_SPACE, retryable: true },
   EACCES: { what: 'permission denied', hint: PERMISSION, denied: true },
@@ -54,8 +54,8 @@ export function filesystemError(error: unknown, action: string): unknown {
     // Not a system call's failure: a body that failed, an abort with a reason of its own, or a bug.
     return error;
   }
-  const verdict = VERDICTS[code];
-  if (verdict === undefined) {
+  const diagnosis = DIAGNOSES[code];
+  if (diagnosis === undefined) {
     return new SyncError('STORAGE_FAILED', `cannot ${action}: ${errorText(error)}`, {
       hint: 'Check the disk and the kernel log of this host.',
       retryable: true,
@@ -63,8 +63,8 @@ export function filesystemError(error: unknown, action: string): unknown {
     });
   }
   return new SyncError(
-    verdict.denied === true ? 'STORAGE_DENIED' : 'STORAGE_FAILED',
-    `cannot ${action}: ${verdict.what} (${code})`,
-    { hint: verdict.hint, retryable: verdict.retryable ?? false, cause: error },
+    diagnosis.denied === true ? 'STORAGE_DENIED' : 'STORAGE_FAILED',
+    `cannot ${action}: ${diagnosis.what} (${code})`,
+    { hint: diagnosis.hint, retryable: diagnosis.retryable ?? false, cause: error },
   );
 }

@@ -1,5 +1,5 @@
 /** What a failure of a request comes to, for its SyncError. */
-export type Verdict = {
+export type Diagnosis = {
   readonly what?: string;
   readonly hint: string;
   readonly denied?: boolean;
@@ -19,8 +19,8 @@ const TIMEOUT = new Set(['ETIMEDOUT', 'ESOCKETTIMEDOUT', 'RequestTimeout']);
 const TLS =
   /^(ERR_TLS_|ERR_SSL_|ERR_OSSL_|CERT_|CRL_|UNABLE_TO_|DEPTH_ZERO_|SELF_SIGNED_|INVALID_CA|HOSTNAME_MISMATCH|EPROTO$)/;
 
-/** The verdict where repeating does not help until somebody changes something, or credentials change by themselves. */
-export function denied(what: string, hint: string, retryable: boolean): Verdict {
+/** The diagnosis where repeating does not help until somebody changes something, or credentials change by themselves. */
+export function denied(what: string, hint: string, retryable: boolean): Diagnosis {
   return { what, hint, denied: true, retryable };
 }
 
@@ -36,10 +36,10 @@ export function connectionErrorType({ name, code }: ConnectionFailure): string {
 }
 
 /** What went wrong below the service's protocol, and what to do. */
-export function verdictOfConnection(
+export function diagnoseConnection(
   { name, code }: ConnectionFailure,
   { host, dnsHint }: { readonly host: string; readonly dnsHint: string },
-): Verdict {
+): Diagnosis {
   if (code === 'EPROXYDENIED' || code === 'EPROXYFAILED') {
     const hint =
       'Check HTTPS_PROXY, HTTP_PROXY and NO_PROXY in the environment, and what the proxy lets through.';

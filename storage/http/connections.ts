@@ -1,9 +1,6 @@
 import { appendFile, readFile } from 'node:fs/promises';
-import type { ClientRequest } from 'node:http';
 import { Agent as HttpAgent } from 'node:http';
-import type { AgentOptions } from 'node:https';
 import { Agent as HttpsAgent } from 'node:https';
-import type { Duplex } from 'node:stream';
 import { createSecureContext, rootCertificates } from 'node:tls';
 
 import { errorText, SyncError } from '../../protocol/errors.ts';
@@ -45,7 +42,7 @@ export async function openAgents(
   limits: SocketLimits,
 ): Promise<Agents> {
   const rules = options.proxies === undefined ? undefined : parseProxyRules(options.proxies);
-  const http = new LimitedHttpAgent(agentOptions(options), limits);
+  const http = bounded(new HttpAgent(agentOptions(options)), limits);
   const https = await openHttpsAgent(options, limits);
   const close = () => {
     http.destroy();
@@ -91,12 +88,12 @@ export async function openHttpsAgent(
   limits: SocketLimits = {},
 ): Promise<{ agent: HttpsAgent; close: () => void }> {
   const tls = options.tls ?? {};
-  const agent = new LimitedHttpsAgent(
-    {
+  const agent = bounded(
+    new HttpsAgent({
       ...agentOptions(options),
       ...(await loadMaterial(tls)),
       rejectUnauthorized: tls.insecureSkipVerify !== true,
-    },
+    }),
     { ...limits, handshakeTimeoutMs: options.tlsHandshakeTimeoutMs ?? 10 * SECOND },
   );
   const { insecureKeyLogFile = '' } = tls;
@@ -113,61 +110,30 @@ export async function openHttpsAgent(
   };
 }
 
-/** An agent that bounds what Node and the SDK do not: the TLS handshake, and for Azure's SDK the rest too. */
-class LimitedHttpsAgent extends HttpsAgent {
-  readonly #limits: SocketLimits;
-
-  constructor(options: AgentOptions, limits: SocketLimits) {
-    super(options);
-    this.#limits = limits;
-  }
-
-  override createConnection(
-    ...args: Parameters<HttpsAgent['createConnection']>
-  ): Duplex | null | undefined {
-    const socket = super.createConnection(...args);
-    limitSocket(socket, this.#limits);
+/**
+ * The agent itself. It bounds from now on what Node and the SDK do not: the TLS handshake, and for Azure's SDK the rest too.
+ * One function for both kinds of agents, where two subclasses would say everything twice.
+ */
+function bounded<A extends HttpAgent>(agent: A, limits: SocketLimits): A {
+  const own: HttpAgent = agent;
+  const connect = own.createConnection.bind(own);
+  const keep = own.keepSocketAlive.bind(own);
+  const reuse = own.reuseSocket.bind(own);
+  own.createConnection = (...args) => {
+    const socket = connect(...args);
+    limitSocket(socket, limits);
     return socket;
-  }
-
-  override keepSocketAlive(socket: Duplex): void {
-    unwatchStall(socket);
-    return super.keepSocketAlive(socket);
-  }
-
-  override reuseSocket(socket: Duplex, request: ClientRequest): void {
-    super.reuseSocket(socket, request);
-    watchStall(socket, this.#limits);
-  }
-}
-
-/** The same without TLS. */
-class LimitedHttpAgent extends HttpAgent {
-  readonly #limits: SocketLimits;
-
-  constructor(options: AgentOptions, limits: SocketLimits) {
-    super(options);
-    this.#limits = limits;
-  }
-
-  override createConnection(
-    ...args: Parameters<HttpAgent['createConnection']>
-  ): Duplex | null | undefined {
-    const socket = super.createConnection(...args);
-    limitSocket(socket, this.#limits);
-    return socket;
-  }
-
-  override keepSocketAlive(socket: Duplex): void {
+  };
+  own.keepSocketAlive = (socket) => {
     unwatchStall(socket);
     // Whether the connection can be kept is what it returns, whatever its type says.
-    return super.keepSocketAlive(socket);
-  }
-
-  override reuseSocket(socket: Duplex, request: ClientRequest): void {
-    super.reuseSocket(socket, request);
-    watchStall(socket, this.#limits);
-  }
+    return keep(socket);
+  };
+  own.reuseSocket = (socket, request) => {
+    reuse(socket, request);
+    watchStall(socket, limits);
+  };
+  return agent;
 }
 
 async function loadMaterial(tls: TlsOptions): Promise<Material> {

@@ -13,7 +13,7 @@ export type ProxyEnvironment = {
 };
 
 /** An address that is to be reached. */
-export type ProxyTarget = {
+type ProxyTarget = {
   readonly isHttps: boolean;
   /** Name or IP, as in a URL but without brackets. */
   readonly host: string;

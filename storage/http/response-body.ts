@@ -1,10 +1,11 @@
-import type { Readable } from 'node:stream';
+import { Readable } from 'node:stream';
 
 import { SyncError } from '../../protocol/errors.ts';
 import type { Deadline } from '../deadline.ts';
 import { timerMs } from '../../protocol/time.ts';
+import type { FetchedObject } from '../object-store.ts';
 
-export type ResponseBodyOptions = {
+type ResponseBodyOptions = {
   readonly name: string;
   /** Content-Length; undefined where the server sent none. */
   readonly expectedBytes: number | undefined;
@@ -15,11 +16,38 @@ export type ResponseBodyOptions = {
   readonly mapped: (error: unknown) => unknown;
 };
 
+/** What a storage answered to a GET, in the words that both SDKs share. */
+export type ObjectResponse = {
+  /** The body, as the SDK gives it. */
+  readonly stream: unknown;
+  /** Content-Length; undefined where the server sent none. */
+  readonly contentLength: number | undefined;
+  /** Content-Range; undefined for a whole object. */
+  readonly contentRange: string | undefined;
+  readonly etag: string;
+};
+
+/** The object of a response: its whole size, also where only a range of it was asked for. */
+export function fetchedFrom(
+  { stream, contentLength, contentRange = '', etag }: ObjectResponse,
+  options: Omit<ResponseBodyOptions, 'expectedBytes'>,
+): FetchedObject {
+  if (!(stream instanceof Readable)) {
+    throw new Error('the SDK gave no stream');
+  }
+  const total = /\/(\d+)$/.exec(contentRange)?.[1];
+  return {
+    sizeBytes: total === undefined ? (contentLength ?? 0) : Number(total),
+    etag,
+    body: readResponseBody(stream, { ...options, expectedBytes: contentLength }),
+  };
+}
+
 /**
  * The chunks of a response. Fails when it is cut off, stands still, or is aborted; a reader that stops early ends the
  * connection. A response that nobody reads is ended by its deadline.
  */
-export function readResponseBody(
+function readResponseBody(
   stream: Readable,
   options: ResponseBodyOptions,
 ): AsyncGenerator<Uint8Array, void, void> {

@@ -10,7 +10,7 @@ import type { S3StoreOptions } from './options.ts';
 import { timerMs } from '../../protocol/time.ts';
 
 /** The SDK, loaded only where S3 is used: it takes 24 MB and a noticeable part of a second. */
-export type S3Sdk = typeof sdkModule;
+type S3Sdk = typeof sdkModule;
 
 export type OpenedClient = {
   readonly sdk: S3Sdk;

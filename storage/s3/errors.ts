@@ -5,8 +5,8 @@ import {
   denied,
   fieldsOf,
   textOf,
-  type Verdict,
-  verdictOfConnection,
+  type Diagnosis,
+  diagnoseConnection,
 } from '../http/connection-errors.ts';
 
 /** What was being done, for messages; never holds keys. */
@@ -105,21 +105,21 @@ export function s3Error(error: unknown, context: S3Action): SyncError {
   const label = status === undefined ? code || name : `${name}, HTTP ${status}`;
   const request = requestId === undefined ? '' : `, request ${requestId}`;
   const text = errorText(error) === name ? '' : `: ${errorText(error)}`;
-  const verdict = verdictOf(facts, context);
+  const diagnosis = diagnose(facts, context);
   return new SyncError(
-    verdict.denied === true ? 'STORAGE_DENIED' : 'STORAGE_FAILED',
-    `cannot ${action} in bucket ${bucket} at ${host}: ${verdict.what ?? 'failed'} (${label}${request})${text}`,
-    { hint: verdict.hint, retryable: verdict.retryable },
+    diagnosis.denied === true ? 'STORAGE_DENIED' : 'STORAGE_FAILED',
+    `cannot ${action} in bucket ${bucket} at ${host}: ${diagnosis.what ?? 'failed'} (${label}${request})${text}`,
+    { hint: diagnosis.hint, retryable: diagnosis.retryable },
   );
 }
 
-function verdictOf(facts: Facts, context: S3Action): Verdict {
+function diagnose(facts: Facts, context: S3Action): Diagnosis {
   return facts.status === undefined
-    ? connectionVerdict(facts, context)
-    : serviceVerdict(facts, facts.status, context);
+    ? connectionDiagnosis(facts, context)
+    : serviceDiagnosis(facts, facts.status, context);
 }
 
-function serviceVerdict(facts: Facts, status: number, context: S3Action): Verdict {
+function serviceDiagnosis(facts: Facts, status: number, context: S3Action): Diagnosis {
   const { name, region } = facts;
   const { bucket, permission, keysMayChange } = context;
   if (CLOCK.has(name)) {
@@ -182,7 +182,7 @@ function serviceVerdict(facts: Facts, status: number, context: S3Action): Verdic
   };
 }
 
-function connectionVerdict(facts: Facts, context: S3Action): Verdict {
+function connectionDiagnosis(facts: Facts, context: S3Action): Diagnosis {
   if (facts.name === 'CredentialsProviderError' || facts.name === 'TokenProviderError') {
     return denied(
       'no credentials',
@@ -190,7 +190,7 @@ function connectionVerdict(facts: Facts, context: S3Action): Verdict {
       true,
     );
   }
-  return verdictOfConnection(facts, {
+  return diagnoseConnection(facts, {
     host: context.host,
     dnsHint: 'Check endpoint_url, region and the DNS of this host.',
   });

@@ -1,5 +1,4 @@
 import type { GetObjectCommandOutput } from '@aws-sdk/client-s3';
-import { Readable } from 'node:stream';
 
 import { SyncError } from '../../protocol/errors.ts';
 import { bytesBody } from '../bodies.ts';
@@ -15,7 +14,7 @@ import type {
   PutIfOptions,
 } from '../object-store.ts';
 import { etagIfOurs } from '../own-write.ts';
-import { readResponseBody } from '../http/response-body.ts';
+import { fetchedFrom } from '../http/response-body.ts';
 import { openS3Client } from './client.ts';
 import { isMissingObject, s3Facts } from './errors.ts';
 import type { S3StoreOptions } from './options.ts';
@@ -165,22 +164,20 @@ export class S3ObjectStore implements ObjectStore {
         deadline[Symbol.dispose]();
         return undefined;
       }
-      const { Body: stream, ContentLength, ContentRange, ETag = '' } = output;
-      if (!(stream instanceof Readable)) {
-        throw new Error('the SDK gave no stream');
-      }
-      const total = /\/(\d+)$/.exec(ContentRange ?? '')?.[1];
-      return {
-        sizeBytes: total === undefined ? (ContentLength ?? 0) : Number(total),
-        etag: ETag,
-        body: readResponseBody(stream, {
+      return fetchedFrom(
+        {
+          stream: output.Body,
+          contentLength: output.ContentLength,
+          contentRange: output.ContentRange,
+          etag: output.ETag ?? '',
+        },
+        {
           name,
-          expectedBytes: ContentLength,
           stallTimeoutMs: this.#session.options.stallTimeoutMs ?? STALL_TIMEOUT_MS,
           deadline,
           mapped,
-        }),
-      };
+        },
+      );
     } catch (error) {
       deadline[Symbol.dispose]();
       throw mapped(error);

@@ -140,6 +140,21 @@ test('more inputs than are merged at once are merged in groups', async () => {
   expect(plain(have)).toEqual(plain(want));
 });
 
+test('as many unsorted inputs as there are get sorted, each at its own restart of the fold', async () => {
+  const inputs = Array.from({ length: 20 }, (_, i) =>
+    encodeSnapshot({}, [
+      { name: 'd', entries: entriesOf([Buffer.from(`z${i}`), Buffer.from('a')], BigInt(i)) },
+    ]),
+  );
+  const want: State = new Map();
+  for (const bytes of inputs) {
+    mergeBytes(want, bytes);
+  }
+  const have: State = new Map();
+  mergeBytes(have, (await foldAll([], inputs)).bytes);
+  expect(plain(have)).toEqual(plain(want));
+});
+
 test.each([
   ['bytewise', 0, ['01', '0100', '02', 'ff']],
   ['as little-endian numbers with INTEGERKEY', INTEGER_KEY, ['02000000', '00010000', '000000ff']],

@@ -1,6 +1,6 @@
-import { contents, eventually, Fleet } from '../integration/hosts.ts';
+import { contents, eventually, Fleet } from '../support/hosts.ts';
 import makeBundle from '../support/bundle-setup.cjs';
-import { findMiniStack, startMiniStack, type MiniStack } from '../support/ministack.ts';
+import { findMiniStack, startMiniStack, type MiniStack } from '../support/aws/ministack.ts';
 
 jest.setTimeout(120_000);
 

@@ -1,9 +1,9 @@
 import { parse, stringify } from 'yaml';
-import { contents, eventually, Fleet } from '../integration/hosts.ts';
-import { AwsStack } from '../support/aws-stack.ts';
+import { contents, eventually, Fleet } from '../support/hosts.ts';
+import { AwsStack } from '../support/aws/aws-stack.ts';
 import makeBundle from '../support/bundle-setup.cjs';
 import { reportFigure } from '../support/figures.ts';
-import { findMiniStack, startMiniStack, type MiniStack } from '../support/ministack.ts';
+import { findMiniStack, startMiniStack, type MiniStack } from '../support/aws/ministack.ts';
 
 const AGENTS = ['a', 'b', 'c'] as const;
 const CONFIG = {

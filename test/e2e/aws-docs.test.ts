@@ -12,13 +12,13 @@ import { parseManifest, type Manifest } from '../../protocol/manifest.ts';
 import { bucketIdName, manifestName } from '../../protocol/object-name.ts';
 import { bytesBody } from '../../storage/bodies.ts';
 import type { S3ObjectStore } from '../../storage/s3/store.ts';
-import { contents, eventually, Fleet } from '../integration/hosts.ts';
-import { AwsStack } from '../support/aws-stack.ts';
+import { contents, eventually, Fleet } from '../support/hosts.ts';
+import { AwsStack } from '../support/aws/aws-stack.ts';
 import makeBundle from '../support/bundle-setup.cjs';
 import { SIGNAL, TestWriter, entry, names, readObject } from '../support/compaction.ts';
 import { freePort } from '../../demo/free-port.ts';
 import { commandsOf, blockOf, section } from '../support/markdown.ts';
-import { findMiniStack, startMiniStack, type MiniStack } from '../support/ministack.ts';
+import { findMiniStack, startMiniStack, type MiniStack } from '../support/aws/ministack.ts';
 
 const ROOT = resolve(__dirname, '../..');
 /** One command; the longest takes a quarter of it. */

@@ -24,10 +24,10 @@ import { parseManifest } from '../../protocol/manifest.ts';
 import { type Notice, encodeNotice, parseNotice } from '../../protocol/notice.ts';
 import { manifestName } from '../../protocol/object-name.ts';
 import type { S3ObjectStore } from '../../storage/s3/store.ts';
-import { AwsStack } from '../support/aws-stack.ts';
+import { AwsStack } from '../support/aws/aws-stack.ts';
 import { TestWriter, entry, freshState, names, plain, readObject } from '../support/compaction.ts';
 import { reportFigure } from '../support/figures.ts';
-import { findMiniStack, startMiniStack, type MiniStack } from '../support/ministack.ts';
+import { findMiniStack, startMiniStack, type MiniStack } from '../support/aws/ministack.ts';
 
 const AGENTS = ['a1', 'a2', 'a3'];
 const CONFIG = {

@@ -3,11 +3,11 @@ import { randomUUID } from 'node:crypto';
 import type { AzureStoreOptions } from '../../storage/azure/options.ts';
 import { openAzureStore } from '../../storage/azure/store.ts';
 import type { ObjectStore } from '../../storage/object-store.ts';
-import { contents, eventually, Fleet } from '../integration/hosts.ts';
-import { type Azurite, findAzurite, startAzurite } from '../support/azurite.ts';
+import { contents, eventually, Fleet } from '../support/hosts.ts';
+import { type Azurite, findAzurite, startAzurite } from '../support/servers/azurite.ts';
 import makeBundle from '../support/bundle-setup.cjs';
 import { freePort } from '../../demo/free-port.ts';
-import { type ManagedIdentity, startManagedIdentity } from '../support/managed-identity.ts';
+import { type ManagedIdentity, startManagedIdentity } from '../support/servers/managed-identity.ts';
 import {
   bodyOf,
   chunkedBody,

@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import makeBundle from '../support/bundle-setup.cjs';
-import { findMiniStack } from '../support/ministack.ts';
+import { findMiniStack } from '../support/aws/ministack.ts';
 
 const root = join(__dirname, '../..');
 const describeWithServer = findMiniStack() === undefined ? describe.skip : describe;

@@ -1,6 +1,6 @@
 import makeBundle from '../support/bundle-setup.cjs';
 import { reportFigure } from '../support/figures.ts';
-import { findMiniStack, startMiniStack, type MiniStack } from '../support/ministack.ts';
+import { findMiniStack, startMiniStack, type MiniStack } from '../support/aws/ministack.ts';
 import { Cluster, type ClusterHost } from '../support/powerdns/cluster.ts';
 import { RCODE, TYPE } from '../support/powerdns/dns-message.ts';
 import { setAddress } from '../support/powerdns/operator.ts';

@@ -1,5 +1,5 @@
 import makeBundle from '../support/bundle-setup.cjs';
-import { findMiniStack, startMiniStack, type MiniStack } from '../support/ministack.ts';
+import { findMiniStack, startMiniStack, type MiniStack } from '../support/aws/ministack.ts';
 import {
   Cluster,
   reportCommandTimes,

@@ -2,10 +2,10 @@ import { randomUUID } from 'node:crypto';
 
 import type { S3StoreOptions } from '../../storage/s3/options.ts';
 import { openS3Store } from '../../storage/s3/store.ts';
-import { contents, eventually, Fleet } from '../integration/hosts.ts';
+import { contents, eventually, Fleet } from '../support/hosts.ts';
 import makeBundle from '../support/bundle-setup.cjs';
-import { startTestProxy, type TestProxy } from '../support/http-proxy.ts';
-import { findMiniStack, type MiniStack, startMiniStack } from '../support/ministack.ts';
+import { startTestProxy, type TestProxy } from '../support/servers/http-proxy.ts';
+import { findMiniStack, type MiniStack, startMiniStack } from '../support/aws/ministack.ts';
 import { objectStoreConformance } from '../support/object-store-conformance.ts';
 
 jest.setTimeout(120_000);

@@ -4,8 +4,8 @@ import { readFile } from 'node:fs/promises';
 import type { ObjectStore } from '../../storage/object-store.ts';
 import type { S3StoreOptions } from '../../storage/s3/options.ts';
 import { openS3Store } from '../../storage/s3/store.ts';
-import type { MiniStack } from '../support/ministack.ts';
-import { findMiniStack, startMiniStack } from '../support/ministack.ts';
+import type { MiniStack } from '../support/aws/ministack.ts';
+import { findMiniStack, startMiniStack } from '../support/aws/ministack.ts';
 import {
   bodyOf,
   chunkedBody,

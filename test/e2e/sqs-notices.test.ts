@@ -7,11 +7,11 @@ import {
 } from '@aws-sdk/client-sqs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { AgentProcess } from '../../demo/agent-process.ts';
-import { contents, eventually, Fleet } from '../integration/hosts.ts';
+import { contents, eventually, Fleet } from '../support/hosts.ts';
 import makeBundle from '../support/bundle-setup.cjs';
 import { reportFigure } from '../support/figures.ts';
-import { findMiniStack, startMiniStack, type MiniStack } from '../support/ministack.ts';
-import { NoticeBucket } from '../support/notice-bucket.ts';
+import { findMiniStack, startMiniStack, type MiniStack } from '../support/aws/ministack.ts';
+import { NoticeBucket } from '../support/aws/notice-bucket.ts';
 
 jest.setTimeout(120_000);
 

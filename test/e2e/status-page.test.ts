@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
 import type { AgentProcess } from '../../demo/agent-process.ts';
 import { formatObjectName, newRun } from '../../protocol/object-name.ts';
-import { eventually, Fleet } from '../integration/hosts.ts';
+import { eventually, Fleet } from '../support/hosts.ts';
 import { findChromium, launchChromium } from '../support/browser.ts';
 import makeBundle from '../support/bundle-setup.cjs';
 

@@ -5,7 +5,7 @@ import type { AgentProcess } from '../../demo/agent-process.ts';
 import type { Application } from '../../demo/application.ts';
 import { collectPages } from '../../agent/lmdb/pages/diff.ts';
 import { DataFile } from '../../agent/lmdb/pages/data-file.ts';
-import { eventually, Fleet } from '../integration/hosts.ts';
+import { eventually, Fleet } from '../support/hosts.ts';
 import { reportFigure } from '../support/figures.ts';
 import { SeededRandom } from '../support/random.ts';
 import { dumpLmdb, PlainApplication } from '../support/shadow.ts';

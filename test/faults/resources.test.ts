@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { folderStorage, type AgentProcess } from '../../demo/agent-process.ts';
 import { Application } from '../../demo/application.ts';
-import { contents, eventually, Fleet } from '../integration/hosts.ts';
+import { contents, eventually, Fleet } from '../support/hosts.ts';
 
 jest.setTimeout(90_000);
 

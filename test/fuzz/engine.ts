@@ -9,7 +9,7 @@ const BATCH = 48;
 const NEWEST_CHANCE = 0.3;
 
 /** An input that made a target throw what it must not. */
-export class FuzzFinding extends Error {
+class FuzzFinding extends Error {
   readonly input: Uint8Array;
 
   constructor(target: FuzzTarget, input: Uint8Array, cause: unknown) {

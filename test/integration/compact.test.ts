@@ -3,7 +3,7 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { folderStorage, type AgentProcess } from '../../demo/agent-process.ts';
-import { contents, eventually, Fleet } from './hosts.ts';
+import { contents, eventually, Fleet } from '../support/hosts.ts';
 
 jest.setTimeout(60_000);
 const run = promisify(execFile);

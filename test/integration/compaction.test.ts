@@ -8,7 +8,7 @@ import { parseObjectName } from '../../protocol/object-name.ts';
 import { openFilesystemStore } from '../../storage/folder/store.ts';
 import { ScratchFolder } from '../../compaction/scratch-folder.ts';
 import makeBundle from '../support/bundle-setup.cjs';
-import { contents, eventually, Fleet } from './hosts.ts';
+import { contents, eventually, Fleet } from '../support/hosts.ts';
 
 jest.setTimeout(120_000);
 

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { AgentProcess } from '../../demo/agent-process.ts';
-import { contents, eventually, finish, Fleet } from './hosts.ts';
+import { contents, eventually, finish, Fleet } from '../support/hosts.ts';
 
 jest.setTimeout(180_000);
 

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { AgentProcess } from '../../demo/agent-process.ts';
 import { Application, wallClockNs } from '../../demo/application.ts';
 import { formatObjectName, newRun } from '../../protocol/object-name.ts';
-import { eventually, Fleet } from './hosts.ts';
+import { eventually, Fleet } from '../support/hosts.ts';
 
 let fleet: Fleet;
 beforeEach(async () => {

@@ -7,7 +7,7 @@ import { folderStorage, type AgentOptions, type AgentProcess } from '../../demo/
 import { wallClockNs } from '../../demo/application.ts';
 import { parseObjectName } from '../../protocol/object-name.ts';
 import { dumpLmdb, PlainApplication } from '../support/shadow.ts';
-import { contents, eventually, Fleet } from './hosts.ts';
+import { contents, eventually, Fleet } from '../support/hosts.ts';
 
 // Upstream's own binary beside ours, in one bucket. Its path: LIGHTNINGSTREAM_UPSTREAM.
 const upstream = process.env.LIGHTNINGSTREAM_UPSTREAM;

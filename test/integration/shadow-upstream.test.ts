@@ -4,7 +4,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { dumpLmdb, PlainApplication } from '../support/shadow.ts';
-import { Fleet } from './hosts.ts';
+import { Fleet } from '../support/hosts.ts';
 
 // Upstream's own binary on the very LMDB that ours worked on, and ours after it. Its path: LIGHTNINGSTREAM_UPSTREAM.
 const upstream = process.env.LIGHTNINGSTREAM_UPSTREAM;

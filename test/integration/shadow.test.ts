@@ -1,5 +1,5 @@
 import { dumpText, PlainApplication } from '../support/shadow.ts';
-import { eventually, Fleet } from './hosts.ts';
+import { eventually, Fleet } from '../support/hosts.ts';
 
 jest.setTimeout(60_000);
 

@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process';
 import { readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { contents, eventually, Fleet } from './hosts.ts';
+import { contents, eventually, Fleet } from '../support/hosts.ts';
 
 jest.setTimeout(60_000);
 const run = promisify(execFile);

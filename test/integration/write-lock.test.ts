@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { contents, eventually, Fleet } from './hosts.ts';
+import { contents, eventually, Fleet } from '../support/hosts.ts';
 
 jest.setTimeout(60_000);
 const HOLD_MS = 10_000;

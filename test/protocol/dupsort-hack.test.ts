@@ -59,7 +59,7 @@ test('any other bytes are refused, not misread', () => {
 
 test('all keys that upstream recorded are made byte for byte', () => {
   type Recorded = { dbis: { transform: string; entries: Record<string, string>[] }[] };
-  const { steps } = fixtureJson<{ steps: Recorded[] }>('d-shadow-dupsort', 'expected.json');
+  const { steps } = fixtureJson('d-shadow-dupsort', 'expected.json') as { steps: Recorded[] };
   let pairs = 0;
   for (const { transform, entries } of steps.flatMap(({ dbis }) => dbis)) {
     if (transform === '') {

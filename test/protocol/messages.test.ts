@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { isFullState, positionOf, requireMatchingMeta } from '../../protocol/delta.ts';
+import { requireMatchingMeta } from '../../protocol/delta.ts';
 import { encodeManifest, parseManifest, type Manifest } from '../../protocol/manifest.ts';
 import { encodeNotice, parseNotice, type Notice } from '../../protocol/notice.ts';
 import { formatObjectName, parseObjectName } from '../../protocol/object-name.ts';
@@ -83,14 +83,6 @@ describe('an object under a name', () => {
   }
   const meta = { ...EMPTY_META, databaseName: 'd', instance: 'i', run: 'r', seq: 7n };
   const state = { ...meta, vector: new Map() };
-
-  test('has its place in a stream, and is a full state or not', () => {
-    expect([positionOf(delta), isFullState(delta), isFullState(full)]).toEqual([
-      { stream: 'i.r', seq: 7n },
-      false,
-      true,
-    ]);
-  });
 
   test('is the one that the name says', async () => {
     const codes = [

@@ -84,11 +84,11 @@ describe('e: the 37 conflicts that upstream resolved', () => {
     rawFlags: number;
     localValueKeptByteForByte: boolean;
   };
-  const input = fixtureJson<{
+  const input = fixtureJson('e-merge', 'input.json') as {
     localDbis: Dbi<{ key: string; value: string }>[];
     remoteSnapshots: string[];
-  }>('e-merge', 'input.json');
-  const expected = fixtureJson<{ dbis: Dbi<Expected>[] }>('e-merge', 'expected.json');
+  };
+  const expected = fixtureJson('e-merge', 'expected.json') as { dbis: Dbi<Expected>[] };
   const id = (dbi: string, key: string): string => `${dbi}/${key}`;
 
   function localRegisters(): Map<string, Register> {

@@ -35,15 +35,14 @@ function expectDecoded(sink: CollectingSink, expected: JsonSnapshot): void {
 
 describe('snapshots written by upstream', () => {
   test('a: hand-made values of every kind decode entry by entry', async () => {
-    const expected = fixtureJson<JsonSnapshot>('a-native-small', 'expected.json');
+    const expected = fixtureJson('a-native-small', 'expected.json') as JsonSnapshot;
     expectDecoded(await readObject(fixtureBytes('a-native-small', expected.snapshot)), expected);
   });
 
   test('b: both databases of a real PowerDNS decode entry by entry', async () => {
-    const { databases } = fixtureJson<{ databases: Record<string, JsonSnapshot> }>(
-      'b-powerdns-native',
-      'expected.json',
-    );
+    const { databases } = fixtureJson('b-powerdns-native', 'expected.json') as {
+      databases: Record<string, JsonSnapshot>;
+    };
     for (const expected of Object.values(databases)) {
       expectDecoded(
         await readObject(fixtureBytes('b-powerdns-native', expected.snapshot)),
@@ -54,10 +53,9 @@ describe('snapshots written by upstream', () => {
   });
 
   test('e: the snapshot written after a merge decodes entry by entry', async () => {
-    const expected = fixtureJson<{ snapshotWrittenAfterMerge: JsonSnapshot }>(
-      'e-merge',
-      'expected.json',
-    );
+    const expected = fixtureJson('e-merge', 'expected.json') as {
+      snapshotWrittenAfterMerge: JsonSnapshot;
+    };
     const { snapshot } = expected.snapshotWrittenAfterMerge;
     expectDecoded(
       await readObject(fixtureBytes('e-merge', snapshot)),
@@ -66,10 +64,9 @@ describe('snapshots written by upstream', () => {
   });
 
   test('h: integer keys decode in the order of their DBI', async () => {
-    const { results } = fixtureJson<{ results: { snapshots?: JsonSnapshot[] }[] }>(
-      'h-edges',
-      'expected.json',
-    );
+    const { results } = fixtureJson('h-edges', 'expected.json') as {
+      results: { snapshots?: JsonSnapshot[] }[];
+    };
     const snapshots = results.flatMap((result) => result.snapshots ?? []);
     for (const expected of snapshots) {
       expectDecoded(await readObject(fixtureBytes('h-edges', expected.snapshot)), expected);
@@ -80,10 +77,10 @@ describe('snapshots written by upstream', () => {
 
 describe('f: old formats', () => {
   type Result = { formatVersion: number; mode: string; snapshot: string; lmdb: Dumped[] };
-  const { results, odd } = fixtureJson<{
+  const { results, odd } = fixtureJson('f-old-formats', 'expected.json') as {
     results: Result[];
     odd: (Outcome & { lmdb?: Dumped[] })[];
-  }>('f-old-formats', 'expected.json');
+  };
   const native = results.filter((result) => result.mode === 'native');
 
   test.each(native)(
@@ -138,7 +135,7 @@ describe('f: old formats', () => {
 });
 
 describe('g: damaged and foreign files', () => {
-  const { results } = fixtureJson<{ results: Outcome[] }>('g-corrupt', 'expected.json');
+  const { results } = fixtureJson('g-corrupt', 'expected.json') as { results: Outcome[] };
   const cases = [...new Map(results.map((result) => [result.case, result])).values()];
   const nameOf = ({ snapshot }: Outcome): string => snapshot.slice(snapshot.lastIndexOf('/') + 1);
   const foreign = cases.filter((result) => parseObjectName(nameOf(result)) === undefined);

@@ -6,7 +6,7 @@ import type { SimDatabase } from './sim-database.ts';
 import type { SimHost, World } from './world.ts';
 
 /** A rule that must always hold does not. */
-export class Violation extends Error {}
+class Violation extends Error {}
 
 /** How long hosts may take, in virtual time, until all is equal when nothing goes wrong any more. */
 const HEALED_WITHIN_MS = 6 * 3_600_000;

@@ -3,7 +3,7 @@ import { DEFAULT_POLICY } from '../../compaction/policy.ts';
 import { MemoryScratch } from '../support/compaction.ts';
 import type { SeededRandom } from '../support/random.ts';
 import type { RecordingStore } from './recording-store.ts';
-import type { Scheduler } from './scheduler.ts';
+import type { Scheduler } from './time/scheduler.ts';
 import { SimStore, type Fate } from './sim-store.ts';
 import type { Traits } from './traits.ts';
 

@@ -8,7 +8,7 @@ type AnyWrite = (this: Environment, work: unknown) => { readonly txnId: number |
 let installed = false;
 
 /** What happens instead of everything behind the point at which the process ended. */
-export class Crashed extends Error {}
+class Crashed extends Error {}
 
 /**
  * The process that has this LMDB open ends right after its `count`-th commit from now on: whatever it was doing is left

@@ -7,7 +7,7 @@ import type { VersionVector } from '../../protocol/version-vector.ts';
 import { Application, dumpEntries, lastTxn } from '../support/lmdb.ts';
 import type { AgentRun } from './agent-run.ts';
 import { equal, type Content } from './ledger.ts';
-import { HostClock, type WorldClock } from './world-clock.ts';
+import { HostClock, type WorldClock } from './time/world-clock.ts';
 
 /** What the application of a host last committed by key; goes with the LMDB wherever that goes. */
 type Backup = { readonly file: string; readonly committed: Content };

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { drawWeights, takeAction } from './actions.ts';
 import { checkBucket, checkVectors, healAndCheck } from './checks.ts';
-import { realClock } from './real-clock.ts';
+import { realClock } from './time/real-clock.ts';
 import { SeededRandom } from '../support/random.ts';
 import { drawTraits, type Traits } from './traits.ts';
 import { World } from './world.ts';

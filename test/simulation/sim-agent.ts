@@ -11,7 +11,7 @@ import type { Clock } from '../../protocol/time.ts';
 import { clearCrashPoint, crashAfterCommits } from './crash-point.ts';
 import { HostedEngine, textLog } from '../support/hosted-engine.ts';
 import type { SeededRandom } from '../support/random.ts';
-import { never, type Owner, type Scheduler } from './scheduler.ts';
+import { never, type Owner, type Scheduler } from './time/scheduler.ts';
 
 /** One database of an agent. */
 export type AgentDatabase = {

@@ -13,7 +13,7 @@ import type {
 } from '../../storage/object-store.ts';
 import type { StoreCall } from '../support/faulty-store.ts';
 import type { SeededRandom } from '../support/random.ts';
-import type { Owner, Scheduler } from './scheduler.ts';
+import type { Owner, Scheduler } from './time/scheduler.ts';
 
 const NEVER = new AbortController().signal;
 

@@ -4,7 +4,7 @@ import { availableParallelism } from 'node:os';
 import { dirname } from 'node:path';
 import { parseArgs } from 'node:util';
 import { describe, runSeed } from './run-seed.ts';
-import { DAY_LOAD, fleetLoad, runScale, type ScaleLoad } from './scale-run.ts';
+import { DAY_LOAD, fleetLoad, runScale, type ScaleLoad } from './scale/run.ts';
 import { shrink } from './shrink.ts';
 
 const HELP = `npm run simulate -- [options]      schedules of the simulator; exit code 1 at the first that fails

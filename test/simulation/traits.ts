@@ -11,10 +11,10 @@ const HOUR = 60 * MINUTE;
  * The pace of a schedule. "dense": something happens while everything else is still under way; "long": hosts are away
  * for longer than tombstones are kept, and in between everything comes to rest.
  */
-export type Pace = 'dense' | 'long';
+type Pace = 'dense' | 'long';
 
 /** Who drops tombstones, and after how long. */
-export type Retention = {
+type Retention = {
   readonly agentsMs: number;
   /** Indexes of hosts whose agents sweep. */
   readonly sweepers: readonly number[];

@@ -1,7 +1,7 @@
 import type { QueueService, QueueMessage } from '../../agent/notices/queue-service.ts';
 import { FanOut, type NoticeQueues } from '../../lambdas/fan-out/fan-out.ts';
 import type { SeededRandom } from '../support/random.ts';
-import type { Owner, Scheduler } from './scheduler.ts';
+import type { Owner, Scheduler } from './time/scheduler.ts';
 
 /** Times in virtual milliseconds, each drawn between its two bounds; they stand for AWS in one region. */
 export type QueueTimes = {

@@ -9,13 +9,13 @@ import { Compactions } from './compactions.ts';
 import { Ledger } from './ledger.ts';
 import type { SeededRandom } from '../support/random.ts';
 import { RecordingStore } from './recording-store.ts';
-import { Scheduler, type Owner } from './scheduler.ts';
+import { Scheduler, type Owner } from './time/scheduler.ts';
 import { SimAgent } from './sim-agent.ts';
 import { SimDatabase } from './sim-database.ts';
 import { SimStore, type Fate } from './sim-store.ts';
 import { shortestRetentionMs, type Traits } from './traits.ts';
 import { UpstreamPeer } from './upstream-peer.ts';
-import { HostClock } from './world-clock.ts';
+import { HostClock } from './time/world-clock.ts';
 
 /** Lines of an engine's log that only happen when something of ours is wrong. */
 const BUGS =

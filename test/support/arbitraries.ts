@@ -16,7 +16,7 @@ export const timestampNs: fc.Arbitrary<bigint> = fc.oneof(
 );
 
 /** Bytes, often equal or prefixes of each other. */
-export const smallValue: fc.Arbitrary<Uint8Array> = fc.oneof(
+const smallValue: fc.Arbitrary<Uint8Array> = fc.oneof(
   fc.constant(new Uint8Array(0)),
   fc.uint8Array({ maxLength: 3, max: 2 }),
   fc.uint8Array({ maxLength: 40 }),
@@ -29,7 +29,7 @@ export const register: fc.Arbitrary<Register> = fc
   .map((r) => (r.deleted ? { ...r, value: new Uint8Array(0) } : r));
 
 /** A key that LMDB can hold. */
-export const key: fc.Arbitrary<Uint8Array> = fc.oneof(
+const key: fc.Arbitrary<Uint8Array> = fc.oneof(
   fc.uint8Array({ minLength: 1, maxLength: 30 }),
   fc.uint8Array({ minLength: 120, maxLength: 140 }),
   fc.constant(new Uint8Array(511).fill(0xff)),
@@ -41,7 +41,7 @@ export const entry: fc.Arbitrary<Entry> = fc
   .map(({ key: bytes, register: r }) => ({ key: bytes, ...r }));
 
 /** A DBI's header; the name is any bytes but NUL. */
-export const dbiHeader: fc.Arbitrary<DbiHeader> = fc.record({
+const dbiHeader: fc.Arbitrary<DbiHeader> = fc.record({
   name: fc
     .uint8Array({ minLength: 1, maxLength: 20, min: 1 })
     .map((bytes) => Buffer.from(bytes).toString('latin1')),

@@ -15,7 +15,7 @@ import {
 export const FIXTURES = path.join(process.cwd(), 'test', 'fixtures');
 
 /** An entry as the fixtures' JSON has it: hex, decimal text. */
-export type JsonEntry = { key: string; value: string; timestampNano: string; flags: number };
+type JsonEntry = { key: string; value: string; timestampNano: string; flags: number };
 
 /** A DBI of a snapshot as the fixtures' JSON has it. */
 export type JsonDbi = { name: string; flags: number; transform: string; entries: JsonEntry[] };
@@ -30,8 +30,8 @@ export type JsonSnapshot = {
 };
 
 /** The parsed JSON of a fixture. */
-export function fixtureJson<T>(...parts: string[]): T {
-  return JSON.parse(readFileSync(path.join(FIXTURES, ...parts), 'utf8')) as T;
+export function fixtureJson(...parts: string[]): unknown {
+  return JSON.parse(readFileSync(path.join(FIXTURES, ...parts), 'utf8'));
 }
 
 /** The bytes of a fixture. */
@@ -80,7 +80,7 @@ export class CollectingSink implements SnapshotSink {
 }
 
 /** The values of a view in the fixtures' notation. */
-export function jsonEntry(view: EntryView): JsonEntry {
+function jsonEntry(view: EntryView): JsonEntry {
   const hex = (start: number, end: number): string =>
     Buffer.from(view.buffer.subarray(start, end)).toString('hex');
   return {

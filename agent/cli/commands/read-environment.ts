@@ -19,7 +19,7 @@ export type PinnedEnvironment = {
  * Reads one database under a read transaction. Nothing is created, and only a slot in the lock table is written.
  * Errors: ENVIRONMENT_UNREADABLE.
  */
-export async function readEnvironment<T>(
+async function readEnvironment<T>(
   database: DatabaseConfig,
   work: (pinned: PinnedEnvironment) => T | Promise<T>,
 ): Promise<T> {

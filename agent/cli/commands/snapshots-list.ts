@@ -54,7 +54,7 @@ function line(info: ObjectInfo, flags: SnapshotsListFlags): string {
 }
 
 /** Names that do not parse come first, by name; the others by their time. */
-export function sortByTime(objects: readonly ObjectInfo[]): ObjectInfo[] {
+function sortByTime(objects: readonly ObjectInfo[]): ObjectInfo[] {
   return objects
     .map((info) => ({ info, timeNs: parseObjectName(info.name)?.timeNs ?? -1n }))
     .toSorted((a, b) => {

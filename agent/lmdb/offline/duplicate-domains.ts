@@ -11,7 +11,7 @@ import { listDbis, type DataFile, type DbRecord } from '../pages/data-file.ts';
 import { PageCursor } from '../pages/cursor.ts';
 
 /** Two live ids of one domain; the older one stays. */
-export type DuplicateDomain = {
+type DuplicateDomain = {
   readonly domain: string;
   readonly keptId: number;
   readonly newerId: number;

@@ -2,7 +2,7 @@ import type { KeyOrder } from '../../../protocol/key-order.ts';
 import type { TreeWalker } from './walker.ts';
 
 /** What {@link joinWalks} calls; both walks stand on the nodes that are meant. */
-export interface JoinHandler {
+interface JoinHandler {
   onOld(): void;
   onNew(): void;
   /** Both walks are at the same key. */

@@ -17,7 +17,7 @@ export type MergeTarget = {
 };
 
 /** What there is to decide with. */
-export type TargetContext = {
+type TargetContext = {
   readonly formatVersion: number;
   /** The local DBIs. */
   readonly dbis: ReadonlyMap<string, DbRecord>;

@@ -17,7 +17,7 @@ export type CompareOptions = {
 export type BehindKey = { readonly dbiName: string; readonly key: string };
 
 /** The application's DBIs of a state, by name; a DBI that is gone but has a shadow is one without entries. */
-export function applicationDbis(file: DataFile, meta: Meta): Set<string> {
+function applicationDbis(file: DataFile, meta: Meta): Set<string> {
   const names = new Set<string>();
   for (const name of listDbis(file, meta).keys()) {
     const application = applicationDbiName(name) ?? (isPrivateDbi(name) ? undefined : name);

@@ -13,7 +13,7 @@ import { wouldChange, type SyncStateUpdate } from '../sync-state.ts';
 import type { TxnRanges } from '../txn-ranges.ts';
 
 /** A register that {@link changeSome} looks at; borrowed, valid during the call. */
-export type WalkedRegister = {
+type WalkedRegister = {
   readonly dbiName: string;
   readonly key: Buffer;
   readonly deleted: boolean;
@@ -23,7 +23,7 @@ export type WalkedRegister = {
 };
 
 /** What is to become of a register. */
-export type Decision = 'keep' | 'remove' | 'stamp';
+type Decision = 'keep' | 'remove' | 'stamp';
 
 /** Where a walk over all registers goes on. */
 export type WalkPosition = { readonly dbiName: string; readonly key: Buffer };

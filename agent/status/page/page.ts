@@ -23,7 +23,7 @@ export const PAGE_POLICY = [
 ].join('; ');
 
 /** Changes with the page's own code: a page that is open reloads when it meets another. */
-export const PAGE_ID = createHash('sha256')
+const PAGE_ID = createHash('sha256')
   .update(SCRIPT + STYLE)
   .digest('hex')
   .slice(0, 12);

@@ -1,5 +1,5 @@
 import type { AgentRun } from '../../simulation/agent-run.ts';
-import { QuietFleet } from '../../simulation/quiet-fleet.ts';
+import { QuietFleet } from '../../simulation/quiet/quiet-fleet.ts';
 
 /** A full snapshot (k0) and five deltas (k1 to k5): the places and the read-ahead of the defaults are fewer. */
 const CHANGES = 6;

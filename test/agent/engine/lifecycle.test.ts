@@ -1,6 +1,6 @@
 import { bucketIdName } from '../../../protocol/object-name.ts';
 import { bytesBody } from '../../../storage/bodies.ts';
-import { QuietFleet, shortName } from '../../simulation/quiet-fleet.ts';
+import { QuietFleet, shortName } from '../../simulation/quiet/quiet-fleet.ts';
 import { openSpools } from '../../support/open-spools.ts';
 
 const NEVER = new AbortController().signal;

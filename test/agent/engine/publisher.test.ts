@@ -1,4 +1,4 @@
-import { QuietFleet, shortName } from '../../simulation/quiet-fleet.ts';
+import { QuietFleet, shortName } from '../../simulation/quiet/quiet-fleet.ts';
 
 let fleet: QuietFleet;
 /** Attempts to store objects, with their bytes. */

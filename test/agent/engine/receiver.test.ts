@@ -5,7 +5,7 @@ import { readManifest } from '../../../storage/read-manifest.ts';
 import { manifestName, streamOf } from '../../../protocol/object-name.ts';
 import type { StoreCall } from '../../support/faulty-store.ts';
 import type { AgentRun } from '../../simulation/agent-run.ts';
-import { QuietFleet, shortName } from '../../simulation/quiet-fleet.ts';
+import { QuietFleet, shortName } from '../../simulation/quiet/quiet-fleet.ts';
 
 const NEVER = new AbortController().signal;
 

@@ -332,7 +332,9 @@ test('what a full snapshot covers keeps tombstones while it is there: a host tha
     .filter((name) => parseObjectName(name)?.kind === 'snapshot')
     .at(-1);
   for (const name of await storedBy(world, 'b')) {
-    if (name !== full) await memory.delete(name, SIGNAL);
+    if (name !== full) {
+      await memory.delete(name, SIGNAL);
+    }
   }
   await a.start({}, { sweeping: world.sweeping });
   await a.eventually(() => a.values()['other'] !== undefined);

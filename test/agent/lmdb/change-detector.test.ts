@@ -3,8 +3,8 @@ import fs from 'node:fs';
 import { ChangeDetector } from '../../../agent/lmdb/change-detector.ts';
 import type { ChangeDetectorOptions } from '../../../agent/lmdb/change-detector.ts';
 import type { SyncError } from '../../../protocol/errors.ts';
-import { openTestLmdb } from '../../support/lmdb-writer-env.ts';
-import type { TestLmdb } from '../../support/lmdb-writer-env.ts';
+import { openTestLmdb } from '../../support/lmdb-writer/env.ts';
+import type { TestLmdb } from '../../support/lmdb-writer/env.ts';
 
 let lmdb: TestLmdb;
 beforeEach(() => {

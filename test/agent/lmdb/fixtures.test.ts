@@ -106,7 +106,7 @@ test.each([
   const local = await start({ headerPadding });
   const spool = spoolOf(A, 'snapshots', A_SNAPSHOT);
   await local.merge({ name: 'x', spool, vector: new Map() });
-  const expected = fixtureJson<{ dbis: DumpedDbi[] }>(A, name);
+  const expected = fixtureJson(A, name) as { dbis: DumpedDbi[] };
   expect(dump()).toEqual(expectedDump(expected.dbis));
 });
 
@@ -124,7 +124,9 @@ test('a full snapshot of hand-made values has the content of upstream’s', asyn
   const local = await start();
   const { object } = await local.encodeSnapshot({ seq: 1n, timeNs: 1n });
   const { dbis } = await readEncodedSink(object!.spool);
-  expect(contentOf(dbis)).toEqual(contentOf(fixtureJson<JsonSnapshot>(A, 'expected.json').dbis));
+  expect(contentOf(dbis)).toEqual(
+    contentOf((fixtureJson(A, 'expected.json') as JsonSnapshot).dbis),
+  );
 });
 
 describe.each(['main', 'shard'])('database %s of a real PowerDNS', (name) => {
@@ -133,7 +135,7 @@ describe.each(['main', 'shard'])('database %s of a real PowerDNS', (name) => {
     databases: Record<string, JsonSnapshot & { lmdbFile: string }>;
     loadedIntoEmptyInstance: Record<string, DumpedDbi[]>;
   };
-  const expected = fixtureJson<Expected>(B, 'expected.json');
+  const expected = fixtureJson(B, 'expected.json') as Expected;
   const database = expected.databases[name]!;
 
   test('gives a full snapshot with the content of upstream’s', async () => {
@@ -172,7 +174,7 @@ describe('37 kinds of conflict', () => {
         }
       };
       await mergeAll();
-      const { dbis } = fixtureJson<{ dbis: DumpedDbi[] }>(E, 'expected.json');
+      const { dbis } = fixtureJson(E, 'expected.json') as { dbis: DumpedDbi[] };
       const after = dumpRaw(file);
       for (const { name, entries } of dbis) {
         const found = Object.fromEntries(
@@ -208,7 +210,7 @@ describe('old and odd snapshots', () => {
     exitCode: number;
     lmdb: DumpedDbi[];
   };
-  const { results, odd } = fixtureJson<{ results: Case[]; odd: Case[] }>(F, 'expected.json');
+  const { results, odd } = fixtureJson(F, 'expected.json') as { results: Case[]; odd: Case[] };
   const cases = [...results, ...odd.map((one) => ({ ...one, mode: one.mode ?? 'native' }))]
     .filter(({ mode, case: name = '' }) => mode === 'native' && !name.endsWith('shadow'))
     .map((one) => [one.case ?? one.snapshot, one] as const);

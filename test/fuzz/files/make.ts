@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
-import { DBI_KINDS, ModelWriter } from '../../support/lmdb-writer-model.ts';
-import { openTestLmdb } from '../../support/lmdb-writer-env.ts';
-import { Random } from '../../support/lmdb-writer-random.ts';
+import { DBI_KINDS, ModelWriter } from '../../support/lmdb-writer/model.ts';
+import { openTestLmdb } from '../../support/lmdb-writer/env.ts';
+import { Random } from '../../support/lmdb-writer/random.ts';
 
 const PAGE_BYTES = 512;
 const SEED = 1;

@@ -14,7 +14,7 @@ import {
 import { parseMeta } from '../../../agent/lmdb/pages/meta.ts';
 import { readSyncState } from '../../../agent/lmdb/sync-state.ts';
 import { headerLengthAt, parseValueHeader } from '../../../protocol/value-header.ts';
-import { diffLines } from '../../support/lmdb-writer-diff.ts';
+import { diffLines } from '../../support/lmdb-writer/diff.ts';
 import { refusedOr, words, type FuzzTarget } from '../target.ts';
 
 /** LMDBs as applications left them: integer keys, duplicates, large values; and one of deep trees, on small pages. */

@@ -11,7 +11,10 @@ import { openAzureCredentials } from '../../../storage/azure/credentials.ts';
 import { openAzureStore } from '../../../storage/azure/store.ts';
 import type { ObjectStore } from '../../../storage/object-store.ts';
 import type { RequestReport } from '../../../storage/requests.ts';
-import { type AnsweringServer, startAnsweringServer } from '../../support/answering-server.ts';
+import {
+  type AnsweringServer,
+  startAnsweringServer,
+} from '../../support/servers/answering-server.ts';
 import { freePort } from '../../../demo/free-port.ts';
 import { bodyOf, bytesOf, listAll, readAll } from '../../support/object-store-conformance.ts';
 

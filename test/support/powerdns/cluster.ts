@@ -1,11 +1,11 @@
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { AgentProcess } from '../../../demo/agent-process.ts';
-import { eventually } from '../../integration/hosts.ts';
+import { eventually } from '../hosts.ts';
 import { reportFigure } from '../figures.ts';
-import type { MiniStack } from '../ministack.ts';
-import { NoticeBucket } from '../notice-bucket.ts';
-import { TcpProxy } from '../tcp-proxy.ts';
+import type { MiniStack } from '../aws/ministack.ts';
+import { NoticeBucket } from '../aws/notice-bucket.ts';
+import { TcpProxy } from '../servers/tcp-proxy.ts';
 import { PowerDns } from './power-dns.ts';
 import { checkZone, type ExpectedZone } from './zone-check.ts';
 

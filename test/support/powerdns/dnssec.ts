@@ -40,7 +40,7 @@ export function verifiedBy(
 }
 
 /** Source: RFC 4034 appendix B. */
-export function keyTag(data: Buffer): number {
+function keyTag(data: Buffer): number {
   let sum = 0;
   for (const [at, byte] of data.entries()) {
     sum += (at & 1) === 0 ? byte << 8 : byte;

@@ -2,7 +2,7 @@ import type { PowerDns } from './power-dns.ts';
 import type { ExpectedZone } from './zone-check.ts';
 
 /** What becomes of a zone. */
-export type Fate = 'plain' | 'secured' | 'rolled' | 'deleted';
+type Fate = 'plain' | 'secured' | 'rolled' | 'deleted';
 const FATES: readonly Fate[] = ['plain', 'secured', 'rolled', 'deleted'];
 
 /** Zones are made, changed, signed, given new keys and deleted by the command line tool, one after the other. */

@@ -1,10 +1,10 @@
 import { keyOrderOf } from '../../../../protocol/key-order.ts';
 import { PageCursor } from '../../../../agent/lmdb/pages/cursor.ts';
 import { DataFile, listDbis } from '../../../../agent/lmdb/pages/data-file.ts';
-import { openTestLmdb } from '../../../support/lmdb-writer-env.ts';
-import { DBI_KINDS, ModelWriter } from '../../../support/lmdb-writer-model.ts';
-import { Random } from '../../../support/lmdb-writer-random.ts';
-import type { DbiKind } from '../../../support/lmdb-writer-model.ts';
+import { openTestLmdb } from '../../../support/lmdb-writer/env.ts';
+import { DBI_KINDS, ModelWriter } from '../../../support/lmdb-writer/model.ts';
+import { Random } from '../../../support/lmdb-writer/random.ts';
+import type { DbiKind } from '../../../support/lmdb-writer/model.ts';
 
 const seed = Number(process.env['PAGE_CURSOR_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
 

@@ -4,7 +4,7 @@ import path from 'node:path';
 
 import { DataFile, listDbis } from '../../../../agent/lmdb/pages/data-file.ts';
 import { SyncError } from '../../../../protocol/errors.ts';
-import { openTestLmdb } from '../../../support/lmdb-writer-env.ts';
+import { openTestLmdb } from '../../../support/lmdb-writer/env.ts';
 
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'page-test-'));
 afterAll(() => fs.rmSync(folder, { recursive: true, force: true }));

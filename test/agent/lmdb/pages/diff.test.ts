@@ -7,9 +7,9 @@ import { MDB_REVERSEKEY } from '../../../../agent/lmdb/pages/layout.ts';
 import { PageSet } from '../../../../agent/lmdb/pages/set.ts';
 import { DataFile } from '../../../../agent/lmdb/pages/data-file.ts';
 import type { DbRecord } from '../../../../agent/lmdb/pages/data-file.ts';
-import { diffLines } from '../../../support/lmdb-writer-diff.ts';
-import { openTestLmdb } from '../../../support/lmdb-writer-env.ts';
-import type { TestLmdb } from '../../../support/lmdb-writer-env.ts';
+import { diffLines } from '../../../support/lmdb-writer/diff.ts';
+import { openTestLmdb } from '../../../support/lmdb-writer/env.ts';
+import type { TestLmdb } from '../../../support/lmdb-writer/env.ts';
 
 let lmdb: TestLmdb;
 beforeEach(() => {

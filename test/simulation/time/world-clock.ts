@@ -1,0 +1,44 @@
+import type { Clock } from '../../../protocol/time.ts';
+
+const BEGIN_NS = 1_767_225_600_000_000_000n;
+
+/** The time of the simulated world. It moves on a little with every look, and by whole steps when told to. */
+export class WorldClock {
+  readonly beginNs = BEGIN_NS;
+  #nowNs = BEGIN_NS;
+
+  nowNs(): bigint {
+    this.#nowNs += 1_000n;
+    return this.#nowNs;
+  }
+
+  /** The same without moving it. */
+  peekNs(): bigint {
+    return this.#nowNs;
+  }
+
+  advanceMs(ms: number): void {
+    this.#nowNs += BigInt(Math.round(ms * 1e6));
+  }
+
+  /** Never back. */
+  advanceTo(ns: bigint): void {
+    if (ns > this.#nowNs) {
+      this.#nowNs = ns;
+    }
+  }
+}
+
+/** The clock of one host: the world's, and wrong by `skewMs`. */
+export class HostClock implements Clock {
+  skewMs = 0;
+  readonly #world: WorldClock;
+
+  constructor(world: WorldClock) {
+    this.#world = world;
+  }
+
+  nowNs(): bigint {
+    return this.#world.nowNs() + BigInt(Math.round(this.skewMs * 1e6));
+  }
+}

@@ -1,0 +1,1 @@
+export { findMiniStack, startMiniStack, type MiniStack } from '../../../demo/ministack.ts';

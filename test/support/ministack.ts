@@ -1,6 +1,0 @@
-export {
-  findMiniStack,
-  startMiniStack,
-  type MiniStack,
-  type MiniStackOptions,
-} from '../../demo/ministack.ts';
