@@ -19,6 +19,8 @@ export type ErrorCode =
   | 'ADDON_FORMAT_WRONG'
   /** The LMDB map is full: the application must enlarge it. Retried. */
   | 'MAP_FULL'
+  /** An object needs more room than the LMDB map has, or than is kept for the application. Retried with a larger map. */
+  | 'MAP_TOO_SMALL'
   /** A write transaction failed (disk full, read-only file, I/O error). Retried. */
   | 'TRANSACTION_FAILED'
   /** A large object finds no room in the folder of temporary files (missing, read-only, full). Retried. */

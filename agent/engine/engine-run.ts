@@ -86,6 +86,7 @@ export class EngineRun {
     this.receiveLoop = new ReceiveLoop(receiving, {
       publisher,
       receiver,
+      merger,
       tracker,
       rejoin,
       sending: this.publishLoop,

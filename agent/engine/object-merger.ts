@@ -23,6 +23,9 @@ export type Fetched = {
   release(): Promise<void>;
 };
 
+/** Of the pages in use, the part that must have become free before a refused object is tried again. */
+const FREED_PART = 1 / 32;
+
 export type FetchResult =
   | { readonly kind: 'fetched'; readonly fetched: Fetched }
   | { readonly kind: 'missing' }
@@ -49,6 +52,10 @@ export class ObjectMerger {
   readonly #onIdle: () => void;
   /** Name of each quarantined object and the etag of the bytes that were bad. */
   readonly #quarantined = new Map<string, string>();
+  /** Name of each object that the map had no room for; "tries": it is to be tried again. */
+  readonly #refused = new Map<string, { etag: string; error: SyncError; tries: boolean }>();
+  /** As of the last refusal. */
+  #roomAtRefusal: { readonly mapSizeBytes: number; readonly usedPages: number } | undefined;
   #merging: Promise<unknown> = Promise.resolve();
   #running = 0;
 
@@ -77,17 +84,60 @@ export class ObjectMerger {
     return bad !== undefined && bad === etag;
   }
 
+  /** True while there is no use in fetching the bytes of this etag: they are bad, or have no room. */
+  isLeftOut(name: string, etag: string | undefined): boolean {
+    const hasNoRoom = this.hasNoRoomFor(name) && this.#refused.get(name)?.etag === etag;
+    return hasNoRoom || this.isQuarantined(name, etag);
+  }
+
+  /** True while the map has no more room than when the object of this name was refused. */
+  hasNoRoomFor(name: string): boolean {
+    return this.#refused.get(name)?.tries === false;
+  }
+
+  /** True while an object waits for room in the map. */
+  get isShortOfRoom(): boolean {
+    return this.#refused.size > 0;
+  }
+
+  /** Throws the reason why an object is left out for want of room, if one is. */
+  requireRoom(): void {
+    for (const { error } of this.#refused.values()) {
+      throw error;
+    }
+  }
+
+  /** Whether the map has more room than when an object was refused; what was is tried again then. */
+  async hasRoomAgain(): Promise<boolean> {
+    const before = this.#roomAtRefusal;
+    if (before === undefined || !this.isShortOfRoom) {
+      return false;
+    }
+    const now = await this.#look();
+    const freed = (before.usedPages - now.usedPages) / Math.max(1, before.usedPages);
+    if (now.mapSizeBytes <= before.mapSizeBytes && freed < FREED_PART) {
+      return false;
+    }
+    this.#roomAtRefusal = undefined;
+    for (const refused of this.#refused.values()) {
+      refused.tries = true;
+    }
+    return true;
+  }
+
   get quarantinedNames(): ReadonlySet<string> {
     return new Set(this.#quarantined.keys());
   }
 
   /** Forgets quarantined objects that are gone or whose content has come in another way. */
-  releaseExcept(keep: (name: string) => boolean): void {
-    for (const name of this.#quarantined.keys()) {
-      if (keep(name)) {
+  releaseExcept(keep: (name: string, etag: string) => boolean): void {
+    const refused = [...this.#refused].map(([name, { etag }]) => [name, etag] as const);
+    for (const [name, etag] of [...this.#quarantined, ...refused]) {
+      if (keep(name, etag)) {
         continue;
       }
       this.#quarantined.delete(name);
+      this.#refused.delete(name);
       this.#deps.observer.released(name);
     }
   }
@@ -243,6 +293,7 @@ export class ObjectMerger {
         );
       }
       this.#tracker.absorb([absorbed]);
+      this.#refused.delete(object.name);
       observer.stepWorked('merge', object.name);
       observer.merged({
         object,
@@ -255,11 +306,26 @@ export class ObjectMerger {
       if (error instanceof SyncError && isBadObject(error)) {
         return await this.#mergeAgain(fetched, { error, signal });
       }
+      if (error instanceof SyncError && error.code === 'MAP_TOO_SMALL') {
+        this.#refused.set(object.name, { etag: fetched.etag, error, tries: false });
+        this.#roomAtRefusal = await this.#look();
+        observer.refused(object, error);
+        throw error;
+      }
       if (!signal.aborted) {
         observer.stepFailed('merge', error, object.name);
       }
       throw error;
     }
+  }
+
+  async #look(): Promise<{ readonly mapSizeBytes: number; readonly usedPages: number }> {
+    const { mapSizeBytes, dbis } = await this.#deps.db.stats();
+    const usedPages = dbis.reduce(
+      (sum, dbi) => sum + dbi.branchPages + dbi.leafPages + dbi.overflowPages,
+      0,
+    );
+    return { mapSizeBytes, usedPages };
   }
 
   /** The bytes turned out to be bad: another reading of them is merged, in the place of the first. */

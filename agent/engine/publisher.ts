@@ -139,14 +139,16 @@ export class Publisher {
       return next;
     }
     this.#tokens.take();
-    const send = () => this.#send(next, options.signal);
+    const { signal, onSent } = options;
+    const send = () => this.#send(next, signal);
+    const recover = (error: unknown) => this.#recover(next, { error, signal });
     this.#sending = watchdog
       .loop('send')
       .during('an object', send)
-      .catch((error: unknown) => this.#recover(next, { error, signal: options.signal }))
+      .catch(recover)
       .then(() => {
         this.#sending = undefined;
-        options.onSent();
+        onSent();
       });
     return Number.POSITIVE_INFINITY;
   }

@@ -63,7 +63,8 @@ export class Receiver {
       if (object === undefined || object.database !== this.#deps.settings.database) {
         continue;
       }
-      if (object.kind === 'base' || !this.#isWanted(object)) {
+      const isLeftOut = object.kind === 'base' || this.#merger.hasNoRoomFor(name);
+      if (isLeftOut || !this.#isWanted(object)) {
         continue;
       }
       if (object.kind === 'delta' && this.#tracker.hasGapBelow(object)) {
@@ -142,13 +143,11 @@ export class Receiver {
       manifest === undefined ? 'merged' : await this.#mergeBase(manifest, listing, signal);
     const merged = await this.#mergeListed(listing, options);
     const retry = base === 'failed' || !merged;
-    const complete = !retry && base === 'merged' && !this.#manifestDamaged;
-
     const etags = new Map(listing.bases);
     for (const object of listing.objects) {
       etags.set(object.name, object.etag);
     }
-    this.#merger.releaseExcept((name) => {
+    this.#merger.releaseExcept((name, etag) => {
       const object = parseObjectName(name);
       if (object === undefined) {
         return false;
@@ -156,8 +155,10 @@ export class Receiver {
       const isWanted = listing.bases.has(name)
         ? manifest?.base === name || manifest?.level1.includes(name) === true
         : !this.#tracker.has(object);
-      return isWanted && this.#merger.isQuarantined(name, etags.get(name));
+      return isWanted && etags.get(name) === etag;
     });
+    const isWhole = base === 'merged' && !this.#manifestDamaged && !this.#merger.isShortOfRoom;
+    const complete = !retry && isWhole;
     return { complete, retry, listing, manifest, startedNs, vectorBefore };
   }
 
@@ -206,7 +207,7 @@ export class Receiver {
     manifest: Manifest,
     listing: Listing,
     signal: AbortSignal,
-  ): Promise<'merged' | 'quarantined' | 'failed'> {
+  ): Promise<'merged' | 'left out' | 'failed'> {
     if (isCoveredBy(manifest.vector, this.#tracker.vector)) {
       return 'merged';
     }
@@ -216,8 +217,8 @@ export class Receiver {
     }
     for (const [index, name] of names.entries()) {
       const parsed = parseObjectName(name);
-      if (parsed === undefined || this.#merger.isQuarantined(name, listing.bases.get(name))) {
-        return 'quarantined';
+      if (parsed === undefined || this.#merger.isLeftOut(name, listing.bases.get(name))) {
+        return 'left out';
       }
       // Only with the last part is the state whole; before that the vector must not move.
       const last = index === names.length - 1;
@@ -229,7 +230,7 @@ export class Receiver {
         throw new PassRestart('base');
       }
       if (got.kind === 'quarantined') {
-        return 'quarantined';
+        return 'left out';
       }
       const { fetched } = got;
       const vector: VersionVector = last ? manifest.vector : new Map();
@@ -238,14 +239,14 @@ export class Receiver {
       try {
         const merged = await this.#merger.merge({ ...fetched, published }, signal);
         if (merged === 'quarantined') {
-          return 'quarantined';
+          return 'left out';
         }
         if (name === manifest.base) {
           this.#baseParts.note(name, fetched.absorbed.vector);
         }
       } catch (error) {
         this.#rethrowIfStopping(error, signal);
-        return 'failed';
+        return isShortOfRoom(error) ? 'left out' : 'failed';
       } finally {
         await fetched.release();
       }
@@ -306,7 +307,7 @@ export class Receiver {
           if (object === undefined || !this.#isWanted(object)) {
             continue;
           }
-          if (this.#merger.isQuarantined(object.name, object.etag)) {
+          if (this.#merger.isLeftOut(object.name, object.etag)) {
             continue;
           }
           // A full snapshot may cover what follows: fetching ahead of it could fetch for nothing.
@@ -347,7 +348,7 @@ export class Receiver {
       return true;
     } catch (error) {
       this.#rethrowIfStopping(error, signal);
-      return false;
+      return isShortOfRoom(error);
     } finally {
       await got.fetched.release();
     }
@@ -373,6 +374,11 @@ async function releaseResult(result: FetchResult | undefined): Promise<void> {
   if (result?.kind === 'fetched') {
     await result.fetched.release();
   }
+}
+
+/** Such an object is known to the merger, which says when it is to be tried again. */
+function isShortOfRoom(error: unknown): boolean {
+  return error instanceof SyncError && error.code === 'MAP_TOO_SMALL';
 }
 
 function noop(): void {}

@@ -61,6 +61,7 @@ export class DatabaseMonitor implements SyncObserver {
   readonly #deps: MonitorDeps;
   readonly #instances: SeenInstances;
   readonly #quarantined = new Map<string, string>();
+  readonly #refused = new Map<string, string>();
   readonly #sharedName = new Set<string>();
   /** When the last complete pass ended. */
   #lastPassMs: number | undefined;
@@ -119,6 +120,7 @@ export class DatabaseMonitor implements SyncObserver {
       recent: this.#recent,
       rejoin: this.#rejoin,
       quarantined: [...this.#quarantined].map(([name, error]) => ({ name, error })),
+      refused: [...this.#refused].map(([name, error]) => ({ name, error })),
       regressions: this.#regressions,
       futureEntries: this.#futureEntries,
       invalidValues: detection?.invalidValues ?? 0,
@@ -239,6 +241,7 @@ export class DatabaseMonitor implements SyncObserver {
   merged(event: MergedEvent): void {
     const { metrics, log, name, now } = this.#deps;
     const { object, result } = event;
+    this.#refused.delete(object.name);
     this.#instances.see(object, this.#coverage);
     this.#instances.merged(object);
     this.#lastMerge = {
@@ -320,8 +323,24 @@ export class DatabaseMonitor implements SyncObserver {
     );
   }
 
+  refused(object: ObjectName, error: SyncError): void {
+    this.#instances.see(object, this.#coverage);
+    const text = errorText(error);
+    const isNews = this.#refused.get(object.name) !== text;
+    if (this.#refused.size < MAX_QUARANTINED) {
+      this.#refused.set(object.name, text);
+    }
+    if (isNews) {
+      this.#deps.log.warn(
+        { filename: object.name, error: text, hint: error.hint },
+        'Object has no room in the LMDB map and is left out until it has; others go on',
+      );
+    }
+  }
+
   released(name: string): void {
     this.#quarantined.delete(name);
+    this.#refused.delete(name);
   }
 
   started(): void {

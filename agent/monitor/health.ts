@@ -169,7 +169,7 @@ export class DatabaseHealth {
 }
 
 /** Conditions under which a database sends or receives nothing: they become errors. All others stay warnings. */
-const STOPS_SYNC: ReadonlySet<string> = new Set(['map_full', 'lmdb_failed']);
+const STOPS_SYNC: ReadonlySet<string> = new Set(['map_full', 'lmdb_failed', 'object_too_large']);
 
 /**
  * The conditions of all databases as checks. One that stops sync is a warning at first, and an error once it has been
@@ -208,6 +208,7 @@ export function conditionChecks(status: DatabaseStatus, nowMs: number): Check[] 
     ['map_full', mapFullText(status)],
     ['lmdb_failed', status.mapFull ? undefined : lmdbText(status)],
     ['quarantined_objects', quarantineText(status)],
+    ['object_too_large', tooLargeText(status)],
     [
       'clock_behind',
       recent(status.regressions, nowMs)
@@ -258,6 +259,14 @@ function quarantineText(status: DatabaseStatus): string | undefined {
   return first === undefined
     ? undefined
     : `${status.quarantined.length} damaged objects are left out, the first is ${first.name} (${first.error}): remove them with "snapshots remove" once their instance has stored a newer full snapshot`;
+}
+
+function tooLargeText({ refused: [first, ...others] }: DatabaseStatus): string | undefined {
+  if (first === undefined) {
+    return undefined;
+  }
+  const what = others.length === 0 ? 'an object has' : `${others.length + 1} objects have`;
+  return `${what} no room in the LMDB map, the first is ${first.name} (${first.error}): enlarge the map size in the application (PowerDNS: lmdb-map-size) and restart it; the agent then merges what it has left out`;
 }
 
 /** One that is under way is no reason to wake anybody; one that cannot be finished is. */

@@ -71,6 +71,7 @@ export function databaseStatus(changes: Partial<DatabaseStatus> = {}): DatabaseS
     ],
     rejoin: undefined,
     quarantined: [],
+    refused: [],
     regressions: { total: 0, lastMs: undefined },
     futureEntries: { total: 0, lastMs: undefined },
     invalidValues: 0,

@@ -6,6 +6,7 @@ import type { MergeRequest } from '../local-database.ts';
 import { listDbis } from '../pages/data-file.ts';
 import type { Session } from '../session/session.ts';
 import { MergeCollector, type Write } from './collector.ts';
+import { requireRoom, roomOf } from './room.ts';
 import { WriteSetApplier } from './write-set-applier.ts';
 
 export type MergeObjectOptions = {
@@ -23,7 +24,7 @@ export type MergedObject = {
  * Checks a whole object, then writes into the LMDB what wins there. A damaged object changes nothing. The session must
  * have been refreshed right before.
  *
- * Errors: SNAPSHOT_CORRUPT, SNAPSHOT_INCOMPATIBLE, SNAPSHOT_REJECTED; MAP_FULL and TRANSACTION_FAILED.
+ * Errors: SNAPSHOT_CORRUPT, SNAPSHOT_INCOMPATIBLE, SNAPSHOT_REJECTED; MAP_TOO_SMALL, MAP_FULL and TRANSACTION_FAILED.
  */
 export async function mergeObject(
   session: Session,
@@ -38,13 +39,14 @@ export async function mergeObject(
     return 'check only';
   });
   await readSnapshot(readSpool(request.spool), checked);
+  await requireRoomFor(session, request, checked);
   if (complete) {
     applyLast(checked, { request, applied });
     return { checked, applied };
   }
   // Now it is read again and applied slice by slice.
-  const collector: MergeCollector = collectorOf(session, options, (writes) => {
-    applied.apply({ writes, missingDbis: collector.missingDbis });
+  const collector: MergeCollector = collectorOf(session, options, (writes, growthBytes) => {
+    applied.apply({ writes, missingDbis: collector.missingDbis, growthBytes });
     return 'continue';
   });
   await readSnapshot(readSpool(request.spool), collector);
@@ -52,18 +54,42 @@ export async function mergeObject(
   return { checked, applied };
 }
 
+/** Before anything of the object is written: a part of it would help nobody, and take what the application needs. */
+async function requireRoomFor(
+  session: Session,
+  { name, spool }: MergeRequest,
+  checked: MergeCollector,
+): Promise<void> {
+  const { file, basis } = session;
+  let counted = checked;
+  // Not all of it was compared. That is made up for only where it could matter.
+  if (checked.uncomparedBytes > 0) {
+    if (checked.growthBytes + checked.uncomparedBytes <= roomOf(file, basis).freeBytes) {
+      return;
+    }
+    counted = collectorOf(session, { seenKeys: undefined }, () => 'continue');
+    await readSnapshot(readSpool(spool), counted);
+  }
+  requireRoom(file, basis, { name, bytes: counted.growthBytes, dbis: counted.grownDbis });
+}
+
 /** The last writes of a merge. The vector goes with them. */
 function applyLast(
-  { writes, missingDbis, maxTsNs }: MergeCollector,
+  { writes, missingDbis, maxTsNs, setGrowthBytes }: MergeCollector,
   { request, applied }: { request: MergeRequest; applied: WriteSetApplier },
 ): void {
-  applied.apply({ writes, missingDbis, last: { ...request, maxTsNs } });
+  applied.apply({
+    writes,
+    missingDbis,
+    growthBytes: setGrowthBytes,
+    last: { ...request, maxTsNs },
+  });
 }
 
 function collectorOf(
   session: Session,
   { seenKeys }: MergeObjectOptions,
-  flush: (writes: Write[]) => 'continue' | 'check only',
+  flush: (writes: Write[], growthBytes: number) => 'continue' | 'check only',
 ): MergeCollector {
   return new MergeCollector({
     file: session.file,

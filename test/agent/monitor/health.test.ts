@@ -90,6 +90,12 @@ describe('conditions are warnings that say what to do', () => {
       'main_quarantined_objects',
       /bad\.pb\.gz \(gzip\).*snapshots remove/,
     ],
+    [
+      'an object without room',
+      { refused: [{ name: 'large.pb.gz', error: 'it takes more than 4 MiB' }] },
+      'main_object_too_large',
+      /large\.pb\.gz \(it takes more than 4 MiB\).*lmdb-map-size/,
+    ],
     ['regressions', { regressions: recently }, 'main_clock_behind', /set the clock/],
     ['old regressions', { regressions: longAgo }, undefined, /^$/],
     ['future entries', { futureEntries: recently }, 'main_clock_skew', /check the clocks/],

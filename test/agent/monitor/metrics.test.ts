@@ -143,6 +143,7 @@ function everything() {
   });
   monitor.stepFailed('merge', new SyncError('MAP_FULL', 'the map is full'));
   monitor.quarantined(b2, new SyncError('SNAPSHOT_CORRUPT', 'gzip'));
+  monitor.refused(b2, new SyncError('MAP_TOO_SMALL', 'no room'));
   monitor.started();
   monitor.sharedNameSeen('a.x');
   monitor.rejoining({ lastSyncMs: 0, postponed: undefined });
@@ -197,6 +198,7 @@ test.each([
   ['lightningstream_pending_bytes{lmdb="main"} 99'],
   ['lightningstream_version_vector_size{lmdb="main"} 3'],
   ['lightningstream_quarantined_objects{lmdb="main"} 1'],
+  ['lightningstream_refused_objects{lmdb="main"} 1'],
   ['lightningstream_map_full{lmdb="main"} 1'],
   ['lightningstream_rejoin_pending{lmdb="main"} 1'],
   ['lightningstream_shared_name_streams{lmdb="main"} 1'],
