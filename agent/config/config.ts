@@ -1,8 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { errorText, SyncError } from '../../protocol/errors.ts';
-import { formatObjectName, sanitizeInstance, type InstanceId } from '../../protocol/object-name.ts';
-import { MAX_TIMESTAMP_NS } from '../../protocol/time.ts';
+import { sanitizeInstance, type InstanceId } from '../../protocol/object-name.ts';
 import { afterMergeProblems } from './after-merge-checks.ts';
 import { expandVariables } from './expand.ts';
 import type { Values } from './fields.ts';
@@ -10,14 +9,6 @@ import { noticeProblems } from './notice-checks.ts';
 import { readStorageOptions, type StorageOptions } from './storage-options.ts';
 import { CONFIG_FIELDS } from './table.ts';
 import { YamlReader, type Problem } from './yaml-reader.ts';
-
-/** What else is in an object's name, as long as it can become. */
-const LONGEST_NAME = {
-  run: 'a'.repeat(12),
-  timeNs: MAX_TIMESTAMP_NS,
-  seq: 2n ** 63n - 1n,
-  kind: 'delta',
-} as const;
 
 type FileValues = Values<typeof CONFIG_FIELDS>;
 
@@ -97,12 +88,7 @@ export function parseConfig(text: string, options: ParseConfigOptions): ParsedCo
   const expansion = expandVariables(text, options.processEnv);
   const reader = new YamlReader(expansion.text);
   const values = reader.readRoot(CONFIG_FIELDS);
-  const instance = sanitizeInstance(overrides.instance || values.instance || options.hostname);
-  const problems = [
-    ...reader.problems,
-    ...crossChecks(values, reader),
-    ...nameProblems(values.lmdbs.keys(), { instance, reader }),
-  ];
+  const problems = [...reader.problems, ...crossChecks(values, reader)];
   failOn(problems, fileName);
 
   const warnings = [...expansion.unset].map(
@@ -113,7 +99,7 @@ export function parseConfig(text: string, options: ParseConfigOptions): ParsedCo
   warnings.push(...storageResult.warnings);
   const config: Config = {
     ...values,
-    instance,
+    instance: sanitizeInstance(overrides.instance || values.instance || options.hostname),
     log: overrideLog(values.log, overrides),
     storage: {
       type: values.storage.type,
@@ -167,27 +153,6 @@ function* crossChecks(values: FileValues, reader: YamlReader): Generator<Problem
   }
   for (const { key, ...problem } of noticeProblems(values.notices, values.storage.type)) {
     yield { line: reader.lineAt(['notices', key]), ...problem };
-  }
-}
-
-/** Databases that could never store an object, because its name would be none. */
-function* nameProblems(
-  databases: Iterable<string>,
-  { instance, reader }: { readonly instance: InstanceId; readonly reader: YamlReader },
-): Generator<Problem> {
-  for (const database of databases) {
-    try {
-      formatObjectName({ database, instance, ...LONGEST_NAME });
-    } catch (error) {
-      if (!(error instanceof SyncError)) {
-        throw error;
-      }
-      yield {
-        line: reader.lineAt(['lmdbs', database]),
-        message: `database ${JSON.stringify(database.slice(0, 100))} of instance ${JSON.stringify(instance)} can have no objects: ${error.message}`,
-        hint: error.hint,
-      };
-    }
   }
 }
 
