@@ -21,6 +21,7 @@ export const ROOMS: readonly Room[] = [
   ['agent/spool.ts', 'protocol storage', 'node:*'],
   ['agent/config', 'protocol', 'node:* yaml'],
   ['agent/log', 'agent/config', 'pino'],
+  ['agent/process-signals.ts', 'protocol', 'node:inspector'],
   ['agent/pacing', 'protocol', ''],
   // A reader of LMDB's file format: it needs the file, and nothing else of the agent.
   ['agent/lmdb/pages', 'protocol', 'node:fs'],
@@ -86,23 +87,38 @@ export const ROOMS: readonly Room[] = [
     'agent/config agent/lmdb agent/engine agent/after-merge agent/monitor',
     'node:os',
   ],
+  ['agent/reload.ts', 'protocol storage/http agent/health-check.ts agent/config agent/log', ''],
+  [
+    'agent/run-lines.ts',
+    'protocol agent/config agent/lmdb/pages agent/log agent/engine agent/monitor agent/notices',
+    'node:*',
+  ],
   [
     'agent/member.ts',
-    'protocol storage agent/config agent/log agent/pacing agent/watchdog agent/lmdb agent/lmdb/thread agent/engine agent/after-merge agent/monitor agent/member-settings.ts',
+    'protocol storage agent/config agent/log agent/pacing agent/watchdog agent/lmdb agent/lmdb/thread agent/engine agent/after-merge agent/monitor agent/member-settings.ts agent/run-lines.ts',
     'node:*',
   ],
   [
     'agent/agent.ts',
-    'protocol storage agent/health-check.ts agent/spool.ts agent/config agent/log agent/pacing agent/guard agent/notices agent/after-merge agent/monitor agent/status agent/open-store.ts agent/member.ts',
+    'protocol storage storage/http agent/health-check.ts agent/spool.ts agent/config agent/log agent/pacing agent/guard agent/notices agent/after-merge agent/monitor agent/status agent/open-store.ts agent/member.ts agent/process-signals.ts agent/reload.ts agent/run-lines.ts',
     'node:*',
   ],
   [
     'agent/cli/commands',
-    'protocol storage compaction agent/output-format.ts agent/config agent/log agent/lmdb/pages agent/lmdb agent/lmdb/offline agent/guard agent/monitor agent/open-store.ts agent/agent.ts',
+    'protocol storage compaction agent/output-format.ts agent/config agent/log agent/lmdb/pages agent/lmdb agent/lmdb/offline agent/guard agent/monitor agent/open-store.ts agent/agent.ts agent/process-signals.ts',
     'node:* commander cli-progress',
   ],
-  ['agent/cli', 'protocol agent/config agent/cli/commands', 'node:* commander'],
-  ['agent/main.ts', 'protocol storage agent/agent.ts agent/cli', 'node:events'],
+  [
+    'agent/cli',
+    'protocol agent/config agent/log agent/pacing agent/cli/commands',
+    'node:* commander',
+  ],
+  [
+    'agent/main.ts',
+    'protocol storage agent/agent.ts agent/lmdb/thread agent/cli agent/process-signals.ts',
+    'node:events',
+  ],
+  ['agent/start.ts', 'agent/main.ts', ''],
 
   // No agent in a Lambda's bundle: its native addon must not get there.
   ['lambdas/shared', 'protocol', 'zod'],
