@@ -128,8 +128,15 @@ test('what takes no more room than it replaces is merged however full the map is
   expect(await refusal(spoolOf(entries(10, { prefix: 'more' })))).toMatchObject({
     code: 'MAP_TOO_SMALL',
   });
-  const newer = all.slice(0, 2).map(([key, entry]) => [key, { ...entry, ts: 20 }] as const);
-  expect(await refusal(spoolOf(Object.fromEntries(newer)))).toBeUndefined();
+  const newer = (count: number) =>
+    spoolOf(
+      Object.fromEntries(all.slice(0, count).map(([key, entry]) => [key, { ...entry, ts: 20 }])),
+    );
+  expect(await refusal(newer(2))).toBeUndefined();
+  // Where LMDB itself has no page left, it says so, and the transaction leaves nothing.
+  const before = lastTxn(file);
+  expect(await refusal(newer(200))).toMatchObject({ code: 'MAP_FULL', retryable: true });
+  expect(lastTxn(file)).toBe(before);
 });
 
 test.each([100, 1000, 1900, 5000])(
