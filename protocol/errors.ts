@@ -11,6 +11,8 @@ export type ErrorCode =
   | 'SNAPSHOT_INCOMPATIBLE'
   /** An object whose contents do not fit this database: transform, DBI flags, key size. */
   | 'SNAPSHOT_REJECTED'
+  /** An object with more DBIs than `max_dbs` lets this LMDB have open. Merged after a restart with a larger one. */
+  | 'SNAPSHOT_DBIS_EXCEED'
   /** A value in the local LMDB that has no valid value header. */
   | 'VALUE_HEADER_INVALID'
   /** The LMDB file is missing, unreadable, of another format, or damaged. */
@@ -21,6 +23,8 @@ export type ErrorCode =
   | 'MAP_FULL'
   /** An object needs more room than the LMDB map has, or than is kept for the application. Retried with a larger map. */
   | 'MAP_TOO_SMALL'
+  /** More DBIs would be open than `max_dbs` allows. Retried; a restart with a larger one ends it. */
+  | 'DBIS_FULL'
   /** A write transaction failed (disk full, read-only file, I/O error). Retried. */
   | 'TRANSACTION_FAILED'
   /** A large object finds no room in the folder of temporary files (missing, read-only, full). Retried. */

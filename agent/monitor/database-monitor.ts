@@ -11,6 +11,8 @@ import type {
   SyncObserver,
 } from '../engine/observer.ts';
 import { DatabaseHealth } from './health.ts';
+import { LeftOutWatch } from './left-out-watch.ts';
+import { Quarantine } from './quarantine.ts';
 import type { Detection, EncodedObject } from '../lmdb/local-database.ts';
 import type { Logger } from '../log/log.ts';
 import type { SyncerMetrics } from './metrics.ts';
@@ -40,9 +42,6 @@ export type MonitorDeps = {
   readonly watchdog?: Watchdog | undefined;
 };
 
-/** Damaged objects that are kept by name for the status; more only count in the metric of the engine. */
-const MAX_QUARANTINED = 1000;
-
 /** Streams of agents with this one's name that are told. */
 const MAX_SHARED_NAME = 1000;
 
@@ -55,12 +54,16 @@ const QUIET_MS = 60_000;
 /** Steps whose failing says that the LMDB cannot be used now. */
 const LMDB_STEPS: readonly Step[] = ['merge', 'local changes', 'sync state'];
 
+/** Objects without room that are kept by name for the status. */
+const MAX_REFUSED = 1000;
+
 /** Follows one database's engine: keeps its status, its health and its metrics, and logs what an operator reads. */
 export class DatabaseMonitor implements SyncObserver {
   readonly health: DatabaseHealth;
   readonly #deps: MonitorDeps;
   readonly #instances: SeenInstances;
-  readonly #quarantined = new Map<string, string>();
+  readonly #quarantine: Quarantine;
+  readonly #leftOut: LeftOutWatch;
   readonly #refused = new Map<string, string>();
   readonly #sharedName = new Set<string>();
   /** When the last complete pass ended. */
@@ -78,6 +81,8 @@ export class DatabaseMonitor implements SyncObserver {
 
   constructor(deps: MonitorDeps) {
     this.#deps = deps;
+    this.#leftOut = new LeftOutWatch(deps.log);
+    this.#quarantine = new Quarantine(deps.log);
     this.health = new DatabaseHealth(deps.name, deps.health, deps);
     this.#instances = new SeenInstances(deps);
     this.#steps = new StepMonitor({ ...deps, health: this.health });
@@ -119,11 +124,13 @@ export class DatabaseMonitor implements SyncObserver {
       lastUpload: this.#lastUpload,
       recent: this.#recent,
       rejoin: this.#rejoin,
-      quarantined: [...this.#quarantined].map(([name, error]) => ({ name, error })),
+      quarantined: this.#quarantine.objects,
       refused: [...this.#refused].map(([name, error]) => ({ name, error })),
       regressions: this.#regressions,
       futureEntries: this.#futureEntries,
       invalidValues: detection?.invalidValues ?? 0,
+      leftOut: this.#leftOut.local,
+      receivedLeftOut: this.#leftOut.received,
       sharedName: [...this.#sharedName],
     };
   }
@@ -131,6 +138,7 @@ export class DatabaseMonitor implements SyncObserver {
   detected(detection: Detection): void {
     const { metrics, log, name } = this.#deps;
     this.#detection = detection;
+    this.#leftOut.detected(detection.leftOut);
     if (detection.regressions > 0) {
       metrics.regressions.inc({ lmdb: name }, detection.regressions);
       if (this.#isNews(this.#regressions)) {
@@ -266,6 +274,7 @@ export class DatabaseMonitor implements SyncObserver {
       metrics.lockWait.observe(lmdb, result.lockWaitMs / 1000);
     }
     this.#countFuture(result.futureEntries);
+    this.#leftOut.merged(event);
     for (const dbi of result.createdDbis) {
       log.warn({ dbi: shownName(dbi), snapshot_name: object.name }, 'DBI created from a snapshot');
     }
@@ -314,20 +323,14 @@ export class DatabaseMonitor implements SyncObserver {
 
   quarantined(object: ObjectName, error: SyncError): void {
     this.#instances.see(object, this.#coverage);
-    if (this.#quarantined.size < MAX_QUARANTINED) {
-      this.#quarantined.set(object.name, errorText(error));
-    }
-    this.#deps.log.warn(
-      { filename: object.name, snapshot_instance: object.instance, error: errorText(error) },
-      'Object cannot be used and is left out; others go on. Remove it once its instance has stored a newer full snapshot',
-    );
+    this.#quarantine.add(object, error);
   }
 
   refused(object: ObjectName, error: SyncError): void {
     this.#instances.see(object, this.#coverage);
     const text = errorText(error);
     const isNews = this.#refused.get(object.name) !== text;
-    if (this.#refused.size < MAX_QUARANTINED) {
+    if (this.#refused.size < MAX_REFUSED) {
       this.#refused.set(object.name, text);
     }
     if (isNews) {
@@ -339,7 +342,7 @@ export class DatabaseMonitor implements SyncObserver {
   }
 
   released(name: string): void {
-    this.#quarantined.delete(name);
+    this.#quarantine.release(name);
     this.#refused.delete(name);
   }
 

@@ -1,11 +1,15 @@
 import assert from 'node:assert/strict';
 import { errorText } from '../../protocol/errors.ts';
+import { MAX_ENTRY_BYTES, MAX_KEY_BYTES } from '../../protocol/limits.ts';
 import { formatGoDuration } from '../../protocol/time.ts';
 import type { HealthConfig, TrackerConfig } from '../config/config.ts';
 import type { Check } from '../health-check.ts';
 import type { Watchdog } from '../watchdog/watchdog.ts';
 import type { DatabaseStatus, Occurrences } from './status.ts';
 import { ANY_STEPS, STEP_RULES, stepLimits, type AnyStep } from './step-rules.ts';
+
+/** What an entry may have for all instances to take it. */
+const LARGEST_ENTRY = `a key may have ${MAX_KEY_BYTES} bytes, a value ${MAX_ENTRY_BYTES / 1024 ** 2} MiB`;
 
 /** A regression or a time in the future is reported for this long after it was last seen. */
 const RECENT_MS = 3_600_000;
@@ -169,7 +173,12 @@ export class DatabaseHealth {
 }
 
 /** Conditions under which a database sends or receives nothing: they become errors. All others stay warnings. */
-const STOPS_SYNC: ReadonlySet<string> = new Set(['map_full', 'lmdb_failed', 'object_too_large']);
+const STOPS_SYNC: ReadonlySet<string> = new Set([
+  'map_full',
+  'lmdb_failed',
+  'max_dbs',
+  'object_too_large',
+]);
 
 /**
  * The conditions of all databases as checks. One that stops sync is a warning at first, and an error once it has been
@@ -209,6 +218,7 @@ export function conditionChecks(status: DatabaseStatus, nowMs: number): Check[] 
     ['lmdb_failed', status.mapFull ? undefined : lmdbText(status)],
     ['quarantined_objects', quarantineText(status)],
     ['object_too_large', tooLargeText(status)],
+    ['max_dbs', maxDbsText(status)],
     [
       'clock_behind',
       recent(status.regressions, nowMs)
@@ -227,6 +237,8 @@ export function conditionChecks(status: DatabaseStatus, nowMs: number): Check[] 
         ? `${status.invalidValues} local values have no valid header and are not sent: the application does not use the native schema, see schema_tracks_changes`
         : undefined,
     ],
+    ['entries_left_out', leftOutText(status)],
+    ['received_entries_left_out', receivedLeftOutText(status)],
     ['rejoin_pending', rejoinText(status)],
     [
       'instance_name_shared',
@@ -255,10 +267,33 @@ function lmdbText(status: DatabaseStatus): string | undefined {
 }
 
 function quarantineText(status: DatabaseStatus): string | undefined {
-  const [first] = status.quarantined;
+  const damaged = status.quarantined.filter(({ exceedsDbis = false }) => !exceedsDbis);
+  const [first] = damaged;
   return first === undefined
     ? undefined
-    : `${status.quarantined.length} damaged objects are left out, the first is ${first.name} (${first.error}): remove them with "snapshots remove" once their instance has stored a newer full snapshot`;
+    : `${damaged.length} damaged objects are left out, the first is ${first.name} (${first.error}): remove them with "snapshots remove" once their instance has stored a newer full snapshot`;
+}
+
+function maxDbsText({ quarantined }: DatabaseStatus): string | undefined {
+  const objects = quarantined.filter(({ exceedsDbis = false }) => exceedsDbis);
+  const [first] = objects;
+  return first === undefined
+    ? undefined
+    : `${counted(objects.length, 'object is', 'objects are')} not merged, the first is ${first.name} (${first.error}): raise options.max_dbs of this database and restart the agent, it is merged then`;
+}
+
+function leftOutText({ leftOut }: DatabaseStatus): string | undefined {
+  return (
+    leftOut &&
+    `${counted(leftOut.entries, 'local entry is', 'local entries are')} too large and not sent, the first is ${leftOut.first}: ${LARGEST_ENTRY}; shorten them in the application`
+  );
+}
+
+function receivedLeftOutText({ receivedLeftOut: leftOut }: DatabaseStatus): string | undefined {
+  return (
+    leftOut &&
+    `${counted(leftOut.entries, 'received entry is', 'received entries are')} too large and not merged, the first is ${leftOut.first} in ${leftOut.object}: ${LARGEST_ENTRY}; shorten them in the application that wrote them`
+  );
 }
 
 function tooLargeText({ refused: [first, ...others] }: DatabaseStatus): string | undefined {
@@ -276,6 +311,10 @@ function rejoinText({ rejoin }: DatabaseStatus): string | undefined {
   }
   const last = new Date(rejoin.lastSyncMs).toISOString();
   return `this host was last in sync at ${last} and cannot rejoin: ${rejoin.postponed}; until it has, nothing is swept or cleaned here; it is tried again every ten minutes`;
+}
+
+function counted(count: number, one: string, many: string): string {
+  return `${count} ${count === 1 ? one : many}`;
 }
 
 function recent(occurrences: Occurrences, nowMs: number): boolean {
