@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
+import { tmpdir } from 'node:os';
 import { errorText, isAbortError } from '../protocol/errors.ts';
 import { newRun } from '../protocol/object-name.ts';
 import { KeyReload } from '../storage/http/key-reload.ts';
@@ -21,12 +22,12 @@ import { readSmaps } from './monitor/smaps.ts';
 import { openNotices, type Notices } from './notices/open.ts';
 import type { NoticeSource } from './notices/source.ts';
 import { openPlainStore } from './open-store.ts';
-import { Semaphore } from './pacing/semaphore.ts';
 import { sleep } from './pacing/sleep.ts';
 import { unfinished } from './pacing/unfinished.ts';
 import type { SignalSource } from './process-signals.ts';
 import { ConfigReload } from './reload.ts';
 import { logStart, logStatus, logStop, RunTotals, unsentOf } from './run-lines.ts';
+import { prepareSpoolFolder } from './spool.ts';
 import type { Healthz } from './status/healthz.ts';
 import { StatusServer, type StatusServerDeps } from './status/server.ts';
 
@@ -56,6 +57,7 @@ export type RunOptions = {
 export async function runAgent(config: Config, options: RunOptions): Promise<void> {
   const { log } = options;
   const databases = selectDatabases(config, options.onlyDatabases);
+  await prepareSpoolFolder(config.spoolFolder || tmpdir());
   const stop = new AbortController();
   const signal = AbortSignal.any([options.signal, stop.signal]);
   if (signal.aborted) {
@@ -81,7 +83,6 @@ export async function runAgent(config: Config, options: RunOptions): Promise<voi
       hooks,
       log,
       run: newRun((size) => randomBytes(size)),
-      memory: new Semaphore(config.memoryDownloadedSnapshots * databases.length),
       receiveOnly: options.receiveOnly,
       onlyOnce,
       totals,

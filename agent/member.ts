@@ -38,7 +38,6 @@ export type Shared = {
   readonly hooks: AfterMergeHooks;
   readonly log: Logger;
   readonly run: string;
-  readonly memory: Semaphore;
   readonly receiveOnly: boolean;
   readonly onlyOnce: boolean;
   readonly totals: RunTotals;
@@ -115,7 +114,11 @@ export class Member {
         }),
       },
       {
-        memory: limits.measured(shared.memory, { lmdb: name, limit_name: 'download' }),
+        // Its own: while one database's write lock is held, the others go on.
+        memory: limits.measured(new Semaphore(config.memoryDownloadedSnapshots), {
+          lmdb: name,
+          limit_name: 'download',
+        }),
         merging: limits.measured(new Semaphore(1), { lmdb: name, limit_name: 'decompress' }),
       },
     );

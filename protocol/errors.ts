@@ -23,10 +23,14 @@ export type ErrorCode =
   | 'ADDON_FORMAT_WRONG'
   /** The LMDB map is full: the application must enlarge it. Retried. */
   | 'MAP_FULL'
+  /** An object needs more room than the LMDB map has, or than is kept for the application. Retried with a larger map. */
+  | 'MAP_TOO_SMALL'
   /** More DBIs would be open than `max_dbs` allows. Retried; a restart with a larger one ends it. */
   | 'DBIS_FULL'
   /** A write transaction failed (disk full, read-only file, I/O error). Retried. */
   | 'TRANSACTION_FAILED'
+  /** A large object finds no room in the folder of temporary files (missing, read-only, full). Retried. */
+  | 'SPOOL_FAILED'
   /** The storage answered with an error or not at all. */
   | 'STORAGE_FAILED'
   /** The storage refuses these credentials, this bucket, or this action. */

@@ -1,5 +1,5 @@
 import { errorText } from '../../protocol/errors.ts';
-import { formatGoDuration } from '../../protocol/time.ts';
+import { formatGoDuration, timerMs } from '../../protocol/time.ts';
 import { retryDelay } from '../pacing/backoff.ts';
 import type { Sleep } from '../pacing/sleep.ts';
 import { Watchdog } from '../watchdog/watchdog.ts';
@@ -127,7 +127,7 @@ export class AfterMergeHook {
     try {
       await this.#watchdog
         .loop(name)
-        .during('its run', () => run(changes, AbortSignal.timeout(timeoutMs)));
+        .during('its run', () => run(changes, AbortSignal.timeout(timerMs(timeoutMs))));
       observer.ran(name, { failed: false, durationMs: now() - startedMs });
       if (this.#failing !== undefined) {
         log.info({ hook: name }, 'the hook after merges works again');

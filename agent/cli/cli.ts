@@ -1,6 +1,6 @@
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { errorText, SyncError } from '../../protocol/errors.ts';
-import { formatGoDuration, parseGoDuration } from '../../protocol/time.ts';
+import { formatGoDuration, parseGoDuration, timerMs } from '../../protocol/time.ts';
 import { addDatabaseCommands, type Run } from './database-commands.ts';
 import { compact, type CompactFlags } from './commands/compact.ts';
 import {
@@ -75,7 +75,7 @@ async function runCommand(
       const error = timedOut(flags.timeout, context.trouble);
       timeout.abort(error);
       timer = setTimeout(() => reject(error), TIMEOUT_GRACE_MS);
-    }, flags.timeout);
+    }, timerMs(flags.timeout));
   });
   try {
     await Promise.race([running, expired]);

@@ -96,6 +96,7 @@ export class EngineRun {
       tracker,
       merger,
       ownStream: publisher.ownStream,
+      onListed: (seen) => publisher.noteListed(seen),
       onManifest: ({ rejoinBeforeNs }) => rejoin.noteAnnounced(rejoinBeforeNs),
     });
     this.publishLoop = new PublishLoop(deps, {
@@ -107,6 +108,7 @@ export class EngineRun {
     this.receiveLoop = new ReceiveLoop(receiving, {
       publisher,
       receiver,
+      merger,
       tracker,
       rejoin,
       sending: this.publishLoop,

@@ -242,6 +242,8 @@ export interface LocalDatabase {
   encodeSnapshot(options: EncodeOptions): Promise<EncodeResult>;
   /** The object of this token is stored: the uploaded marker moves, in memory until the next merge or persist. */
   acknowledge(token: number): Promise<void>;
+  /** The object of this token may not be stored, and nobody tries any more: all that it held is pending again. */
+  giveBack(token: number): Promise<Detection>;
   /** Checks the whole object, then merges it. A damaged one changes nothing. */
   merge(request: MergeRequest): Promise<MergeResult>;
   /** Writes vector, marker and max_ts (always together), and what else is given, if anything differs. */

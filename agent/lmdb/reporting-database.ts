@@ -58,6 +58,10 @@ export class ReportingDatabase implements LocalDatabase {
     return this.#inner.acknowledge(token);
   }
 
+  giveBack(token: number): Promise<Detection> {
+    return this.#looking(this.#inner.giveBack(token));
+  }
+
   merge(request: MergeRequest): Promise<MergeResult> {
     return this.#working(this.#inner.merge(request));
   }

@@ -56,6 +56,9 @@ const QUIET_MS = 60_000;
 /** Steps whose failing says that the LMDB cannot be used now. */
 const LMDB_STEPS: readonly Step[] = ['merge', 'local changes', 'sync state'];
 
+/** Objects without room that are kept by name for the status. */
+const MAX_REFUSED = 1000;
+
 /** Follows one database's engine: keeps its status, its health and its metrics, and logs what an operator reads. */
 export class DatabaseMonitor implements SyncObserver {
   readonly health: DatabaseHealth;
@@ -63,6 +66,7 @@ export class DatabaseMonitor implements SyncObserver {
   readonly #instances: SeenInstances;
   readonly #quarantine: Quarantine;
   readonly #leftOut: LeftOutWatch;
+  readonly #refused = new Map<string, string>();
   readonly #sharedName = new Set<string>();
   readonly #unsent = new UnsentAge();
   /** When the last complete pass ended. */
@@ -127,6 +131,7 @@ export class DatabaseMonitor implements SyncObserver {
       recent: this.#recent,
       rejoin: this.#rejoin,
       quarantined: this.#quarantine.objects,
+      refused: [...this.#refused].map(([name, error]) => ({ name, error })),
       regressions: this.#regressions,
       futureEntries: this.#futureEntries,
       rescans: this.#rescans,
@@ -267,6 +272,7 @@ export class DatabaseMonitor implements SyncObserver {
   merged(event: MergedEvent): void {
     const { metrics, log, name, now } = this.#deps;
     const { object, result } = event;
+    this.#refused.delete(object.name);
     this.#instances.see(object, this.#coverage);
     this.#instances.merged(object);
     this.#lastMerge = {
@@ -348,8 +354,24 @@ export class DatabaseMonitor implements SyncObserver {
     this.#quarantine.add(object, error);
   }
 
+  refused(object: ObjectName, error: SyncError): void {
+    this.#instances.see(object, this.#coverage);
+    const text = errorText(error);
+    const isNews = this.#refused.get(object.name) !== text;
+    if (this.#refused.size < MAX_REFUSED) {
+      this.#refused.set(object.name, text);
+    }
+    if (isNews) {
+      this.#deps.log.warn(
+        { filename: object.name, error: text, hint: error.hint },
+        'Object has no room in the LMDB map and is left out until it has; others go on',
+      );
+    }
+  }
+
   released(name: string): void {
     this.#quarantine.release(name);
+    this.#refused.delete(name);
   }
 
   started(): void {

@@ -197,6 +197,7 @@ const CONDITIONS: readonly (readonly [
   ['map_full', 'error', mapFullText],
   ['lmdb_failed', 'error', (status) => (status.mapFull ? undefined : lmdbText(status))],
   ['quarantined_objects', 'warning', quarantineText],
+  ['object_too_large', 'error', tooLargeText],
   ['max_dbs', 'error', maxDbsText],
   [
     'clock_behind',
@@ -328,6 +329,14 @@ function receivedLeftOutText({ receivedLeftOut: leftOut }: DatabaseStatus): stri
     leftOut &&
     `${counted(leftOut.entries, 'received entry is', 'received entries are')} too large and not merged, the first is ${leftOut.first} in ${leftOut.object}: ${LARGEST_ENTRY}; shorten them in the application that wrote them`
   );
+}
+
+function tooLargeText({ refused: [first, ...others] }: DatabaseStatus): string | undefined {
+  if (first === undefined) {
+    return undefined;
+  }
+  const what = others.length === 0 ? 'an object has' : `${others.length + 1} objects have`;
+  return `${what} no room in the LMDB map, the first is ${first.name} (${first.error}): enlarge the map size in the application (PowerDNS: lmdb-map-size) and restart it; the agent then merges what it has left out`;
 }
 
 /** One that is under way is no reason to wake anybody; one that cannot be finished is. */

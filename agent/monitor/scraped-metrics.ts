@@ -64,6 +64,11 @@ const DATABASE_GAUGES: readonly DatabaseGauge[] = [
     (status) => status.quarantined.length,
   ],
   [
+    'lightningstream_refused_objects',
+    'Objects left out for want of room in the LMDB map',
+    (status) => status.refused.length,
+  ],
+  [
     'lightningstream_invalid_values',
     'Local values without a valid header',
     (status) => status.invalidValues,

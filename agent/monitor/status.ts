@@ -126,6 +126,8 @@ export type DatabaseStatus = {
   /** What was stored and merged lately, the newest first. */
   readonly recent: readonly ActivityStatus[];
   readonly quarantined: readonly QuarantinedObject[];
+  /** Objects that the map has no room for. */
+  readonly refused: readonly QuarantinedObject[];
   readonly rejoin: RejoinStatus | undefined;
   /** Local writes that lost against what they replaced, and were put back. */
   readonly regressions: Occurrences;

@@ -53,6 +53,12 @@ export class WatchedDatabase implements LocalDatabase {
     return this.#db.acknowledge(token);
   }
 
+  giveBack(token: number): Promise<Detection> {
+    return this.#loop.during('the LMDB to take back what was not sent', () =>
+      this.#db.giveBack(token),
+    );
+  }
+
   merge(request: MergeRequest): Promise<MergeResult> {
     return this.#loop.during(`the LMDB to merge ${request.name}`, () => this.#db.merge(request));
   }

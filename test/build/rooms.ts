@@ -18,11 +18,11 @@ export const ROOMS: readonly Room[] = [
   ['agent/build', '', 'node:* esbuild node-addon-api node-api-headers'],
   ['agent/health-check.ts', '', ''],
   ['agent/output-format.ts', '', ''],
-  ['agent/spool.ts', 'storage', 'node:*'],
+  ['agent/spool.ts', 'protocol storage', 'node:*'],
   ['agent/config', 'protocol', 'node:* yaml'],
   ['agent/log', 'agent/config', 'pino'],
   ['agent/process-signals.ts', 'protocol', 'node:inspector'],
-  ['agent/pacing', 'protocol', 'node:timers/promises'],
+  ['agent/pacing', 'protocol', ''],
   // A reader of LMDB's file format: it needs the file, and nothing else of the agent.
   ['agent/lmdb/pages', 'protocol', 'node:fs'],
   ['agent/lmdb', 'protocol agent/spool.ts agent/lmdb/pages', 'node:* lmdb'],
@@ -50,7 +50,7 @@ export const ROOMS: readonly Room[] = [
   [
     'agent/engine',
     'protocol storage agent/spool.ts agent/log agent/pacing agent/watchdog agent/lmdb',
-    'zod',
+    'node:assert zod',
   ],
   [
     'agent/open-store.ts',
@@ -105,7 +105,7 @@ export const ROOMS: readonly Room[] = [
   ],
   [
     'agent/agent.ts',
-    'protocol storage storage/http agent/health-check.ts agent/config agent/log agent/pacing agent/guard agent/notices agent/after-merge agent/monitor agent/status agent/open-store.ts agent/agent-health.ts agent/member.ts agent/process-signals.ts agent/reload.ts agent/run-lines.ts',
+    'protocol storage storage/http agent/health-check.ts agent/spool.ts agent/config agent/log agent/pacing agent/guard agent/notices agent/after-merge agent/monitor agent/status agent/open-store.ts agent/agent-health.ts agent/member.ts agent/process-signals.ts agent/reload.ts agent/run-lines.ts',
     'node:*',
   ],
   [

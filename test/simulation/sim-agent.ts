@@ -39,6 +39,8 @@ export type AgentOptions = {
   /** Told of everything that matters to measurements and checks. */
   readonly observer?: Partial<SyncObserver> | undefined;
   readonly onRejoined?: (() => void) | undefined;
+  /** How many objects each database holds at a time, from before the fetch until they are merged. */
+  readonly downloadPlaces: number;
 };
 
 /** One engine of a running agent. */
@@ -70,9 +72,8 @@ export class SimAgent implements Owner {
   constructor(options: AgentOptions & { readonly makeStore: (owner: Owner) => ObjectStore }) {
     this.#options = options;
     const store = options.makeStore(this);
-    const memory = new Semaphore(4);
     for (const database of options.databases) {
-      this.#start(database, { store, memory });
+      this.#start(database, store);
     }
   }
 
@@ -144,10 +145,7 @@ export class SimAgent implements Owner {
     });
   }
 
-  #start(
-    { settings, options }: AgentDatabase,
-    shared: { store: ObjectStore; memory: Semaphore },
-  ): void {
+  #start({ settings, options }: AgentDatabase, store: ObjectStore): void {
     const { clock, monotonicMs, random, scheduler, cleaning, sweeping, onLog } = this.#options;
     // One that was meant for an earlier process, which ended otherwise.
     clearCrashPoint(options.path);
@@ -163,7 +161,7 @@ export class SimAgent implements Owner {
         db: this.#gated(database, () => {
           isOpen = true;
         }),
-        store: shared.store,
+        store,
         clock,
         monotonicMs,
         sleep: (ms, signal) => scheduler.sleep(ms, this, signal),
@@ -176,7 +174,7 @@ export class SimAgent implements Owner {
         sweeping: sweeping && { settings: sweeping, observer: this.#sweeperObserver() },
         rejoinObserver: this.#sweeperObserver(),
       },
-      { signal: this.#stopping.signal, memory: shared.memory },
+      { signal: this.#stopping.signal, memory: new Semaphore(this.#options.downloadPlaces) },
     );
     void hosted.ended.then(() => {
       if (!this.isGone) {

@@ -189,6 +189,7 @@ export class World {
         }),
       })),
       scheduler,
+      downloadPlaces: traits.downloadPlaces,
       makeStore: (owner) =>
         new SimStore({
           bucket: this.bucket,
@@ -340,7 +341,7 @@ export class World {
       scheduler,
       random: this.#faults,
       owner: NOBODY,
-      network: { ...traits.network, faultRate: 0 },
+      network: { ...traits.network, faultRate: 0, hurtRate: 0 },
       fate: this.fate,
       log: () => undefined,
     });

@@ -72,6 +72,7 @@ export function databaseStatus(changes: Partial<DatabaseStatus> = {}): DatabaseS
     ],
     rejoin: undefined,
     quarantined: [],
+    refused: [],
     regressions: { total: 0, lastMs: undefined },
     futureEntries: { total: 0, lastMs: undefined },
     rescans: { total: 0, lastMs: undefined, reason: '' },

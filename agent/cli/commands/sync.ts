@@ -1,7 +1,20 @@
 import { SyncError } from '../../../protocol/errors.ts';
+import { formatObjectName } from '../../../protocol/object-name.ts';
+import { MAX_TIMESTAMP_NS } from '../../../protocol/time.ts';
+import type { Config } from '../../config/config.ts';
 import { selectDatabases } from '../../config/select-databases.ts';
 import { hasData } from './has-data.ts';
 import type { CommandContext } from './context.ts';
+
+/** What else is in an object's name, as long as it can become. */
+const LONGEST_NAME = {
+  run: 'a'.repeat(12),
+  timeNs: MAX_TIMESTAMP_NS,
+  seq: 2n ** 63n - 1n,
+  kind: 'delta',
+} as const;
+/** A shorter one is refused for its characters. */
+const LONG_DATABASE_NAME = 100;
 
 export type SyncFlags = {
   readonly onlyOnce: boolean;
@@ -19,7 +32,7 @@ export async function runSync(
   const { config, deps, signal } = context;
   const databases = selectDatabases(config, flags.onlyDb);
   for (const [name] of databases) {
-    requireRunnable(name);
+    requireRunnable(name, config);
   }
   const onlyOnce = flags.onlyOnce || config.onlyOnce;
   if (flags.onlyIfEmpty === true) {
@@ -49,13 +62,17 @@ function requireOnlyOnce(onlyOnce: boolean): void {
   }
 }
 
-/** Refuses what this version would do wrong if it went on. Errors: CONFIG_INVALID. */
-function requireRunnable(name: string): void {
-  if (name === '' || name.includes('__') || name.includes('.') || name.includes('/')) {
-    throw new SyncError(
-      'CONFIG_INVALID',
-      `database name "${name}" cannot be part of object names: it must not contain "__", "." or "/"`,
-      { hint: 'Rename it under `lmdbs:`, the same on all instances.' },
-    );
+/** Refuses a database that could never store an object, because its name would be none. Errors: CONFIG_INVALID. */
+function requireRunnable(database: string, { instance }: Config): void {
+  const cannot = `database name ${JSON.stringify(database.slice(0, 100))} cannot be part of object names`;
+  const hint = 'Rename it under `lmdbs:`, the same on all instances.';
+  try {
+    formatObjectName({ database, instance, ...LONGEST_NAME });
+  } catch (cause) {
+    const why =
+      database.length > LONG_DATABASE_NAME
+        ? 'it is too long'
+        : `it must not be empty, contain "__", "." or "/", nor end with "_"`;
+    throw new SyncError('CONFIG_INVALID', `${cannot}: ${why}`, { hint, cause });
   }
 }

@@ -8,6 +8,7 @@ import { listDbis } from '../pages/data-file.ts';
 import type { Session } from '../session/session.ts';
 import { tooManyDbis } from '../schema/merge-target.ts';
 import { MergeCollector, type Write } from './collector.ts';
+import { requireRoom, roomOf } from './room.ts';
 import { WriteSetApplier, type WriteSet } from './write-set-applier.ts';
 
 export type MergeObjectOptions = {
@@ -25,7 +26,7 @@ export type MergedObject = {
  * Checks a whole object, then writes into the LMDB what wins there. A damaged object changes nothing. The session must
  * have been refreshed right before.
  *
- * Errors: SNAPSHOT_CORRUPT, SNAPSHOT_INCOMPATIBLE, SNAPSHOT_REJECTED, SNAPSHOT_DBIS_EXCEED; MAP_FULL and TRANSACTION_FAILED.
+ * Errors: SNAPSHOT_CORRUPT, SNAPSHOT_INCOMPATIBLE, SNAPSHOT_REJECTED, SNAPSHOT_DBIS_EXCEED; MAP_TOO_SMALL, MAP_FULL and TRANSACTION_FAILED.
  */
 export async function mergeObject(
   session: Session,
@@ -40,14 +41,15 @@ export async function mergeObject(
     return 'check only';
   });
   await readSnapshot(readSpool(request.spool), checked);
+  await requireRoomFor(session, request, checked);
   if (complete) {
     applyLast(session, checked, { request, applied });
     return { checked, applied };
   }
   // Now it is read again and applied slice by slice.
-  const collector: MergeCollector = collectorOf(session, options, (writes) => {
+  const collector: MergeCollector = collectorOf(session, options, (writes, growthBytes) => {
     // All DBIs with the first slice: where they do not fit, nothing has been written.
-    applySet(session, applied, { writes, missingDbis: checked.missingDbis });
+    applySet(session, applied, { writes, missingDbis: checked.missingDbis, growthBytes });
     return 'continue';
   });
   await readSnapshot(readSpool(request.spool), collector);
@@ -55,13 +57,37 @@ export async function mergeObject(
   return { checked, applied };
 }
 
+/** Before anything of the object is written: a part of it would help nobody, and take what the application needs. */
+async function requireRoomFor(
+  session: Session,
+  { name, spool }: MergeRequest,
+  checked: MergeCollector,
+): Promise<void> {
+  const { file, basis } = session;
+  let counted = checked;
+  // Not all of it was compared. That is made up for only where it could matter.
+  if (checked.uncomparedBytes > 0) {
+    if (checked.growthBytes + checked.uncomparedBytes <= roomOf(file, basis).freeBytes) {
+      return;
+    }
+    counted = collectorOf(session, { seenKeys: undefined }, () => 'continue');
+    await readSnapshot(readSpool(spool), counted);
+  }
+  requireRoom(file, basis, { name, bytes: counted.growthBytes, dbis: counted.grownDbis });
+}
+
 /** The last writes of a merge. The vector goes with them. */
 function applyLast(
   session: Session,
-  { writes, missingDbis, maxTsNs }: MergeCollector,
+  { writes, missingDbis, maxTsNs, setGrowthBytes }: MergeCollector,
   { request, applied }: { request: MergeRequest; applied: WriteSetApplier },
 ): void {
-  applySet(session, applied, { writes, missingDbis, last: { ...request, maxTsNs } });
+  applySet(session, applied, {
+    writes,
+    missingDbis,
+    growthBytes: setGrowthBytes,
+    last: { ...request, maxTsNs },
+  });
 }
 
 /** Where its DBIs do not fit it is the object that is refused, once and not again with every try. */
@@ -79,7 +105,7 @@ function applySet(session: Session, applied: WriteSetApplier, set: WriteSet): vo
 function collectorOf(
   session: Session,
   { seenKeys }: MergeObjectOptions,
-  flush: (writes: Write[]) => 'continue' | 'check only',
+  flush: (writes: Write[], growthBytes: number) => 'continue' | 'check only',
 ): MergeCollector {
   return new MergeCollector({
     file: session.file,

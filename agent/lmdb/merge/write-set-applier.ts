@@ -5,6 +5,7 @@ import { listDbis, type Meta } from '../pages/data-file.ts';
 import type { SessionTxn } from '../session/txn.ts';
 import type { MergedState, Session } from '../session/session.ts';
 import { WRITES_PER_CLOCK_LOOK } from '../limits.ts';
+import { requireReserve } from './room.ts';
 import { replaces, StoredRegisters } from '../changes/stored-registers.ts';
 import { TouchedKeySet } from '../touched-keys.ts';
 
@@ -12,6 +13,8 @@ export type WriteSet = {
   readonly writes: readonly Write[];
   /** DBIs to create, with their flags. */
   readonly missingDbis: ReadonlyMap<string, number>;
+  /** What the writes add to the trees. */
+  readonly growthBytes: number;
   /** Of the last writes of a merge: the vector goes with them, and only with them. */
   readonly last?: MergedState;
 };
@@ -41,7 +44,7 @@ export class WriteSetApplier {
   }
 
   apply(set: WriteSet): void {
-    const { writes, missingDbis, last } = set;
+    const { writes, missingDbis, growthBytes, last } = set;
     // Nothing differs: no transaction at all, the vector waits for the next one.
     if (
       writes.length === 0 &&
@@ -53,6 +56,9 @@ export class WriteSetApplier {
     let comparedTxn = this.#session.basis.txnId;
     let done = 0;
     do {
+      if (growthBytes > 0) {
+        requireReserve(this.#session.file, this.#session.basis);
+      }
       const budgetMs =
         (this.#session.options.maxLockHoldMs * PLANNED_PART) / (1 + this.#commitRatio);
       let puttingMs = 0;

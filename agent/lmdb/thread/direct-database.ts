@@ -26,6 +26,7 @@ import type {
 } from '../local-database.ts';
 import { ComingFile } from '../coming-file.ts';
 import { notReopened, openResult } from './open-result.ts';
+import { discardSpool } from '../../spool.ts';
 import { finishRejoin, type RejoinStart } from '../session/rejoin-end.ts';
 import { KeyHashes } from '../key-hashes.ts';
 import { mergeResult, nothingMerged } from '../merge/result.ts';
@@ -50,7 +51,7 @@ export class DirectLocalDatabase implements LocalDatabase {
   readonly #comingFile = new ComingFile();
   #turn: Promise<unknown> = Promise.resolve();
   #lastToken = 0;
-  /** The stored-or-not object: its keys come back into consideration only if this run ends. */
+  /** The stored-or-not object: its keys come back into consideration if it is given back, or this run ends. */
   #inFlight: { token: number; txnId: number } | undefined;
   #rejoin: RejoinStart | undefined;
 
@@ -126,6 +127,7 @@ export class DirectLocalDatabase implements LocalDatabase {
       session.changes.pending.clear();
       // Whatever was pending has been replaced by merges meanwhile: nothing is left to say.
       if (encoded.entries === 0) {
+        await discardSpool(encoded.spool);
         return { detection: session.takeDetection(), object: undefined };
       }
       const { txnId } = session.basis;
@@ -213,6 +215,18 @@ export class DirectLocalDatabase implements LocalDatabase {
       }
       this.#require().markUploaded(this.#inFlight.txnId);
       this.#inFlight = undefined;
+    });
+  }
+
+  giveBack(token: number): Promise<Detection> {
+    return this.#exclusive(async () => {
+      const session = this.#require();
+      if (this.#inFlight?.token === token) {
+        this.#inFlight = undefined;
+        // Its keys are not known any more: the next object finds them by a scan.
+        session.changes.pending.overflow();
+      }
+      return session.takeDetection();
     });
   }
 

@@ -105,6 +105,10 @@ export class WorkerLocalDatabase implements LocalDatabase {
     return Promise.resolve();
   }
 
+  giveBack(token: number): Promise<Detection> {
+    return this.#call('giveBack', token);
+  }
+
   merge(request: MergeRequest): Promise<MergeResult> {
     const { spool, transfer } = packSpool(request.spool, { mayTake: false });
     return this.#send('merge', [{ ...request, spool }], transfer);

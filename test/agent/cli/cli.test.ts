@@ -202,6 +202,8 @@ describe('sync and receive', () => {
   test.each([
     ['lmdbs: {"a.b": {path: /x, schema_tracks_changes: true}}', 'database name "a.b"'],
     ['lmdbs: {a__b: {path: /x, schema_tracks_changes: true}}', 'database name "a__b"'],
+    ['lmdbs: {main_: {path: /x, schema_tracks_changes: true}}', 'nor end with "_"'],
+    [`lmdbs: {${'m'.repeat(250)}: {path: /x, schema_tracks_changes: true}}`, 'it is too long'],
   ])('refuses to start with %j', async (yaml, message) => {
     const { error, runs } = await run(['sync', '-c', configFile(yaml)]);
     expect(error?.code).toBe('CONFIG_INVALID');

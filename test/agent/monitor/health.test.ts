@@ -96,6 +96,12 @@ describe('conditions are warnings that say what to do', () => {
       /bad\.pb\.gz \(gzip\).*snapshots remove/,
     ],
     [
+      'an object without room',
+      { refused: [{ name: 'large.pb.gz', error: 'it takes more than 4 MiB' }] },
+      'main_object_too_large',
+      /large\.pb\.gz \(it takes more than 4 MiB\).*lmdb-map-size/,
+    ],
+    [
       'an object with too many DBIs',
       { quarantined: [{ name: 'many.pb.gz', error: 'more DBIs', exceedsDbis: true }] },
       'main_max_dbs',

@@ -150,6 +150,7 @@ function everything() {
   });
   monitor.stepFailed('merge', new SyncError('MAP_FULL', 'the map is full'));
   monitor.quarantined(b2, new SyncError('SNAPSHOT_CORRUPT', 'gzip'));
+  monitor.refused(b2, new SyncError('MAP_TOO_SMALL', 'no room'));
   monitor.started();
   monitor.sharedNameSeen('a.x');
   monitor.rejoining({ lastSyncMs: 0, postponed: undefined });
@@ -204,6 +205,7 @@ test.each([
   ['lightningstream_pending_bytes{lmdb="main"} 99'],
   ['lightningstream_version_vector_size{lmdb="main"} 3'],
   ['lightningstream_quarantined_objects{lmdb="main"} 1'],
+  ['lightningstream_refused_objects{lmdb="main"} 1'],
   ['lightningstream_entries_left_out{lmdb="main"} 3'],
   ['lightningstream_received_entries_left_out{lmdb="main"} 0'],
   ['lightningstream_map_full{lmdb="main"} 1'],

@@ -1,5 +1,3 @@
-import fs from 'node:fs';
-import path from 'node:path';
 import {
   dbiFlags,
   dumpEntries,
@@ -11,7 +9,8 @@ import {
   type ObjectContent,
 } from '../../../support/lmdb.ts';
 import { LmdbHost, OWN_STREAM, REMOTE_STREAM } from '../../../support/lmdb-host.ts';
-import type { Spool } from '../../../../agent/spool.ts';
+import { writeSpool, type Spool } from '../../../../agent/spool.ts';
+import { bytesBody } from '../../../../storage/bodies.ts';
 import { errorCodeOf } from '../../../support/fixtures.ts';
 
 const MDB_INTEGERKEY = 8;
@@ -147,10 +146,8 @@ describe('an object that is damaged at its end', () => {
     const damaged = { name: 'x', spool: cut({ zones: { entries } }), vector: vector(1n) };
     expect(await errorCodeOf(() => db.merge(damaged))).toBe('SNAPSHOT_CORRUPT');
     expect(lastTxn(host.file)).toBe(before);
-    const file = path.join(host.folder, 'object');
-    const bytes = objectBytes({ zones: { entries } });
-    fs.writeFileSync(file, bytes);
-    const spool: Spool = { kind: 'file', path: file, sizeBytes: bytes.length };
+    const body = bytesBody(objectBytes({ zones: { entries } })).open();
+    const spool = await writeSpool(body, { memoryBytes: 10, folder: host.folder });
     const merged = await db.merge({ name: 'x', spool, vector: vector(1n) });
     expect(merged.changed).toBe(300);
     expect(merged.transactions).toBeGreaterThan(1);
