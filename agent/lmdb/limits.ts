@@ -16,3 +16,9 @@ export const MAX_CATCH_UP_ROUNDS = 1000;
 export const STAMP_PART = 0.3;
 /** The clock is looked at after this many writes of a transaction. */
 export const WRITES_PER_CLOCK_LOOK = 64;
+/** Keys of the version vector that one transaction writes: a millisecond or two; the others go with the next. */
+export const VECTOR_KEYS_PER_TXN = 500;
+/** Ranges of our own merges that are remembered; each look after a transaction of ours reads them all. */
+export const MERGED_RANGES_MAX = 1000;
+/** Ranges that one transaction removes. */
+export const MERGED_REMOVED_PER_TXN = 1000;

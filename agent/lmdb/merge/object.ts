@@ -4,7 +4,7 @@ import type { KeyHashes } from '../key-hashes.ts';
 import { WRITE_SET_BYTES } from '../limits.ts';
 import type { MergeRequest } from '../local-database.ts';
 import { listDbis } from '../pages/data-file.ts';
-import type { Session } from '../session/session.ts';
+import type { MergedState, Session } from '../session/session.ts';
 import { MergeCollector, type Write } from './collector.ts';
 import { WriteSetApplier } from './write-set-applier.ts';
 
@@ -31,6 +31,9 @@ export async function mergeObject(
   options: MergeObjectOptions,
 ): Promise<MergedObject> {
   const applied = new WriteSetApplier(session);
+  const { rejoinBeforeNs } = request;
+  // Found out here, not while the lock is held.
+  const end = { rising: session.vector.rising(request.vector), rejoinBeforeNs };
   // First pass: everything is checked, nothing applied. Complete when the writes fitted into memory.
   let complete = true;
   const checked = collectorOf(session, options, () => {
@@ -39,7 +42,7 @@ export async function mergeObject(
   });
   await readSnapshot(readSpool(request.spool), checked);
   if (complete) {
-    applyLast(checked, { request, applied });
+    applyLast(checked, { end, applied });
     return { checked, applied };
   }
   // Now it is read again and applied slice by slice.
@@ -48,16 +51,16 @@ export async function mergeObject(
     return 'continue';
   });
   await readSnapshot(readSpool(request.spool), collector);
-  applyLast(collector, { request, applied });
+  applyLast(collector, { end, applied });
   return { checked, applied };
 }
 
 /** The last writes of a merge. The vector goes with them. */
 function applyLast(
   { writes, missingDbis, maxTsNs }: MergeCollector,
-  { request, applied }: { request: MergeRequest; applied: WriteSetApplier },
+  { end, applied }: { end: Omit<MergedState, 'maxTsNs'>; applied: WriteSetApplier },
 ): void {
-  applied.apply({ writes, missingDbis, last: { ...request, maxTsNs } });
+  applied.apply({ writes, missingDbis, last: { ...end, maxTsNs } });
 }
 
 function collectorOf(

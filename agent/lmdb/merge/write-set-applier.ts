@@ -72,12 +72,13 @@ export class WriteSetApplier {
         });
         const isLast = part.next >= writes.length && last !== undefined;
         if (part.put > 0 || isLast) {
-          txn.writeState({
+          const update = {
             ...(isLast ? this.#session.mergeUpdate(last) : {}),
             ...(txn.onlyMerged
               ? { addMerged: { txnId: txn.txnId, quietSince: txn.quietSince } }
               : {}),
-          });
+          };
+          txn.writeState(update, last?.rising);
         }
         puttingMs = performance.now() - startedMs;
         return { ...part, txnId: txn.txnId, rechecked: recheckAt !== undefined };

@@ -7,7 +7,7 @@ import { ValueMap } from '../changes/value-map.ts';
 import { Environment, type WriteOutcome, type WriteTxn } from '../environment.ts';
 import { LocalChanges } from '../changes/local-changes.ts';
 import type { DatabaseOptions, Detection } from '../local-database.ts';
-import type { DataFile, Meta } from '../pages/data-file.ts';
+import { listDbis, type DataFile, type Meta } from '../pages/data-file.ts';
 import { MovingPin, type RetainedPin } from './pin.ts';
 import { WrittenValues } from '../changes/own-writes.ts';
 import type { FindTarget } from '../schema/merge-target.ts';
@@ -16,11 +16,14 @@ import { countEntries, type SyncedDbis } from '../changes/synced-dbis.ts';
 import { mayHaveVanished } from '../changes/scan.ts';
 import { MAX_PUT_BACK_ROUNDS, STAMP_PART } from '../limits.ts';
 import { catchUp, compareAll, transactCaughtUp } from '../schema/shadow-update.ts';
+import { SavedVector } from '../saved-vector.ts';
+import { SYNC_STATE_DBI } from '../state-value.ts';
 import { isRenumbered, wouldChange, type SyncState, type SyncStateUpdate } from '../sync-state.ts';
 
 /** What is known when the last write of a merge is in. */
 export type MergedState = {
-  readonly vector: VersionVector;
+  /** What the merge adds to the vector; see `SavedVector.rising`. */
+  readonly rising: VersionVector;
   readonly rejoinBeforeNs?: bigint | undefined;
   readonly maxTsNs: bigint;
 };
@@ -41,7 +44,10 @@ export class Session {
   readonly #known: Basis;
   readonly #pin: MovingPin;
   #uploadedTxn: number | undefined;
+  /** Its keys are written by this session alone: what it holds in memory is ahead of them, or the same. */
+  readonly vector: SavedVector;
   #vectorForgotten = false;
+  #emptied = 0;
 
   private constructor(environment: Environment, options: DatabaseOptions, clock: Clock) {
     this.environment = environment;
@@ -58,6 +64,7 @@ export class Session {
     });
     this.changes.raiseMaxTs(this.state.maxTsNs);
     this.#uploadedTxn = this.state.uploadedTxn;
+    this.vector = SavedVector.read(this.file, listDbis(this.file, this.basis).get(SYNC_STATE_DBI));
   }
 
   /** Opens the LMDB; its first read transaction is the first pin, and is scanned for what is not uploaded. */
@@ -116,6 +123,11 @@ export class Session {
     return this.#vectorForgotten;
   }
 
+  /** True if whoever asks does not know yet that the vector was emptied: positions that it gives are not true. */
+  isStale({ emptied = this.#emptied }: { readonly emptied?: number | undefined }): boolean {
+    return this.#vectorForgotten || emptied !== this.#emptied;
+  }
+
   futureFromNs(): bigint {
     return this.#known.futureFromNs();
   }
@@ -134,8 +146,19 @@ export class Session {
   takeDetection(): Detection {
     const detection = this.detection();
     this.changes.resetCounts();
+    if (this.#vectorForgotten) {
+      this.#emptied += 1;
+    }
     this.#vectorForgotten = false;
     return detection;
+  }
+
+  /** A detection that was taken does not reach the caller after all. */
+  returnDetection({ vectorForgotten }: Detection): void {
+    if (vectorForgotten) {
+      this.#emptied -= 1;
+      this.#vectorForgotten = true;
+    }
   }
 
   /** Moves the pin to the newest state; finds local changes; puts regressed entries back. */
@@ -187,21 +210,24 @@ export class Session {
   /** Nothing of this LMDB is in the bucket. */
   resetMarker(): void {
     this.#uploadedTxn = undefined;
+    this.vector.empty();
     if (this.hasData) {
       this.changes.pending.overflow();
     }
   }
 
+  /** Writes what differs, and all of the vector that is not written yet: in several transactions where that is much. */
   persist(update: {
-    vector: VersionVector;
     rejoinBeforeNs: bigint | undefined;
     lastSyncNs: bigint | undefined;
     bucketId: string | undefined;
     entriesAtStop: number | null;
   }): void {
-    const { vector, ...rest } = update;
-    const whole = { ...rest, together: this.#together(vector, 0n) };
+    const whole = { ...update, together: this.#together(0n) };
     if (wouldChange(this.state, whole)) {
+      this.#write(whole);
+    }
+    while (!this.vector.isSaved) {
       this.#write(whole);
     }
   }
@@ -210,18 +236,17 @@ export class Session {
     this.transact((txn) => txn.writeState(update));
   }
 
-  /** Vector, marker and max_ts, which are only ever written together. */
-  #together(vector: VersionVector, maxTsNs: bigint): NonNullable<SyncStateUpdate['together']> {
+  /** Marker and max_ts, which are only ever written together, and the vector never without them. */
+  #together(maxTsNs: bigint): NonNullable<SyncStateUpdate['together']> {
     return {
-      vector,
       uploadedTxn: this.#uploadedTxn ?? null,
       maxTsNs: maxTsNs > this.changes.maxTsNs ? maxTsNs : this.changes.maxTsNs,
     };
   }
 
   /** The update that the last transaction of a merge writes. */
-  mergeUpdate({ vector, rejoinBeforeNs, maxTsNs }: MergedState): SyncStateUpdate {
-    return { together: this.#together(vector, maxTsNs), rejoinBeforeNs, entriesAtStop: null };
+  mergeUpdate({ rejoinBeforeNs, maxTsNs }: MergedState): SyncStateUpdate {
+    return { together: this.#together(maxTsNs), rejoinBeforeNs, entriesAtStop: null };
   }
 
   /**
@@ -240,6 +265,7 @@ export class Session {
   /** `stampMs`: stamp only for so long, and leave the rest of what is behind. */
   #transactOnce<T>(work: (txn: SessionTxn) => T, stampMs?: number): WriteOutcome<T> {
     const written = new WrittenValues();
+    const afterCommit: (() => void)[] = [];
     const outcome = this.environment.write((txn) => {
       this.#advanceInside(txn);
       const repaired = this.#known.schema.repair(txn, {
@@ -252,13 +278,18 @@ export class Session {
       const { local, alsoPut } = repaired;
       const onlyMerged = local.size === 0;
       const own = { written, onlyMerged, quietSince: this.#known.own.quietSince(txn, onlyMerged) };
-      const result = work(sessionTxn(txn, { ...own, state: this.state, local, alsoPut }));
+      const { state, vector } = this;
+      const parts = { ...own, state, vector, afterCommit, local, alsoPut };
+      const result = work(sessionTxn(txn, parts));
       // What the work wrote as local counts, too.
       return { result, own: { ...own, onlyMerged: local.size === 0 }, repaired };
     });
     // From here on it is committed.
     const { result, own, repaired } = outcome.result;
     repaired.committed();
+    for (const done of afterCommit) {
+      done();
+    }
     const { txnId } = outcome;
     if (txnId !== undefined) {
       this.#known.own.add({ ...own, txnId });
@@ -317,10 +348,11 @@ export class Session {
     if (renumbered) {
       this.#uploadedTxn = undefined;
     }
-    const { entriesAtStop, vector } = this.state;
+    const { entriesAtStop } = this.state;
+    const isVectorEmpty = this.vector.positions.size === 0;
     if (
       this.#uploadedTxn === undefined &&
-      vector.size === 0 &&
+      isVectorEmpty &&
       this.#known.schema.shadow === undefined
     ) {
       // Nothing was ever sent or merged: all of it is to be sent, and there is nothing to be compared with.
@@ -338,9 +370,9 @@ export class Session {
     const { entries } = this;
     const vanished = mayHaveVanished(entriesAtStop ?? entries, { entries, changes });
     if (renumbered) {
-      this.#write({ together: this.#together(this.state.vector, 0n), forgetMerged: true });
+      this.#write({ together: this.#together(0n), forgetMerged: true });
     }
-    if ((low || vanished) && vector.size > 0) {
+    if ((low || vanished) && !isVectorEmpty) {
       this.#forgetVector();
     }
     const { shadow } = this.#known.schema;
@@ -352,16 +384,16 @@ export class Session {
   /** The vector says more than the entries hold: everything in the bucket is to be merged again. */
   #forgetVector(): void {
     this.#vectorForgotten = true;
-    this.#write({ together: this.#together(new Map(), 0n) });
+    this.vector.empty();
+    this.#write({ together: this.#together(0n) });
   }
 
   /** The application enlarged the map. The pin could not be kept, so changes since then are found by a scan. */
   #scanAfterReopen(meta: Meta, since: number): void {
-    const { vector } = this.state;
     if (!this.#known.jumpTo(meta)) {
       return;
     }
-    if (this.#known.scanSince(since).low && vector.size > 0) {
+    if (this.#known.scanSince(since).low && this.vector.positions.size > 0) {
       this.#forgetVector();
     }
   }

@@ -4,10 +4,12 @@ import {
   writeValueHeader,
   setTxnId,
 } from '../../../protocol/value-header.ts';
+import type { VersionVector } from '../../../protocol/version-vector.ts';
 import type { WriteTxn } from '../environment.ts';
 import type { ValueMap } from '../changes/value-map.ts';
 import { REMOVED, type WrittenValues } from '../changes/own-writes.ts';
 import type { Meta } from '../pages/data-file.ts';
+import type { SavedVector } from '../saved-vector.ts';
 import { writeSyncState, type SyncState, type SyncStateUpdate } from '../sync-state.ts';
 
 /** A register that says "deleted", whatever its time. */
@@ -30,7 +32,8 @@ export interface SessionTxn {
   readonly onlyMerged: boolean;
   /** See `MergedTxn`. */
   readonly quietSince: number;
-  writeState(update: SyncStateUpdate): void;
+  /** With `together` goes what of the vector is not written yet, and `rising`, which is above what is known. */
+  writeState(update: SyncStateUpdate, rising?: VersionVector): void;
 }
 
 /** `state` is `_sync_state` as of the state that the transaction starts from; what is put is added to `written`. */
@@ -38,6 +41,9 @@ export function sessionTxn(
   txn: WriteTxn,
   parts: {
     state: SyncState;
+    vector: SavedVector;
+    /** Takes what is to be done after the commit. */
+    afterCommit: (() => void)[];
     written: WrittenValues;
     local: ValueMap;
     onlyMerged: boolean;
@@ -46,7 +52,7 @@ export function sessionTxn(
     alsoPut: ((dbiName: string, key: Buffer, value: Buffer) => void) | undefined;
   },
 ): SessionTxn {
-  const { state, written, local, onlyMerged, quietSince, alsoPut } = parts;
+  const { state, vector, afterCommit, written, local, onlyMerged, quietSince, alsoPut } = parts;
   const put = (dbiName: string, key: Buffer, value: Buffer) => {
     alsoPut?.(dbiName, key, value);
     setTxnId(value, txn.txnId);
@@ -73,7 +79,12 @@ export function sessionTxn(
       txn.createDbi(dbiName, flags);
       written.dataChanged = true;
     },
-    writeState: (update) => writeSyncState(txn, state, update),
+    writeState: (update, rising) => {
+      writeSyncState(txn, state, update);
+      if (update.together !== undefined) {
+        afterCommit.push(vector.save(txn, rising));
+      }
+    },
   };
 }
 

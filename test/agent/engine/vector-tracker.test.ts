@@ -44,7 +44,7 @@ test('a full state joins its vector and closes gaps of other streams', () => {
 
 test('a preview changes nothing', () => {
   const tracker = new VectorTracker(new Map([[a, 1n]]));
-  expect(tracker.preview([{ stream: a, seq: 2n }]).get(a)).toBe(2n);
+  expect(tracker.preview([{ stream: a, seq: 2n }]).vector.get(a)).toBe(2n);
   expect(tracker.vector.get(a)).toBe(1n);
   expect(tracker.has({ stream: a, seq: 2n })).toBe(false);
 });
