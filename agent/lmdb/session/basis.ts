@@ -68,6 +68,13 @@ export class Basis {
     return clock.nowNs() + BigInt(Math.round(options.maxClockSkewMs * 1e6));
   }
 
+  /** `_sync_state` of a newer state, whose pages are pinned, too. */
+  stateAt(meta: Meta): SyncState {
+    return meta.txnId === this.#meta.txnId
+      ? this.#state
+      : this.#states.read(this.#parts.file(), meta);
+  }
+
   /** Moves on by a page diff. If it throws, nothing but the found regressions has changed. */
   advance(to: Meta): void {
     if (to.txnId === this.#meta.txnId) {

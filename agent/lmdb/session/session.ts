@@ -3,19 +3,18 @@ import type { Clock } from '../../../protocol/time.ts';
 import type { VersionVector } from '../../../protocol/version-vector.ts';
 import { Basis } from './basis.ts';
 import { TooManyRegressions } from '../changes/change-classifier.ts';
-import { ValueMap } from '../changes/value-map.ts';
-import { Environment, type WriteOutcome, type WriteTxn } from '../environment.ts';
+import { Environment, type WriteOutcome } from '../environment.ts';
 import { LocalChanges } from '../changes/local-changes.ts';
 import type { DatabaseOptions, Detection } from '../local-database.ts';
 import { listDbis, type DataFile, type Meta } from '../pages/data-file.ts';
 import { MovingPin, type RetainedPin } from './pin.ts';
-import { WrittenValues } from '../changes/own-writes.ts';
 import type { FindTarget } from '../schema/merge-target.ts';
-import { sessionTxn, type SessionTxn } from './txn.ts';
+import { Transactions } from './transactions.ts';
+import type { SessionTxn } from './txn.ts';
 import { countEntries, type SyncedDbis } from '../changes/synced-dbis.ts';
 import { mayHaveVanished } from '../changes/scan.ts';
-import { MAX_PUT_BACK_ROUNDS, STAMP_PART } from '../limits.ts';
-import { catchUp, compareAll, transactCaughtUp } from '../schema/shadow-update.ts';
+import { MAX_PUT_BACK_ROUNDS } from '../limits.ts';
+import { catchUp, compareAll } from '../schema/shadow-update.ts';
 import { SavedVector } from '../saved-vector.ts';
 import { SYNC_STATE_DBI } from '../state-value.ts';
 import { isRenumbered, wouldChange, type SyncState, type SyncStateUpdate } from '../sync-state.ts';
@@ -40,9 +39,9 @@ export class Session {
   readonly environment: Environment;
   readonly changes: LocalChanges;
   readonly options: DatabaseOptions;
-  readonly #clock: Clock;
   readonly #known: Basis;
   readonly #pin: MovingPin;
+  readonly #transactions: Transactions;
   #uploadedTxn: number | undefined;
   /** Its keys are written by this session alone: what it holds in memory is ahead of them, or the same. */
   readonly vector: SavedVector;
@@ -52,7 +51,6 @@ export class Session {
   private constructor(environment: Environment, options: DatabaseOptions, clock: Clock) {
     this.environment = environment;
     this.options = options;
-    this.#clock = clock;
     this.#pin = new MovingPin(environment, (to) => this.#known.advance(to));
     this.changes = new LocalChanges(options.pendingBytesMax);
     this.#known = new Basis({
@@ -61,6 +59,12 @@ export class Session {
       file: () => this.file,
       meta: this.#pin.meta,
       changes: this.changes,
+    });
+    this.#transactions = new Transactions({
+      session: this,
+      known: this.#known,
+      clock,
+      repin: () => this.#repin(),
     });
     this.changes.raiseMaxTs(this.state.maxTsNs);
     this.#uploadedTxn = this.state.uploadedTxn;
@@ -171,7 +175,7 @@ export class Session {
         if (!(error instanceof TooManyRegressions)) {
           throw error;
         }
-        this.#putBackWithoutMoving();
+        this.#transactions.putBackWithoutMoving();
       }
     }
     try {
@@ -200,7 +204,7 @@ export class Session {
   }
 
   stampSome(): void {
-    this.#transactOnce(() => undefined, this.options.maxLockHoldMs * STAMP_PART);
+    this.#transactions.stampSome();
   }
 
   markUploaded(txnId: number): void {
@@ -249,54 +253,9 @@ export class Session {
     return { together: this.#together(maxTsNs), rejoinBeforeNs, entriesAtStop: null };
   }
 
-  /**
-   * One write transaction. Inside it, first, the diff up to the state that it starts from (which cannot move now):
-   * what regressed there is put back in the same transaction. After it the pin moves past it, with what it wrote
-   * as the old side of that diff, so that an application's write in between is still seen.
-   */
+  /** One write transaction; see {@link Transactions.transact}. */
   transact<T>(work: (txn: SessionTxn) => T): WriteOutcome<T> {
-    const { shadow } = this.#known.schema;
-    if (shadow === undefined) {
-      return this.#transactOnce(work);
-    }
-    return transactCaughtUp(shadow, this, () => this.#transactOnce(work));
-  }
-
-  /** `stampMs`: stamp only for so long, and leave the rest of what is behind. */
-  #transactOnce<T>(work: (txn: SessionTxn) => T, stampMs?: number): WriteOutcome<T> {
-    const written = new WrittenValues();
-    const afterCommit: (() => void)[] = [];
-    const outcome = this.environment.write((txn) => {
-      this.#advanceInside(txn);
-      const repaired = this.#known.schema.repair(txn, {
-        file: this.file,
-        written,
-        nowNs: this.#clock.nowNs(),
-        futureFromNs: this.futureFromNs(),
-        stampMs,
-      });
-      const { local, alsoPut } = repaired;
-      const onlyMerged = local.size === 0;
-      const own = { written, onlyMerged, quietSince: this.#known.own.quietSince(txn, onlyMerged) };
-      const { state, vector } = this;
-      const parts = { ...own, state, vector, afterCommit, local, alsoPut };
-      const result = work(sessionTxn(txn, parts));
-      // What the work wrote as local counts, too.
-      return { result, own: { ...own, onlyMerged: local.size === 0 }, repaired };
-    });
-    // From here on it is committed.
-    const { result, own, repaired } = outcome.result;
-    repaired.committed();
-    for (const done of afterCommit) {
-      done();
-    }
-    const { txnId } = outcome;
-    if (txnId !== undefined) {
-      this.#known.own.add({ ...own, txnId });
-    }
-    this.changes.regressed = new ValueMap();
-    this.#repin();
-    return { ...outcome, result };
+    return this.#transactions.transact(work);
   }
 
   async close(): Promise<void> {
@@ -322,23 +281,6 @@ export class Session {
         throw error;
       }
     }
-  }
-
-  #advanceInside(txn: WriteTxn): void {
-    try {
-      this.#known.advance(txn.committed);
-    } catch (error) {
-      // The next refresh puts them back in rounds.
-      throw error instanceof TooManyRegressions ? error.asSyncError() : error;
-    }
-  }
-
-  /** Too many to hold: these are put back first; the pin and the page set stay, and the same diff goes on after it. */
-  #putBackWithoutMoving(): void {
-    this.environment.write((txn) => {
-      this.#known.schema.putBack(txn, this.file, new WrittenValues());
-    });
-    this.changes.regressed = new ValueMap();
   }
 
   #scanAtStart(): void {

@@ -19,6 +19,8 @@ const DELETION = deletion();
 export interface SessionTxn {
   readonly txnId: number;
   readonly committed: Meta;
+  /** When the lock was won, by `performance.now()`. */
+  readonly lockedMs: number;
   /** Puts a native value whose header's transaction id is filled in here. */
   put(dbiName: string, key: Buffer, value: Buffer): void;
   /** As {@link put}, of an entry that counts as a local change. */
@@ -28,7 +30,12 @@ export interface SessionTxn {
   createDbi(dbiName: string, flags: number): void;
   /** Local entries that this transaction has written already: what loses against one of them must not replace it. */
   readonly local: ValueMap;
-  /** True if nothing local was put back in this transaction, so that all of it counts as merged. */
+  /**
+   * To be called before a register is compared or written: what the application did to it, unseen, is in `local` then.
+   * Does nothing where a diff has told of all changes.
+   */
+  settle(dbiName: string, key: Buffer): void;
+  /** True if nothing local is written in this transaction, up to now: all of it counts as merged. */
   readonly onlyMerged: boolean;
   /** See `MergedTxn`. */
   readonly quietSince: number;
@@ -46,13 +53,15 @@ export function sessionTxn(
     afterCommit: (() => void)[];
     written: WrittenValues;
     local: ValueMap;
-    onlyMerged: boolean;
+    lockedMs: number;
+    settle: ((dbiName: string, key: Buffer) => void) | undefined;
     quietSince: number;
     /** Called with each value before it is put. */
     alsoPut: ((dbiName: string, key: Buffer, value: Buffer) => void) | undefined;
   },
 ): SessionTxn {
-  const { state, vector, afterCommit, written, local, onlyMerged, quietSince, alsoPut } = parts;
+  const { state, vector, afterCommit, written, local, quietSince, alsoPut } = parts;
+  const { lockedMs, settle } = parts;
   const put = (dbiName: string, key: Buffer, value: Buffer) => {
     alsoPut?.(dbiName, key, value);
     setTxnId(value, txn.txnId);
@@ -63,7 +72,11 @@ export function sessionTxn(
     txnId: txn.txnId,
     committed: txn.committed,
     local,
-    onlyMerged,
+    lockedMs,
+    settle: (dbiName, key) => settle?.(dbiName, key),
+    get onlyMerged() {
+      return local.size === 0;
+    },
     quietSince,
     put,
     putLocal: (dbiName, key, value) => {
