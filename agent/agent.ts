@@ -2,26 +2,33 @@ import { randomBytes } from 'node:crypto';
 import { hostname } from 'node:os';
 import { errorText, isAbortError } from '../protocol/errors.ts';
 import { newRun } from '../protocol/object-name.ts';
+import { KeyReload } from '../storage/http/key-reload.ts';
 import type { ObjectStore } from '../storage/object-store.ts';
 import { AfterMergeHooks } from './after-merge/hooks.ts';
-import type { Config } from './config/config.ts';
+import type { Config, ParsedConfig } from './config/config.ts';
 import { selectDatabases } from './config/select-databases.ts';
 import { guardEnvironments, type EnvironmentGuard } from './guard/environment-guard.ts';
 import type { HealthChecks } from './health-check.ts';
-import { createLogger, type Logger } from './log/log.ts';
+import type { ConfigurableLogger, Logger } from './log/log.ts';
 import { Member } from './member.ts';
 import { AgentStatus } from './monitor/agent-status.ts';
 import { Metrics } from './monitor/metrics.ts';
 import { NoticeHealth } from './monitor/notice-health.ts';
 import { NoticeMonitor } from './monitor/notice-monitor.ts';
 import { readSmaps } from './monitor/smaps.ts';
-import { openNotices } from './notices/open.ts';
+import { openNotices, type Notices } from './notices/open.ts';
 import type { NoticeSource } from './notices/source.ts';
 import { openPlainStore } from './open-store.ts';
 import { Semaphore } from './pacing/semaphore.ts';
 import { sleep } from './pacing/sleep.ts';
+import { unfinished } from './pacing/unfinished.ts';
+import type { SignalSource } from './process-signals.ts';
+import { ConfigReload } from './reload.ts';
+import { logStart, logStatus, logStop, RunTotals, unsentOf } from './run-lines.ts';
 import { Healthz } from './status/healthz.ts';
 import { StatusServer, type StatusServerDeps } from './status/server.ts';
+
+const NOT_BEGUN = 'stopped before syncing began';
 
 export type RunOptions = {
   readonly receiveOnly: boolean;
@@ -32,6 +39,11 @@ export type RunOptions = {
   readonly onlyDatabases: readonly string[];
   readonly signal: AbortSignal;
   readonly version: string;
+  readonly log: ConfigurableLogger;
+  /** Signals that ask for something else than the end; not given: none does. */
+  readonly signals?: SignalSource | undefined;
+  /** Reads the configuration again, with the same flags. Throws CONFIG_INVALID. */
+  readonly reload: () => ParsedConfig;
 };
 
 /**
@@ -40,38 +52,27 @@ export type RunOptions = {
  * stopped cleanly first. Errors besides: USAGE for a database that is not configured.
  */
 export async function runAgent(config: Config, options: RunOptions): Promise<void> {
-  const log = createLogger(config.log);
+  const { log } = options;
   const databases = selectDatabases(config, options.onlyDatabases);
   const stop = new AbortController();
   const signal = AbortSignal.any([options.signal, stop.signal]);
-  const noticeHealth = new NoticeHealth(config.health.storageList, Date.now);
-  const status = new AgentStatus(config, { version: options.version, notices: noticeHealth });
-  const metrics = new Metrics({
-    status,
-    storageType: config.storage.type,
-    smaps: config.lmdbScrapeSmaps ? readSmaps : undefined,
-  });
-  const onlyOnce = options.onlyOnce || config.onlyOnce;
-  const notices = await openNotices(config, {
-    store: await openPlainStore(config.storage, {
-      signal,
-      onRequest: (report) => {
-        metrics.onRequest(report, Date.now());
-        status.countRequest(report);
-      },
-    }),
-    log,
-    observer: new NoticeMonitor({ health: noticeHealth, metrics: metrics.notices, status }),
-    onlyOnce,
-  });
-  const { store } = notices;
-  const hooks = new AfterMergeHooks(config, { log, observer: metrics.hooks });
+  if (signal.aborted) {
+    log.info({}, NOT_BEGUN);
+    return;
+  }
+  const opened = await open(config, options, signal);
+  const { status, metrics, notices, hooks, unwell, onlyOnce } = opened;
+  const { store, source } = notices;
+  const totals = new RunTotals();
   let guard: EnvironmentGuard | undefined;
+  let ended: 'clean' | 'left' = 'clean';
   try {
     await waitForMarker(store, { name: options.waitForMarkerFile, config, log, signal });
-    if (!signal.aborted) {
-      guard = await guardEnvironments(config, databases, log);
+    if (signal.aborted) {
+      log.info({}, NOT_BEGUN);
+      return;
     }
+    guard = await guardEnvironments(config, databases, log);
     const shared = {
       store,
       metrics,
@@ -81,25 +82,22 @@ export async function runAgent(config: Config, options: RunOptions): Promise<voi
       memory: new Semaphore(config.memoryDownloadedSnapshots * databases.length),
       receiveOnly: options.receiveOnly,
       onlyOnce,
+      totals,
       onCrash: (error: Error) => stop.abort(error),
     };
     const members = databases.map(
       ([name, database]) => new Member(config, { name, database, shared }),
     );
     status.members = members;
-    await using server = onlyOnce
-      ? undefined
-      : createServer(config, {
-          status,
-          members,
-          metrics,
-          store,
-          log,
-          unwell: [noticeHealth, hooks, ...(guard === undefined ? [] : [guard])],
-        });
+    unwell.push(guard, ...members.map(({ monitor }) => monitor.health));
+    const { version, receiveOnly } = options;
+    await using server = onlyOnce ? undefined : createServer(config, { ...opened, store, log });
     await server?.listen();
-    await runMembers({ members, source: notices.source, log, stop, signal });
-    await hooks.close();
+    logStart(log, config, { version, databases, source: source.kind, receiveOnly });
+    ended = await runMembers({ members, source, stop, signal });
+    if (ended === 'clean') {
+      await hooks.close();
+    }
   } finally {
     guard?.close();
     await notices.close();
@@ -108,44 +106,108 @@ export async function runAgent(config: Config, options: RunOptions): Promise<voi
   if (stop.signal.aborted && !isAbortError(stop.signal.reason)) {
     throw stop.signal.reason;
   }
+  if (ended === 'clean') {
+    logStop(log, { totals, unsent: unsentOf(status.databases()), startedMs: status.startedMs });
+  }
+}
+
+/** The storage with its notices, and all that watches a run; from here on signals are served. */
+async function open(config: Config, options: RunOptions, signal: AbortSignal): Promise<Opened> {
+  const { log, version } = options;
+  const onlyOnce = options.onlyOnce || config.onlyOnce;
+  const noticeHealth = new NoticeHealth(config.health.storageList, Date.now);
+  const status = new AgentStatus(config, { version, notices: noticeHealth });
+  const metrics = new Metrics({
+    status,
+    storageType: config.storage.type,
+    smaps: config.lmdbScrapeSmaps ? readSmaps : undefined,
+  });
+  const keyReload = new KeyReload();
+  const reload = new ConfigReload(config, { load: options.reload, log, keys: keyReload });
+  const notices = await openNotices(config, {
+    store: await openPlainStore(config.storage, {
+      signal,
+      keyReload,
+      onRequest: (report) => {
+        metrics.onRequest(report, Date.now());
+        status.countRequest(report);
+      },
+    }),
+    log,
+    observer: new NoticeMonitor({ health: noticeHealth, metrics: metrics.notices, status }),
+    onlyOnce,
+    keyReload,
+  });
+  const hooks = new AfterMergeHooks(config, { log, observer: metrics.hooks });
+  const unwell: HealthChecks[] = [noticeHealth, hooks, reload];
+  const healthz = createHealthz(config, { status, unwell });
+  options.signals?.serve({
+    reload: () => reload.reload(),
+    status: () => sayStatus(log, status, healthz),
+  });
+  return { status, metrics, notices, hooks, unwell, healthz, onlyOnce };
+}
+
+type Opened = {
+  readonly status: AgentStatus;
+  readonly metrics: Metrics;
+  readonly notices: Notices;
+  readonly hooks: AfterMergeHooks;
+  /** What can be unwell; grows as the run begins. */
+  readonly unwell: HealthChecks[];
+  readonly healthz: Healthz;
+  readonly onlyOnce: boolean;
+};
+
+function createHealthz(
+  { health }: Config,
+  { status, unwell }: { status: AgentStatus; unwell: readonly HealthChecks[] },
+): Healthz {
+  return new Healthz({
+    status,
+    health: unwell,
+    hostname: hostname(),
+    errorAfterMs: health.storageLoad.errorDurationMs,
+    reportStartup: health.start.reportMetadata,
+    now: Date.now,
+  });
+}
+
+function sayStatus(log: Logger, status: AgentStatus, healthz: Healthz): void {
+  const databases = status.databases();
+  const trouble = healthz.checks(databases).map(({ name }) => name);
+  logStatus(log, databases, { startedMs: status.startedMs, trouble });
 }
 
 /** undefined: none is configured. */
 function createServer(
-  config: Config,
-  parts: Omit<StatusServerDeps, 'address' | 'debug' | 'healthz' | 'now'> & {
-    readonly members: readonly Member[];
-    /** What can be unwell besides the databases. */
-    readonly unwell: readonly HealthChecks[];
-  },
+  { http: { address, debug } }: Config,
+  {
+    status,
+    metrics,
+    healthz,
+    store,
+    log,
+  }: Pick<StatusServerDeps, 'status' | 'metrics' | 'healthz' | 'store' | 'log'>,
 ): StatusServer | undefined {
-  const { address, debug } = config.http;
-  if (address === '') {
-    return undefined;
-  }
-  const { members, unwell, ...deps } = parts;
-  const healthz = new Healthz({
-    status: deps.status,
-    health: [...unwell, ...members.map(({ monitor }) => monitor.health)],
-    hostname: hostname(),
-    reportStartup: config.health.start.reportMetadata,
-    now: Date.now,
-  });
-  return new StatusServer({ ...deps, address, debug, healthz, now: Date.now });
+  return address === ''
+    ? undefined
+    : new StatusServer({ status, metrics, healthz, store, log, address, debug, now: Date.now });
 }
 
-/** The engines, and the notice source that tells all of them; ends when all engines have ended. */
+/**
+ * The engines, and the notice source that tells all of them; ends when all engines have ended. Resolves with "left"
+ * where a thread could not be waited for.
+ */
 async function runMembers(parts: {
   members: readonly Member[];
   source: NoticeSource;
-  log: Logger;
   stop: AbortController;
   signal: AbortSignal;
-}): Promise<void> {
-  const { members, source, log, stop, signal } = parts;
+}): Promise<'clean' | 'left'> {
+  const { members, source, stop, signal } = parts;
   const ended = new AbortController();
   const noticing = AbortSignal.any([signal, ended.signal]);
-  log.info({ source: source.kind, databases: members.length }, 'starting');
   const notices = source
     .run((names) => {
       for (const member of members) {
@@ -161,20 +223,22 @@ async function runMembers(parts: {
         stop.abort(error instanceof Error ? error : new Error(errorText(error)));
       }
     });
-  await Promise.all(
+  const ends = await Promise.all(
     members.map(async (member) => {
       try {
-        await member.run(signal);
+        return await member.run(signal);
       } catch (error) {
         // The first failure is the reason that is reported; the others stop cleanly.
         if (!signal.aborted) {
           stop.abort(error);
         }
+        return 'clean';
       }
     }),
   );
   ended.abort();
   await notices;
+  return ends.includes('left') ? 'left' : 'clean';
 }
 
 async function waitForMarker(
@@ -186,9 +250,11 @@ async function waitForMarker(
     return;
   }
   log.info({ filename: name }, 'waiting for the marker file');
+  const found = unfinished.begin(`the marker file ${name}, which the storage does not have`);
   while (!signal.aborted) {
     try {
       if ((await store.get(name, { signal, firstBytes: 1 })) !== undefined) {
+        found();
         return;
       }
     } catch (error) {

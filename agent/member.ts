@@ -16,11 +16,17 @@ import type { Metrics } from './monitor/metrics.ts';
 import { shown } from './monitor/status.ts';
 import { SyncObservers } from './monitor/sync-observers.ts';
 import { Semaphore } from './pacing/semaphore.ts';
-import { sleep } from './pacing/sleep.ts';
+import { sleep, slept } from './pacing/sleep.ts';
 import { systemClock } from './pacing/system-clock.ts';
+import { unfinished } from './pacing/unfinished.ts';
+import type { RunTotals } from './run-lines.ts';
+import { Watchdog } from './watchdog/watchdog.ts';
 
 /** The status page and the metrics show an LMDB as it was at most this long before they were asked. */
 const STATS_MAX_AGE_MS = 1000;
+
+/** After `shutdown_timeout` an upload is ended, and the LMDB closed; neither takes longer. */
+const CLOSE_MS = 2000;
 
 /** What all databases of a run share. */
 export type Shared = {
@@ -32,6 +38,7 @@ export type Shared = {
   readonly memory: Semaphore;
   readonly receiveOnly: boolean;
   readonly onlyOnce: boolean;
+  readonly totals: RunTotals;
   readonly onCrash: (error: Error) => void;
 };
 
@@ -44,6 +51,7 @@ export class Member {
   readonly #detector: ChangeDetector;
   readonly #log: Logger;
   readonly #statsIntervalMs: number;
+  readonly #stopMs: number;
   #statsAtMs = Number.NEGATIVE_INFINITY;
   #statsComing = false;
 
@@ -52,6 +60,8 @@ export class Member {
     this.name = name;
     this.#log = shared.log.child({ db: name });
     this.#statsIntervalMs = config.lmdbLogStatsIntervalMs;
+    this.#stopMs = config.shutdownTimeoutMs + CLOSE_MS;
+    const watchdog = new Watchdog(() => performance.now());
     this.monitor = new DatabaseMonitor({
       name,
       path: database.path,
@@ -59,6 +69,7 @@ export class Member {
       metrics: shared.metrics.syncer,
       log: this.#log,
       now: Date.now,
+      watchdog,
     });
     // Only where a hook is for this database: what merges wrote need not be known else.
     const watch = shared.hooks.concern(name)
@@ -78,7 +89,12 @@ export class Member {
         randomBytes: (size) => randomBytes(size),
         random: Math.random,
         log: this.#log,
-        observer: new SyncObservers(watch === undefined ? [this.monitor] : [this.monitor, watch]),
+        watchdog,
+        observer: new SyncObservers([
+          this.monitor,
+          shared.totals,
+          ...(watch === undefined ? [] : [watch]),
+        ]),
         cleaning: cleaningDeps(config, { ...watching, receiveOnly: shared.receiveOnly }),
         ...sweepingDeps(config, {
           ...watching,
@@ -103,18 +119,34 @@ export class Member {
     });
   }
 
-  async run(signal: AbortSignal): Promise<void> {
+  /**
+   * Runs the engine until it has ended. Resolves with "left" where its thread does not end in the time that a stop
+   * has: another program holds the write lock, and nothing but the process' end ends such a wait.
+   */
+  async run(signal: AbortSignal): Promise<'clean' | 'left'> {
     using detector = this.#detector;
     detector.start();
     const statsLog = this.#logStats(signal);
+    const over = new AbortController();
+    const engine = this.engine.run(signal).finally(() => over.abort());
     try {
-      await this.engine.run(signal);
+      if (await isLeft(over.signal, { signal, limitMs: this.#stopMs })) {
+        // Whatever becomes of it, nobody waits for it any more.
+        engine.catch(() => undefined);
+        this.#log.error(
+          { waiting_for: unfinished.describe() },
+          'stopped without waiting for the LMDB: another program holds its write lock; the next start sends what is left',
+        );
+        return 'left';
+      }
+      await engine;
     } finally {
       detector.close();
     }
     if (signal.aborted) {
       await statsLog;
     }
+    return 'clean';
   }
 
   /** Asks for a fresh look at the LMDB, in the background; what is there now is at most a look old. */
@@ -155,4 +187,23 @@ export class Member {
       }
     }
   }
+}
+
+/** Resolves with false at `over`; with true where that does not come within `limitMs` after `signal`. */
+async function isLeft(
+  over: AbortSignal,
+  { signal, limitMs }: { signal: AbortSignal; limitMs: number },
+): Promise<boolean> {
+  await aborted(AbortSignal.any([over, signal]));
+  return over.aborted ? false : slept(sleep, limitMs, over);
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) {
+      resolve();
+    } else {
+      signal.addEventListener('abort', () => resolve(), { once: true });
+    }
+  });
 }

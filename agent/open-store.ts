@@ -2,9 +2,11 @@ import { openFilesystemStore } from '../storage/folder/store.ts';
 import { MemoryObjectStore } from '../storage/memory.ts';
 import type { ObjectStore } from '../storage/object-store.ts';
 import { proxyEnvironment } from '../storage/http/proxy-rules.ts';
+import type { KeyReload } from '../storage/http/key-reload.ts';
 import type { RequestReport } from '../storage/requests.ts';
 import { MarkedStore, UpdateMarker, type UpdateMarkerOptions } from '../storage/update-marker.ts';
 import { sleep } from './pacing/sleep.ts';
+import { unfinished } from './pacing/unfinished.ts';
 import { requireStorageOptions, type StorageConfig } from './config/config.ts';
 import { systemClock } from './pacing/system-clock.ts';
 
@@ -12,6 +14,8 @@ export type OpenStoreOptions = {
   readonly signal: AbortSignal;
   /** Called after every request, for metrics; must not throw. */
   readonly onRequest?: ((report: RequestReport) => void) | undefined;
+  /** Says when the configured keys are to be taken anew. */
+  readonly keyReload?: KeyReload | undefined;
 };
 
 /** How often the update marker is written, and who hears whether that works. */
@@ -31,24 +35,28 @@ export async function openObjectStore(
 /** Opens the configured storage and nothing around it. Close it when done. Errors: as {@link openObjectStore}. */
 export async function openPlainStore(
   storage: StorageConfig,
-  { signal, onRequest }: OpenStoreOptions,
+  { signal, ...given }: OpenStoreOptions,
 ): Promise<ObjectStore> {
   const options = requireStorageOptions(storage);
   signal.throwIfAborted();
-  const proxies = proxyEnvironment(process.env);
+  const hooks = {
+    ...given,
+    proxies: proxyEnvironment(process.env),
+    onOperation: (action: string) => unfinished.begin(`the storage (${action})`),
+  };
   switch (options.type) {
     case 'memory':
-      return new MemoryObjectStore({ onRequest });
+      return new MemoryObjectStore(hooks);
     case 'fs':
-      return openFilesystemStore({ rootPath: options.rootPath, onRequest });
+      return openFilesystemStore({ rootPath: options.rootPath, ...hooks });
     case 's3': {
       // Only here: the SDK takes 12 MB of memory that other storages do not need.
       const { openS3Store } = await import('../storage/s3/store.ts');
-      return openS3Store({ ...options, proxies, onRequest }, signal);
+      return openS3Store({ ...options, ...hooks }, signal);
     }
     case 'azure': {
       const { openAzureStore } = await import('../storage/azure/store.ts');
-      return openAzureStore({ ...options, proxies, onRequest }, signal);
+      return openAzureStore({ ...options, ...hooks }, signal);
     }
     default:
       return options satisfies never;

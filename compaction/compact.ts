@@ -4,19 +4,27 @@ import {
   formatObjectName,
   newRun,
   parseObjectName,
+  probePrefix,
 } from '../protocol/object-name.ts';
 import type { ObjectInfo } from '../storage/object-store.ts';
 import type { TimestampNs } from '../protocol/time.ts';
 import { EMPTY_VECTOR } from '../protocol/version-vector.ts';
+import { requireConditionalWrites } from './conditional-writes.ts';
 import { type DeleteInput, deletable } from './delete-rule.ts';
 import type { Gathered } from './gather.ts';
-import { FOLD_BYTES_PER_SECOND, LISTED_OBJECTS_MAX } from './limits.ts';
-import { type SortedListing, sortListing } from './listing.ts';
+import {
+  CONDITION_PROOF_MS,
+  FOLD_BYTES_PER_SECOND,
+  LISTED_OBJECTS_MAX,
+  PROBE_LEFT_MS,
+} from './limits.ts';
+import { type SortedListing, instanceObjects, sortListing } from './listing.ts';
 import { type Publication, type StoredState, publishState, readState } from './manifest-store.ts';
 import { type StateObjects, nextState, pruneVector, upkeepChanged } from './next-state.ts';
 import { type FoldLevel, type TailPlan, chooseLevel, planTail } from './plan.ts';
 import { type Removal, removeObjects } from './remove.ts';
 import { type CompactionReport, makeReport } from './report.ts';
+import { UnwrittenStore } from '../storage/unwritten-store.ts';
 import { type CompactOptions, OutOfTimeError, checkTime, timeLeftMs } from './run-context.ts';
 import type { PublishedState } from './upkeep.ts';
 import { type WrittenState, fileBody, writeState } from './write-state.ts';
@@ -30,6 +38,8 @@ type RunStart = {
   readonly tail: TailPlan;
   readonly level: FoldLevel;
   readonly sizes: ReadonlyMap<string, number>;
+  /** When conditional writes were proven on this storage: in this run, or not long before. 0 in a dry run. */
+  readonly conditionsProvenNs: bigint;
 };
 
 /**
@@ -41,27 +51,72 @@ type RunStart = {
  * Errors: MESSAGE_INVALID (the manifest), SNAPSHOT_CORRUPT (the base), those of the store; an abort.
  */
 export async function compact(run: CompactOptions): Promise<CompactionReport> {
+  if (run.dryRun !== true) {
+    return compactFor(run);
+  }
+  const report = await compactFor({ ...run, store: new UnwrittenStore(run.store) });
+  const isPlan = report.outcome === 'published' || report.outcome === 'nothing';
+  return isPlan ? { ...report, outcome: 'planned', written: undefined } : report;
+}
+
+async function compactFor(run: CompactOptions): Promise<CompactionReport> {
   const nowNs = run.nowNs();
   // The listing first: what it shows and the manifest covers was in a base before this run looked.
-  const listing = await list(run);
+  const { listing, probes } = await list(run);
   const before = await readState(run.store, run.database, run.signal);
-  const start = plan({ run, nowNs, listing, before });
-  return run.dryRun === true ? dryRun(start) : execute(start);
+  const conditionsProvenNs = before?.upkeep.conditionsProvenNs ?? 0n;
+  const start = plan({ run, nowNs, listing, before, conditionsProvenNs });
+  if (run.dryRun === true) {
+    // It would prove nothing: what it stores is not stored.
+    return execute(start);
+  }
+  return execute({ ...start, conditionsProvenNs: await proveConditions(start, probes) });
 }
 
-async function list(run: CompactOptions): Promise<SortedListing> {
+/** Before anything is written or deleted; once a day, because storages and proxies are exchanged. */
+async function proveConditions(start: RunStart, probes: readonly string[]): Promise<bigint> {
+  const { run, nowNs, listing, before, conditionsProvenNs } = start;
+  const published = before === undefined ? 0 : 1 + before.manifest.level1.length;
+  const listed = [...instanceObjects(listing)].length + listing.compacted.length;
+  const isIdle = start.level === 'none' && listed <= published;
+  const sinceMs = Number((nowNs - conditionsProvenNs) / 1_000_000n);
+  if (isIdle || (sinceMs >= 0 && sinceMs < CONDITION_PROOF_MS)) {
+    return conditionsProvenNs;
+  }
+  await requireConditionalWrites(run);
+  // What killed runs left.
+  for (const name of probes) {
+    await run.store.delete(name, run.signal).catch(() => undefined);
+  }
+  return nowNs;
+}
+
+/** The objects of a database, and the names of what proofs of conditional writes have left. */
+async function list(
+  run: CompactOptions,
+): Promise<{ readonly listing: SortedListing; readonly probes: readonly string[] }> {
   const { store, database, signal } = run;
   const infos: ObjectInfo[] = [];
+  const probes: string[] = [];
+  let truncated = false;
   for await (const info of store.list(databasePrefix(database), { signal })) {
-    if (infos.length >= LISTED_OBJECTS_MAX) {
-      return sortListing(database, infos, true);
+    truncated = infos.length >= LISTED_OBJECTS_MAX;
+    if (truncated) {
+      break;
     }
-    infos.push(info);
+    if (info.name.startsWith(probePrefix(database))) {
+      // A younger one may be that of a run that is under way.
+      if (info.lastModifiedMs < Number(run.nowNs() / 1_000_000n) - PROBE_LEFT_MS) {
+        probes.push(info.name);
+      }
+    } else {
+      infos.push(info);
+    }
   }
-  return sortListing(database, infos);
+  return { listing: sortListing(database, infos, truncated), probes };
 }
 
-function plan(input: Pick<RunStart, 'run' | 'nowNs' | 'listing' | 'before'>): RunStart {
+function plan(input: Omit<RunStart, 'tail' | 'level' | 'sizes'>): RunStart {
   const { run, nowNs, listing, before } = input;
   const sizes = new Map(listing.compacted.map(({ name, sizeBytes }) => [name, sizeBytes]));
   const tail = planTail(listing, before?.manifest.vector ?? EMPTY_VECTOR, run.policy);
@@ -89,22 +144,6 @@ function levelInTime(
   const { base, level1 } = before.manifest;
   const bytes = [base, ...level1].reduce((sum, name) => sum + (sizes.get(name) ?? 0), tail.bytes);
   return (bytes / FOLD_BYTES_PER_SECOND) * 1000 > timeLeftMs(run) ? 'level1' : level;
-}
-
-async function dryRun(start: RunStart): Promise<CompactionReport> {
-  const { before, tail } = start;
-  const removal =
-    before === undefined
-      ? { deleted: [], failedDeletes: 0 }
-      : await remove(start, before, { ownPublication: false, copied: false });
-  return makeReport({
-    ...start,
-    outcome: 'planned',
-    foldedObjects: tail.snapshots.length + tail.deltas.length,
-    foldedBytes: tail.bytes,
-    vector: before?.manifest.vector ?? EMPTY_VECTOR,
-    removal,
-  });
 }
 
 async function execute(start: RunStart): Promise<CompactionReport> {
@@ -190,10 +229,18 @@ async function conclude(start: RunStart, conclusion: Conclusion): Promise<Compac
 }
 
 function makeNext(start: RunStart, objects: StateObjects): PublishedState {
-  const { run, before, listing } = start;
+  const { run, before, listing, conditionsProvenNs } = start;
   const { database, policy } = run;
-  const nowNs = run.nowNs();
-  return nextState({ before, objects, listing, database, id: newRun(run.random), nowNs, policy });
+  return nextState({
+    before,
+    objects,
+    listing,
+    database,
+    id: newRun(run.random),
+    nowNs: run.nowNs(),
+    policy,
+    conditionsProvenNs,
+  });
 }
 
 function publish(start: RunStart, next: PublishedState): Promise<Publication> {

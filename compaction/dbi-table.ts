@@ -90,7 +90,7 @@ export class DbiTable {
   }
 }
 
-// Entries of a DBI that no agent accepts would make the base unreadable for all of them. Source: reference 2.5.
+// Entries of a DBI that no agent accepts would make the base unreadable for all of them. Source: docs/format.md, 5 and 6.
 function requireUsable(header: DbiHeader): void {
   const { flags, transform } = header;
   if (transform !== '' && transform !== DUPSORT_TRANSFORM) {

@@ -74,3 +74,9 @@ export const TOMBSTONE_RETENTION_MS = 370 * 24 * 60 * 60 * 1000;
 
 /** Replaced bases and level-1 deltas remembered in the manifest until they are deleted. */
 export const RETIRED_MAX = 1000;
+
+/** A storage that was proven to keep the conditions of writes is believed for so long. */
+export const CONDITION_PROOF_MS = 24 * 60 * 60 * 1000;
+
+/** Age at which a probe of conditional writes is one that a killed run has left. */
+export const PROBE_LEFT_MS = 60 * 60 * 1000;

@@ -26,7 +26,7 @@ export type CheckedObject = {
   readonly sorted: boolean;
 };
 
-/** The first format whose DBI flags are those of the application's own DBI. Source: reference 2.5. */
+/** The first format whose DBI flags are those of the application's own DBI. Source: docs/format.md, 5 and 6. */
 const FIRST_FORMAT_WITH_OWN_FLAGS = 3;
 
 /**

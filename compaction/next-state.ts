@@ -24,6 +24,8 @@ export type NextStateInput = {
   readonly id: string;
   readonly nowNs: TimestampNs;
   readonly policy: CompactionPolicy;
+  /** When conditional writes were proven. */
+  readonly conditionsProvenNs: bigint;
 };
 
 /** The manifest to publish, with its notes brought up to date. */
@@ -35,6 +37,7 @@ export function nextState(input: NextStateInput): PublishedState {
       ...nextSettled(input),
       retired: nextRetired(input),
       goneSinceNs: goneStreams(input, objects.vector, before?.upkeep),
+      conditionsProvenNs: input.conditionsProvenNs,
     },
   };
 }

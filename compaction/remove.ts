@@ -30,9 +30,7 @@ export async function removeObjects(
         return;
       }
       try {
-        if (run.dryRun !== true) {
-          await run.store.delete(object.name, run.signal);
-        }
+        await run.store.delete(object.name, run.signal);
         deleted.push(object.name);
       } catch (error) {
         run.signal.throwIfAborted();

@@ -52,8 +52,6 @@ export type ReportInput = {
   readonly gathered?: Gathered | undefined;
   readonly written?: WrittenState | undefined;
   readonly removal?: Removal | undefined;
-  readonly foldedObjects?: number | undefined;
-  readonly foldedBytes?: number | undefined;
 };
 
 /** Puts a report together. */
@@ -69,8 +67,8 @@ export function makeReport(input: ReportInput): CompactionReport {
     outcome: input.outcome,
     level: input.level,
     listedObjects: [...instanceObjects(listing)].length,
-    foldedObjects: input.foldedObjects ?? claimed.length,
-    foldedBytes: input.foldedBytes ?? claimed.reduce((sum, one) => sum + one.sizeBytes, 0),
+    foldedObjects: claimed.length,
+    foldedBytes: claimed.reduce((sum, one) => sum + one.sizeBytes, 0),
     unreadable: gathered?.unreadable ?? [],
     written: written?.name,
     writtenBytes: written?.file.sizeBytes ?? 0,

@@ -20,7 +20,7 @@ export type CompactOptions = {
   readonly random: (bytes: number) => Uint8Array;
   /** Program and version, written into bases. */
   readonly writer: string;
-  /** Says what would be done and changes nothing. */
+  /** Does all of the work, but stores and deletes nothing: the report says what the run would have done. */
   readonly dryRun?: boolean | undefined;
 };
 

@@ -23,6 +23,8 @@ export type Upkeep = {
   readonly retired: ReadonlyMap<string, bigint>;
   /** Streams of the manifest's vector without an object in the bucket, and since when. */
   readonly goneSinceNs: ReadonlyMap<StreamId, bigint>;
+  /** When conditional writes were last proven on this storage; 0: never. */
+  readonly conditionsProvenNs: bigint;
 };
 
 /** A manifest as the compactor writes and reads it. */
@@ -33,6 +35,7 @@ const NO_UPKEEP: Upkeep = {
   settledAtNs: 0n,
   retired: new Map(),
   goneSinceNs: new Map(),
+  conditionsProvenNs: 0n,
 };
 
 const times = z.record(z.string(), decimalSchema);
@@ -44,19 +47,22 @@ const upkeepSchema = z.object({
       settledAtNs: decimalSchema,
       retired: times,
       goneSinceNs: times,
+      // Compactors before it proved nothing.
+      conditionsProvenNs: decimalSchema.default(0n),
     })
     .optional(),
 });
 
 /** The bytes of a manifest with the compactor's own notes in it. */
 export function encodePublishedState(state: PublishedState): Uint8Array {
-  const { settled, settledAtNs, retired, goneSinceNs } = state.upkeep;
+  const { settled, settledAtNs, retired, goneSinceNs, conditionsProvenNs } = state.upkeep;
   const json: unknown = JSON.parse(Buffer.from(encodeManifest(state.manifest)).toString('utf8'));
   const upkeep = {
     unsettled: encodeVectorJson(unsettledPart(state.manifest.vector, settled)),
     settledAtNs: settledAtNs.toString(),
     retired: encodeTimes([...retired].slice(-RETIRED_MAX)),
     goneSinceNs: encodeTimes(goneSinceNs),
+    conditionsProvenNs: conditionsProvenNs.toString(),
   };
   return Buffer.from(`${JSON.stringify({ ...(json as object), upkeep })}\n`, 'utf8');
 }
@@ -74,7 +80,7 @@ export function parseUpkeep(bytes: Uint8Array, vector: VersionVector): Upkeep {
   if (upkeep === undefined) {
     return NO_UPKEEP;
   }
-  const { unsettled, settledAtNs, retired, goneSinceNs } = upkeep;
+  const { unsettled, settledAtNs, retired, goneSinceNs, conditionsProvenNs } = upkeep;
   const settled = new Map([...vector, ...unsettled]);
   const gone = new Map<StreamId, bigint>();
   for (const [stream, sinceNs] of Object.entries(goneSinceNs)) {
@@ -83,7 +89,13 @@ export function parseUpkeep(bytes: Uint8Array, vector: VersionVector): Upkeep {
       gone.set(parsed.data, sinceNs);
     }
   }
-  return { settled, settledAtNs, retired: new Map(Object.entries(retired)), goneSinceNs: gone };
+  return {
+    settled,
+    settledAtNs,
+    retired: new Map(Object.entries(retired)),
+    goneSinceNs: gone,
+    conditionsProvenNs,
+  };
 }
 
 /** The settled numbers that differ from the vector's; 0 for a stream that is not settled at all. */

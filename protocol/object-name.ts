@@ -187,6 +187,16 @@ export function manifestName(database: string): string {
   return `${database}__${COMPACTED_INSTANCE}.manifest.json`;
 }
 
+/** Name of the small object on which a compactor tries conditional writes; `run` is random. */
+export function probeName(database: string, run: string): string {
+  return `${probePrefix(database)}${run}.json`;
+}
+
+/** What the names of {@link probeName} begin with. */
+export function probePrefix(database: string): string {
+  return `${database}__${COMPACTED_INSTANCE}.probe.`;
+}
+
 /** Name of the small object that holds the bucket's random id. Belongs to no database. */
 export function bucketIdName(): string {
   return 'lightningstream.bucket-id.json';

@@ -1,6 +1,7 @@
 import { setMaxListeners } from 'node:events';
 
 import { SyncError } from '../protocol/errors.ts';
+import type { StoreHooks } from './requests.ts';
 
 /**
  * A caller's signal together with a time limit, as one signal. Must be disposed: until then it holds a timer and a
@@ -11,8 +12,14 @@ export class Deadline implements Disposable {
   readonly #caller: AbortSignal;
   readonly #forward: () => void;
   readonly #timer: NodeJS.Timeout;
+  readonly #done: (() => void) | undefined;
 
-  constructor(caller: AbortSignal, timeoutMs: number, action: string) {
+  constructor(
+    caller: AbortSignal,
+    timeoutMs: number,
+    { action, onOperation }: { readonly action: string } & Pick<StoreHooks, 'onOperation'>,
+  ) {
+    this.#done = onOperation?.(action);
     const controller = new AbortController();
     this.signal = controller.signal;
     // One process has many requests under way on one signal; each takes its listener away when it ends, so the usual
@@ -42,6 +49,7 @@ export class Deadline implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    this.#done?.();
     clearTimeout(this.#timer);
     this.#caller.removeEventListener('abort', this.#forward);
   }

@@ -12,6 +12,8 @@ export type RequestReport = {
 export type StoreHooks = {
   /** Called after every request; must not throw. */
   readonly onRequest?: ((report: RequestReport) => void) | undefined;
+  /** Called when an operation begins, as "list main__"; what it returns is called at the end. Neither may throw. */
+  readonly onOperation?: ((action: string) => () => void) | undefined;
   /** Milliseconds of a clock that never steps back; `performance.now()` unless given. */
   readonly monotonicMs?: (() => number) | undefined;
 };

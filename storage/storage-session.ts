@@ -51,6 +51,15 @@ export class StorageSession<O extends Operation> {
     return observeRequest(marked, { onRequest, monotonicMs, kind: operation.kind, errorType });
   }
 
+  /** The bound of an operation, from its first request to the last byte of its body. Must be disposed. */
+  deadline(
+    { action }: Operation,
+    signal: AbortSignal,
+    timeoutMs: number = this.clientTimeoutMs,
+  ): Deadline {
+    return new Deadline(signal, timeoutMs, { action, ...this.#parts.hooks });
+  }
+
   /** Runs a whole operation under the caller's signal and a time limit; SDK errors leave it as SyncErrors. */
   async within<T>(
     operation: O,
@@ -59,7 +68,7 @@ export class StorageSession<O extends Operation> {
   ): Promise<T> {
     const { signal, timeoutMs = this.clientTimeoutMs } = limits;
     signal.throwIfAborted();
-    const deadline = new Deadline(signal, timeoutMs, operation.action);
+    const deadline = this.deadline(operation, signal, timeoutMs);
     try {
       return await run(deadline.signal);
     } catch (error) {

@@ -1,9 +1,12 @@
-import type { MergedEvent, SyncObserver } from '../engine/observer.ts';
+import type { MergedEvent, Step, SyncObserver } from '../engine/observer.ts';
 import type { Detection } from '../lmdb/local-database.ts';
 import type { TouchedKeys } from '../lmdb/touched-keys.ts';
 
 /** What a {@link MergeWatch} looks at. */
-type Watched = Pick<SyncObserver, 'merged' | 'detected' | 'databaseFailed'>;
+type Watched = Pick<SyncObserver, 'merged' | 'detected' | 'stepFailed'>;
+
+/** Steps that write into the LMDB what the application has. */
+const WRITING: ReadonlySet<Step> = new Set<Step>(['merge', 'local changes', 'sync state']);
 
 /** Says what sync has changed in the LMDB under the application's hands; observes the engine beside its monitor. */
 export class MergeWatch implements Watched {
@@ -31,8 +34,10 @@ export class MergeWatch implements Watched {
     }
   }
 
-  databaseFailed(): void {
-    this.#isPartlyWritten = true;
+  stepFailed(step: Step): void {
+    if (WRITING.has(step)) {
+      this.#isPartlyWritten = true;
+    }
   }
 
   /** A rejoin has ended: it drops what others have deleted. */

@@ -1,4 +1,4 @@
-// Bundles the agent: the command (dist/lightningstream.cjs) and the thread that does its LMDB work
+// Bundles the agent: the command (dist/lightningstream.cjs, which loads lightningstream-main.cjs) and the thread that does its LMDB work
 // (dist/lmdb-worker.cjs). Runs from the root's `postinstall`, so that `npx lightningstream` works at once.
 import { chmod, readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
@@ -22,6 +22,17 @@ const common = {
   logLevel: 'silent',
 };
 
+/** The rest of the command is a file of its own, which is loaded once signals are taken. */
+const mainApart = {
+  name: 'main-apart',
+  setup({ onResolve }) {
+    onResolve({ filter: /^\.\/main\.ts$/ }, () => ({
+      path: './lightningstream-main.cjs',
+      external: true,
+    }));
+  },
+};
+
 async function main() {
   const { version } = JSON.parse(await readFile(`${root}package.json`, 'utf8'));
   const define = { 'process.env.LIGHTNINGSTREAM_VERSION': JSON.stringify(version) };
@@ -29,10 +40,16 @@ async function main() {
   await Promise.all([
     build({
       ...common,
-      define,
       banner: { js: '#!/usr/bin/env node' },
-      entryPoints: ['agent/main.ts'],
+      entryPoints: ['agent/start.ts'],
+      plugins: [mainApart],
       outfile: command,
+    }),
+    build({
+      ...common,
+      define,
+      entryPoints: ['agent/main.ts'],
+      outfile: 'dist/lightningstream-main.cjs',
     }),
     build({
       ...common,

@@ -18,6 +18,8 @@ import { snapshotsRemove } from './commands/snapshots-remove.ts';
 import { runSync, type SyncFlags } from './commands/sync.ts';
 import { printVersion } from './commands/version.ts';
 import { nearest } from '../config/suggest.ts';
+import type { LastTrouble } from '../log/last-trouble.ts';
+import { unfinished } from '../pacing/unfinished.ts';
 import { MAX_MINIMUM_PID } from './minimum-pid.ts';
 import { completionScript, SHELLS, type Shell } from './completion.ts';
 
@@ -59,32 +61,47 @@ async function runCommand(
   const timeout = new AbortController();
   const signal = AbortSignal.any([deps.signal, timeout.signal]);
   const context = openContext(deps, flags, signal);
+  if (!takesHangup(command)) {
+    deps.signals?.endOnHangup();
+  }
   const running = workAndDrain(context, work);
   if (flags.timeout <= 0) {
     await running;
     return 0;
   }
-  const timedOut = new SyncError('TIMED_OUT', `not done after ${formatGoDuration(flags.timeout)}`, {
-    hint: 'Give it more time with --timeout.',
-  });
   let timer: NodeJS.Timeout | undefined;
   const expired = new Promise<never>((_, reject) => {
     timer = setTimeout(() => {
-      timeout.abort(timedOut);
-      timer = setTimeout(() => reject(timedOut), TIMEOUT_GRACE_MS);
+      const error = timedOut(flags.timeout, context.trouble);
+      timeout.abort(error);
+      timer = setTimeout(() => reject(error), TIMEOUT_GRACE_MS);
     }, flags.timeout);
   });
   try {
     await Promise.race([running, expired]);
   } catch (error) {
-    throw timeout.signal.aborted ? timedOut : error;
+    timeout.signal.throwIfAborted();
+    throw error;
   } finally {
     clearTimeout(timer);
   }
-  if (timeout.signal.aborted) {
-    throw timedOut;
-  }
+  timeout.signal.throwIfAborted();
   return 0;
+}
+
+/** With the reason: what failed last, else what is still waited for. */
+function timedOut(timeoutMs: number, trouble: LastTrouble): SyncError {
+  const waiting = unfinished.describe();
+  const reason = trouble.describe() ?? (waiting && `it waits for ${waiting}`);
+  const why = reason === undefined ? '' : `: ${reason}`;
+  return new SyncError('TIMED_OUT', `not done after ${formatGoDuration(timeoutMs)}${why}`, {
+    hint: 'Remove the cause, or give it more time with --timeout.',
+  });
+}
+
+/** Commands that run until they are stopped read the configuration again at SIGHUP. */
+function takesHangup(command: Command): boolean {
+  return ['sync', 'receive'].includes(command.name());
 }
 
 /** A low id may equal that of the application in its own container: LMDB's reader table would mix them up. */

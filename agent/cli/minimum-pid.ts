@@ -8,7 +8,7 @@ export const MAX_MINIMUM_PID = 200;
 export const NO_PID_CHECK = 'LIGHTNINGSTREAM_NO_PID_CHECK';
 
 /** Those that tell a process something; the others end it or cannot be caught. */
-const FORWARDED = ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT', 'SIGUSR2'] as const;
+const FORWARDED = ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'] as const;
 
 /**
  * Runs this command line again in a child whose process id is `minimumPid` at least, with the same input and output, and

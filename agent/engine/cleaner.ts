@@ -38,6 +38,8 @@ export class Cleaner {
   /** What the published base covered, ascending in time; at most one of them is older than `must_keep`. */
   #published: { readonly vector: VersionVector; readonly sinceNs: bigint }[] = [];
   #denied = false;
+  /** Why the last deletion failed that did, in this run. */
+  #deleteError: unknown;
 
   constructor(
     deps: EngineDeps,
@@ -51,10 +53,12 @@ export class Cleaner {
 
   /** Cleans again and again until `signal` aborts, or until the storage turns out to allow no deletions. */
   async run(signal: AbortSignal, options: { mayClean: () => boolean }): Promise<void> {
-    const { sleep, random, log } = this.#deps;
+    const { sleep, random, observer, watchdog } = this.#deps;
+    const loop = watchdog.loop('clean');
     while (!signal.aborted && !this.#denied) {
       const intervalMs = this.#settings.intervalMs * (0.8 + 0.4 * random());
       const pauseMs = Math.min(Math.max(intervalMs, MIN_INTERVAL_MS), MAX_INTERVAL_MS);
+      loop.rests(pauseMs);
       await sleep(pauseMs, signal).catch(() => undefined);
       if (signal.aborted) {
         return;
@@ -63,19 +67,26 @@ export class Cleaner {
         continue;
       }
       try {
-        await this.clean(signal);
+        await loop.during('a run', () => this.clean(signal));
+        if (this.#deleteError === undefined) {
+          observer.stepWorked('clean');
+        } else {
+          observer.stepFailed('clean', this.#deleteError);
+        }
       } catch (error) {
         if (signal.aborted) {
           return;
         }
-        log.warn({ error: errorText(error) }, 'cannot clean the storage now, trying again later');
+        observer.stepFailed('clean', error);
       }
     }
+    loop.rests(Number.POSITIVE_INFINITY);
   }
 
   /** One run. Rejects when the storage cannot be listed, or its manifest not be read; failed deletions only count. */
   async clean(signal: AbortSignal): Promise<CleanerReport> {
     const { store, settings, clock } = this.#deps;
+    this.#deleteError = undefined;
     const listing = await this.#list(signal);
     // After the listing, as everywhere: what it names is at least as new.
     const stored = await readManifest(store, settings.database, signal);
@@ -194,7 +205,7 @@ export class Cleaner {
   }
 
   async #delete(superfluous: Superfluous, signal: AbortSignal): Promise<boolean> {
-    const { store, log } = this.#deps;
+    const { store } = this.#deps;
     try {
       await store.delete(superfluous.object.name, signal);
       this.#observer.deleted(superfluous);
@@ -202,11 +213,16 @@ export class Cleaner {
     } catch (error) {
       signal.throwIfAborted();
       this.#observer.deleteFailed(superfluous, error);
-      if (error instanceof SyncError && error.code === 'STORAGE_DENIED' && !this.#denied) {
+      this.#deleteError ??= error;
+      if (error instanceof SyncError && error.code === 'STORAGE_DENIED') {
         this.#denied = true;
-        log.warn(
-          { error: errorText(error) },
-          'the cleaner rests until the next start: the policies give this agent no delete right; leave cleaning to the compactor and set storage.cleanup.enabled to false',
+        this.#deleteError = new SyncError(
+          'STORAGE_DENIED',
+          `the policies give this agent no delete right, the cleaner rests until the next start: ${errorText(error)}`,
+          {
+            hint: 'Leave cleaning to the compactor and set storage.cleanup.enabled to false.',
+            cause: error,
+          },
         );
       }
       return false;

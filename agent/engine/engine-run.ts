@@ -1,7 +1,11 @@
 import { errorText } from '../../protocol/errors.ts';
 import type { Detection, OpenResult } from '../lmdb/local-database.ts';
 import { ReportingDatabase } from '../lmdb/reporting-database.ts';
-import type { EngineLimits } from '../pacing/semaphore.ts';
+import { Semaphore, type EngineLimits } from '../pacing/semaphore.ts';
+import { WatchedDatabase } from '../watchdog/watched-database.ts';
+import { watchedLimit } from '../watchdog/watched-limit.ts';
+import { WatchedStore } from '../watchdog/watched-store.ts';
+import type { Loop } from '../watchdog/watchdog.ts';
 import { runHousekeeping } from './housekeeping.ts';
 import { ObjectMerger } from './object-merger.ts';
 import { Persister } from './persister.ts';
@@ -36,7 +40,9 @@ export class EngineRun {
 
   /** Opens the LMDB. Rejects when that cannot be done. */
   static async open(deps: EngineDeps, limits: EngineLimits): Promise<EngineRun> {
-    return new EngineRun(deps, { limits, opened: await deps.db.open() });
+    // What any loop asks of the LMDB is also what its thread has to do.
+    const db = new WatchedDatabase(deps.db, deps.watchdog.loop('lmdb'));
+    return new EngineRun({ ...deps, db }, { limits, opened: await db.open() });
   }
 
   constructor(
@@ -49,18 +55,22 @@ export class EngineRun {
     const tracker = new VectorTracker(opened.vector);
     tracker.noteRejoinBefore(opened.rejoinBeforeNs);
     this.tracker = tracker;
-    const publisher = new Publisher(deps, { tracker, detection: opened });
+    const receiving = watched(deps, 'receive');
+    const publishing = watched(deps, 'publish');
+    // What is on its way to the storage goes on while changes are looked at.
+    const { store } = watched(deps, 'send');
+    const publisher = new Publisher({ ...publishing, store }, { tracker, detection: opened });
     this.#publisher = publisher;
-    this.#merger = new ObjectMerger(deps, {
+    this.#merger = new ObjectMerger(receiving, {
       tracker,
-      limits,
+      limits: watchedLimits(limits, deps.watchdog.loop('receive')),
       onLooked: () => this.publishLoop.wakeIfDue(),
       onIdle: () => this.publishLoop.noteMergesEnded(),
     });
     const merger = this.#merger;
-    this.#rejoin = new Rejoin(deps, { merger, tracker, lastSyncNs: opened.lastSyncNs });
+    this.#rejoin = new Rejoin(receiving, { merger, tracker, lastSyncNs: opened.lastSyncNs });
     const rejoin = this.#rejoin;
-    const receiver = new Receiver(deps, {
+    const receiver = new Receiver(receiving, {
       tracker,
       merger,
       ownStream: publisher.ownStream,
@@ -72,7 +82,7 @@ export class EngineRun {
       rejoin,
       hard: this.#hardStop.signal,
     });
-    this.receiveLoop = new ReceiveLoop(deps, {
+    this.receiveLoop = new ReceiveLoop(receiving, {
       publisher,
       receiver,
       tracker,
@@ -80,7 +90,7 @@ export class EngineRun {
       sending: this.publishLoop,
       bucketId: opened.bucketId,
     });
-    this.#persister = new Persister(deps, {
+    this.#persister = new Persister(watched(deps, 'persist'), {
       tracker,
       acknowledged: () => publisher.acknowledged,
       lastSyncNs: () => this.receiveLoop.lastSyncNs,
@@ -99,13 +109,17 @@ export class EngineRun {
   async run(signal: AbortSignal): Promise<void> {
     const { settings, sleep } = this.#deps;
     const { receiveLoop } = this;
+    const housekeeping = {
+      cleaning: watched(this.#deps, 'clean'),
+      sweeping: watched(this.#deps, 'sweep'),
+    };
     const finished = new AbortController();
     const running = AbortSignal.any([signal, finished.signal]);
     const loops = [
       this.publishLoop.run(running),
       receiveLoop.run(running).then(() => finished.abort()),
       this.#persister.run(running),
-      runHousekeeping(this.#deps, {
+      runHousekeeping(housekeeping, {
         publisher: this.#publisher,
         merger: this.#merger,
         rejoin: this.#rejoin,
@@ -170,4 +184,21 @@ export class EngineRun {
     this.#publisher.logUnsent();
     await db.close();
   }
+}
+
+/** The same, for the loop of this name: whatever that waits for in the LMDB and in the storage is known. */
+function watched(deps: EngineDeps, name: string): EngineDeps {
+  const loop = deps.watchdog.loop(name);
+  return {
+    ...deps,
+    db: new WatchedDatabase(deps.db, loop),
+    store: new WatchedStore(deps.store, loop),
+  };
+}
+
+function watchedLimits({ memory, merging }: EngineLimits, loop: Loop): EngineLimits {
+  return {
+    memory: watchedLimit(memory, loop, 'a download place'),
+    merging: watchedLimit(merging ?? new Semaphore(1), loop, 'its turn to merge'),
+  };
 }

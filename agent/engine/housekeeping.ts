@@ -7,9 +7,12 @@ import { oldestReadNs } from './sweep-limit.ts';
 import { Sweeper } from './sweeper.ts';
 import type { EngineDeps } from './types.ts';
 
+/** The same for both, but that each reports its waits to the watchdog under its own name. */
+export type HousekeepingDeps = { readonly cleaning: EngineDeps; readonly sweeping: EngineDeps };
+
 /** Runs cleaner and sweeper of one engine, where they are wanted, until `signal` aborts. */
 export async function runHousekeeping(
-  deps: EngineDeps,
+  { cleaning: cleaningDeps, sweeping: sweepingDeps }: HousekeepingDeps,
   parts: {
     publisher: Publisher;
     merger: ObjectMerger;
@@ -22,7 +25,7 @@ export async function runHousekeeping(
   },
 ): Promise<void> {
   const { publisher, merger, rejoin, isSynced, lastPass, signal } = parts;
-  const { sweeping } = deps;
+  const { sweeping } = sweepingDeps;
   const mayClean = () => isSynced() && !rejoin.isDue;
   // What a damaged object holds is unknown: it may be older than a tombstone that would be dropped.
   const maySweep = () => mayClean() && merger.quarantinedNames.size === 0;
@@ -31,9 +34,9 @@ export async function runHousekeeping(
     return pass && oldestReadNs(pass);
   };
   const limits = { maySweep, oldestReadNs: oldest };
-  const sweeper = sweeping && new Sweeper(deps, { ...sweeping, ...limits });
+  const sweeper = sweeping && new Sweeper(sweepingDeps, { ...sweeping, ...limits });
   await Promise.all([
-    runCleaner(deps, { stored: publisher, mayClean, signal }),
+    runCleaner(cleaningDeps, { stored: publisher, mayClean, signal }),
     sweeper?.run(signal),
   ]);
 }

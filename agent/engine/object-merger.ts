@@ -1,4 +1,4 @@
-import { errorText, isAbortError, SyncError } from '../../protocol/errors.ts';
+import { errorText, SyncError } from '../../protocol/errors.ts';
 import { requireMatchingMeta } from '../../protocol/delta.ts';
 import type { ObjectName } from '../../protocol/object-name.ts';
 import { readSnapshotHead } from '../../protocol/snapshot-reader.ts';
@@ -82,22 +82,31 @@ export class ObjectMerger {
 
   /** Gets the object's bytes into a spool. Rejects (retryable) when the storage fails. */
   async fetch(object: ObjectName, signal: AbortSignal): Promise<FetchResult> {
+    try {
+      return await this.#fetch(object, signal);
+    } catch (error) {
+      if (!signal.aborted) {
+        this.#deps.observer.loadFailed(object, error);
+      }
+      throw error;
+    }
+  }
+
+  async #fetch(object: ObjectName, signal: AbortSignal): Promise<FetchResult> {
     const { store, settings, observer } = this.#deps;
     const releaseMemory = await this.#memory.acquire(signal);
-    let spool: Spool | undefined;
     try {
       const got = await store.get(object.name, { signal });
       if (got === undefined) {
         releaseMemory();
         return { kind: 'missing' };
       }
-      spool = await writeSpool(got.body, {
+      const spool = await writeSpool(got.body, {
         memoryBytes: settings.spoolMemoryBytes,
         folder: settings.spoolFolder,
       });
       const { sizeBytes, etag } = got;
       observer.loaded(object.name, sizeBytes);
-      const held = spool;
       let released = false;
       const release = async () => {
         if (released) {
@@ -105,10 +114,10 @@ export class ObjectMerger {
         }
         released = true;
         releaseMemory();
-        await discardSpool(held);
+        await discardSpool(spool);
       };
       try {
-        const absorbed = await this.#identify(object, held);
+        const absorbed = await this.#identify(object, spool);
         return { kind: 'fetched', fetched: { object, spool, sizeBytes, etag, absorbed, release } };
       } catch (error) {
         await release();
@@ -119,9 +128,6 @@ export class ObjectMerger {
       }
     } catch (error) {
       releaseMemory();
-      if (!isAbortError(error) && spool === undefined) {
-        observer.loadFailed(object, error);
-      }
       throw error;
     }
   }
@@ -186,7 +192,7 @@ export class ObjectMerger {
       }
       this.#tracker.absorb([absorbed]);
       this.#tracker.noteSent({ ...change, dropped: [] });
-      observer.databaseWorked();
+      observer.stepWorked('merge', object.name);
       observer.merged({
         object,
         result,
@@ -209,7 +215,9 @@ export class ObjectMerger {
           await again.fetched.release();
         }
       }
-      observer.databaseFailed(error);
+      if (!signal.aborted) {
+        observer.stepFailed('merge', error, object.name);
+      }
       throw error;
     }
   }
@@ -228,7 +236,7 @@ export class ObjectMerger {
         { snapshot: object.name, error: errorText(error) },
         'object looks damaged, fetching it once more',
       );
-      return this.fetch(object, signal);
+      return this.#fetch(object, signal);
     }
     this.#suspects.delete(object.name);
     this.#quarantined.set(object.name, etag);

@@ -2,6 +2,20 @@ import type { ObjectName } from '../../protocol/object-name.ts';
 import type { SyncError } from '../../protocol/errors.ts';
 import type { Detection, EncodedObject, MergeResult } from '../lmdb/local-database.ts';
 
+/**
+ * What is tried again where it fails, until the same succeeds. The storing, listing and loading of objects have events of
+ * their own, since more is to be said of them.
+ */
+export type Step =
+  | 'bucket id'
+  | 'pass'
+  | 'manifest'
+  | 'merge'
+  | 'local changes'
+  | 'sync state'
+  | 'clean'
+  | 'sweep';
+
 export type StoredEvent = {
   readonly name: string;
   readonly encoded: EncodedObject;
@@ -26,6 +40,11 @@ export type ListedEvent = {
   readonly newest: ReadonlyMap<string, ObjectName>;
 };
 
+export type PassedEvent = {
+  /** Also the published state was read and merged: what was in the bucket at its begin is in the LMDB. */
+  readonly complete: boolean;
+};
+
 /**
  * What happens in one database's engine, for metrics, health, the status page and logs. Calls must be cheap and
  * never throw; the engine does not wait for anything behind them.
@@ -35,15 +54,19 @@ export interface SyncObserver {
   /** An object was encoded; its first PUT starts. */
   generated(name: string, encoded: EncodedObject): void;
   stored(event: StoredEvent): void;
-  storeFailed(name: string, error: unknown): void;
+  /** It is tried again, unless no `name` is given: then sending has ended unexpectedly. */
+  storeFailed(name: string | undefined, error: unknown): void;
   listed(event: ListedEvent): void;
   listFailed(error: unknown): void;
   loaded(name: string, sizeBytes: number): void;
   loadFailed(object: ObjectName, error: unknown): void;
   merged(event: MergedEvent): void;
-  /** A merge, a detection or a state write could not be done in the LMDB (map full, disk full); it is retried. */
-  databaseFailed(error: unknown): void;
-  databaseWorked(): void;
+  /** The step failed and is tried again; `subject`: with this object, where it is done object by object. */
+  stepFailed(step: Step, error: unknown, subject?: string): void;
+  /** The same step succeeded: with this object or, without one, as a whole. */
+  stepWorked(step: Step, subject?: string): void;
+  /** A listing pass has ended in which nothing that is wanted failed. */
+  passed(event: PassedEvent): void;
   /** The object's bytes cannot be used: it is left alone until it changes or the agent restarts. */
   quarantined(object: ObjectName, error: SyncError): void;
   /** The object is gone, replaced or covered: no longer a matter of concern. */

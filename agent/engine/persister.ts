@@ -1,4 +1,3 @@
-import { errorText } from '../../protocol/errors.ts';
 import type { EngineDeps } from './types.ts';
 import type { VectorTracker } from './vector-tracker.ts';
 
@@ -27,17 +26,19 @@ export class Persister {
   }
 
   async run(signal: AbortSignal): Promise<void> {
-    const { settings, sleep, log, observer } = this.#deps;
+    const { settings, sleep, observer, watchdog } = this.#deps;
+    const loop = watchdog.loop('persist');
     while (!signal.aborted) {
+      loop.rests(settings.persistIntervalMs);
       await sleep(settings.persistIntervalMs, signal).catch(noop);
       if (signal.aborted) {
         return;
       }
       try {
-        await this.persist();
+        await loop.during('the sync state', () => this.persist());
+        observer.stepWorked('sync state');
       } catch (error) {
-        observer.databaseFailed(error);
-        log.warn({ error: errorText(error) }, 'cannot write the sync state now, trying again');
+        observer.stepFailed('sync state', error);
       }
     }
   }

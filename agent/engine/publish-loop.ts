@@ -1,10 +1,18 @@
-import { errorText } from '../../protocol/errors.ts';
 import type { Detection } from '../lmdb/local-database.ts';
+import { retryDelay } from '../pacing/backoff.ts';
+import { slept } from '../pacing/sleep.ts';
 import { Wakeup } from '../pacing/wakeup.ts';
 import type { ObjectMerger } from './object-merger.ts';
 import type { Publisher } from './publisher.ts';
 import type { Rejoin } from './rejoin.ts';
 import type { EngineDeps } from './types.ts';
+
+type PauseOptions = {
+  /** Until the next look without a hint, after one that worked. */
+  readonly nextMs: number;
+  /** In a row. */
+  readonly failures: number;
+};
 
 /** Sends what changes locally: waits for a hint or for its time, looks at the LMDB, and begins to send. */
 export class PublishLoop {
@@ -90,26 +98,40 @@ export class PublishLoop {
   }
 
   async run(signal: AbortSignal): Promise<void> {
-    const { settings, sleep, observer, log } = this.#deps;
+    const { observer, watchdog } = this.#deps;
+    const loop = watchdog.loop('publish');
     let nextMs = 0;
+    let failures = 0;
     while (!signal.aborted) {
-      if (nextMs > 0) {
-        await this.#changed.wait(signal, nextMs, sleep);
-      }
+      await this.#pause(signal, { nextMs, failures });
       if (signal.aborted) {
         return;
       }
       try {
-        nextMs = await this.#step();
-        observer.databaseWorked();
+        nextMs = await loop.during('a look at local changes', () => this.#step());
+        observer.stepWorked('local changes');
+        failures = 0;
       } catch (error) {
         if (signal.aborted) {
           return;
         }
-        observer.databaseFailed(error);
-        log.warn({ error: errorText(error) }, 'cannot read local changes now, trying again');
-        nextMs = settings.retryIntervalMs;
+        observer.stepFailed('local changes', error);
+        failures += 1;
       }
+    }
+  }
+
+  async #pause(signal: AbortSignal, { nextMs, failures }: PauseOptions): Promise<void> {
+    const { settings, sleep, watchdog } = this.#deps;
+    const loop = watchdog.loop('publish');
+    if (failures > 0) {
+      // No change of the LMDB makes it come sooner: while something is wrong there may be a hundred in a second.
+      const pauseMs = retryDelay(settings.retryIntervalMs, failures);
+      loop.rests(pauseMs);
+      await slept(sleep, pauseMs, signal);
+    } else if (nextMs > 0) {
+      loop.rests(nextMs);
+      await this.#changed.wait(signal, nextMs, sleep);
     }
   }
 

@@ -1,4 +1,3 @@
-import { errorText } from '../../protocol/errors.ts';
 import {
   formatObjectName,
   instanceOfStream,
@@ -125,7 +124,7 @@ export class Publisher {
     signal: AbortSignal;
     onSent: () => void;
   }): Promise<number> {
-    const { db, settings } = this.#deps;
+    const { db, settings, watchdog } = this.#deps;
     const waitMs = this.#tokens.waitMs();
     const blocked = !options.maySend || settings.receiveOnly || this.#sending !== undefined;
     if (blocked || waitMs > 0) {
@@ -138,19 +137,23 @@ export class Publisher {
       return next;
     }
     this.#tokens.take();
-    this.#sending = this.#send(next, options.signal).then(
-      () => {
-        this.#sending = undefined;
-        options.onSent();
-      },
-      (error: unknown) => {
-        this.#sending = undefined;
-        // Only the end of the run ends the repeating; what was not stored is found by the next start's scan.
-        if (!options.signal.aborted) {
-          this.#deps.log.error({ error: errorText(error) }, 'sending ended unexpectedly');
-        }
-      },
-    );
+    const send = () => this.#send(next, options.signal);
+    this.#sending = watchdog
+      .loop('send')
+      .during('an object', send)
+      .then(
+        () => {
+          this.#sending = undefined;
+          options.onSent();
+        },
+        (error: unknown) => {
+          this.#sending = undefined;
+          // Only the end of the run ends the repeating; what was not stored is found by the next start's scan.
+          if (!options.signal.aborted) {
+            this.#deps.observer.storeFailed(undefined, error);
+          }
+        },
+      );
     return Number.POSITIVE_INFINITY;
   }
 

@@ -1,7 +1,7 @@
-import { errorText } from '../../protocol/errors.ts';
 import { retryDelay } from '../pacing/backoff.ts';
 import { Wakeup } from '../pacing/wakeup.ts';
 import { checkBucket } from './bucket-check.ts';
+import type { Step } from './observer.ts';
 import { finishedStreams, type PassResult } from './pass-result.ts';
 import type { PublishLoop } from './publish-loop.ts';
 import type { Publisher } from './publisher.ts';
@@ -75,25 +75,43 @@ export class ReceiveLoop {
 
   /** Resolves when `signal` aborts or, with only-once, when everything listed is merged and everything local stored. */
   async run(signal: AbortSignal): Promise<void> {
-    const { log } = this.#deps;
+    const loop = this.#deps.watchdog.loop('receive');
     let failures = 0;
     while (!signal.aborted) {
       try {
-        await this.#checkBucket(signal);
-        await this.#round(signal);
+        await loop.during('a round', () => this.#checkedRound(signal));
         failures = 0;
-      } catch (error) {
+      } catch {
         if (signal.aborted) {
           return;
         }
         failures += 1;
         this.#passRequested = true;
-        log.warn({ error: errorText(error) }, 'cannot read the storage, trying again');
       }
       if (this.#isFinished) {
         return;
       }
       await this.#pause(signal, failures);
+    }
+  }
+
+  /** Rejects when it is to be repeated; the observer knows why. */
+  async #checkedRound(signal: AbortSignal): Promise<void> {
+    await this.#tried('bucket id', () => this.#checkBucket(signal), signal);
+    await this.#tried('pass', () => this.#round(signal), signal);
+  }
+
+  async #tried(step: Step, work: () => Promise<boolean>, signal: AbortSignal): Promise<void> {
+    const { observer } = this.#deps;
+    try {
+      if (await work()) {
+        observer.stepWorked(step);
+      }
+    } catch (error) {
+      if (!signal.aborted) {
+        observer.stepFailed(step, error);
+      }
+      throw error;
     }
   }
 
@@ -103,10 +121,12 @@ export class ReceiveLoop {
   }
 
   async #pause(signal: AbortSignal, failures: number): Promise<void> {
-    const { settings, sleep } = this.#deps;
+    const { settings, sleep, watchdog } = this.#deps;
     // While something failed, its retry must not wait for a notice, nor run hot on notices.
-    if (failures > 0) {
-      await sleep(retryDelay(settings.retryIntervalMs, failures), signal).catch(noop);
+    const pauseMs = failures > 0 ? retryDelay(settings.retryIntervalMs, failures) : 0;
+    watchdog.loop('receive').rests(pauseMs > 0 ? pauseMs : Number.POSITIVE_INFINITY);
+    if (pauseMs > 0) {
+      await sleep(pauseMs, signal).catch(noop);
     } else if (settings.onlyOnce && this.#passedOnce) {
       await this.#parts.sending.waitStored(signal, STORED_CHECK_MS);
     } else if (!this.#passRequested) {
@@ -114,19 +134,21 @@ export class ReceiveLoop {
     }
   }
 
-  /** Once per run, before anything of the bucket is merged. */
-  async #checkBucket(signal: AbortSignal): Promise<void> {
+  /** Once per run, before anything of the bucket is merged. False: it was done before. */
+  async #checkBucket(signal: AbortSignal): Promise<boolean> {
     if (this.#bucketKnown) {
-      return;
+      return false;
     }
     const { bucketId: known, sending } = this.#parts;
     if (await checkBucket(this.#deps, { ...this.#parts, known, signal })) {
       sending.wake();
     }
     this.#bucketKnown = true;
+    return true;
   }
 
-  async #round(signal: AbortSignal): Promise<void> {
+  /** Merges what is named and, where that is wanted, all that is listed. False: there was no pass. */
+  async #round(signal: AbortSignal): Promise<boolean> {
     const { receiver, rejoin, sending } = this.#parts;
     const names = this.#names;
     this.#names = [];
@@ -141,7 +163,7 @@ export class ReceiveLoop {
       this.#passRequested = true;
     }
     if (!this.#passRequested) {
-      return;
+      return false;
     }
     this.#passRequested = false;
     await rejoin.step(signal);
@@ -159,6 +181,7 @@ export class ReceiveLoop {
     if (result.retry) {
       throw new Error('some objects could not be merged in this pass');
     }
+    return true;
   }
 
   #afterPass(result: PassResult, atStart: boolean): void {
@@ -167,6 +190,7 @@ export class ReceiveLoop {
     if (result.retry) {
       return;
     }
+    this.#deps.observer.passed({ complete: result.complete });
     if (result.complete) {
       tracker.prune(finishedStreams(result).filter((stream) => stream !== publisher.ownStream));
       this.#lastPass = result;

@@ -1,11 +1,6 @@
-import { errorText, isAbortError, SyncError } from '../../protocol/errors.ts';
+import { isAbortError, SyncError } from '../../protocol/errors.ts';
 import type { Manifest } from '../../protocol/manifest.ts';
-import {
-  manifestName,
-  parseObjectName,
-  type ObjectName,
-  type StreamId,
-} from '../../protocol/object-name.ts';
+import { parseObjectName, type ObjectName, type StreamId } from '../../protocol/object-name.ts';
 import { isCoveredBy, type VersionVector } from '../../protocol/version-vector.ts';
 import { BaseParts } from './base-parts.ts';
 import { describeListing, listDatabase, passOrder, type Listing } from './listing.ts';
@@ -87,10 +82,7 @@ export class Receiver {
         if (isAbortError(error) || signal.aborted) {
           throw error;
         }
-        this.#deps.log.warn(
-          { snapshot: name, error: errorText(error) },
-          'cannot merge an object now, trying again',
-        );
+        // The observer knows why; the pass tries it again.
         passNeeded = true;
       }
     }
@@ -169,10 +161,10 @@ export class Receiver {
    * read before, nothing can have been folded in between and the GET is saved.
    */
   async #readManifest(listing: Listing, signal: AbortSignal): Promise<Manifest | undefined> {
-    const { store, settings } = this.#deps;
+    const { store, settings, observer } = this.#deps;
     if (listing.singlePage) {
       if (listing.manifestEtag === undefined) {
-        this.#manifestDamaged = false;
+        this.#noteManifestSound();
         return undefined;
       }
       if (this.#manifest?.etag === listing.manifestEtag) {
@@ -186,22 +178,22 @@ export class Receiver {
       }
       const { etag, manifest } = stored;
       this.#manifest = { etag, manifest };
-      this.#manifestDamaged = false;
+      this.#noteManifestSound();
       return manifest;
     } catch (error) {
       if (!(error instanceof SyncError) || error.code !== 'MESSAGE_INVALID') {
         throw error;
       }
       // One damaged object must not stop the others; but until it is mended no pass counts as complete.
-      if (!this.#manifestDamaged) {
-        this.#deps.log.error(
-          { filename: manifestName(settings.database), error: errorText(error), hint: error.hint },
-          'the manifest is damaged: what was compacted cannot be read; run the compactor again',
-        );
-      }
+      observer.stepFailed('manifest', error);
       this.#manifestDamaged = true;
       return undefined;
     }
+  }
+
+  #noteManifestSound(): void {
+    this.#manifestDamaged = false;
+    this.#deps.observer.stepWorked('manifest');
   }
 
   /** Merges the published state unless the vector covers it. */
@@ -271,7 +263,10 @@ export class Receiver {
       if (error instanceof PassRestart || signal.aborted) {
         throw error;
       }
-      this.#deps.log.warn({ snapshot: manifest.base, error: errorText(error) }, 'cannot fetch');
+      const base = parseObjectName(manifest.base);
+      if (base !== undefined) {
+        this.#deps.observer.loadFailed(base, error);
+      }
       return undefined;
     }
   }
@@ -357,10 +352,7 @@ export class Receiver {
   async #fetchListed(object: ObjectName, signal: AbortSignal): Promise<FetchResult | undefined> {
     try {
       return await this.#merger.fetch(object, signal);
-    } catch (error) {
-      if (!signal.aborted) {
-        this.#deps.log.warn({ snapshot: object.name, error: errorText(error) }, 'cannot fetch');
-      }
+    } catch {
       return undefined;
     }
   }
@@ -369,7 +361,6 @@ export class Receiver {
     if (signal.aborted) {
       throw error;
     }
-    this.#deps.log.warn({ error: errorText(error) }, 'cannot merge now, trying again');
   }
 }
 

@@ -1,4 +1,3 @@
-import { errorText } from '../../protocol/errors.ts';
 import type { SweepPosition } from '../lmdb/local-database.ts';
 import type { SweeperObserver, SweepReport, SweeperSettings } from './sweeper-types.ts';
 import type { EngineDeps } from './types.ts';
@@ -33,11 +32,14 @@ export class Sweeper {
   }
 
   async run(signal: AbortSignal): Promise<void> {
-    const { sleep, log } = this.#deps;
+    const { sleep, observer, watchdog } = this.#deps;
     const { settings, maySweep } = this.#parts;
+    const loop = watchdog.loop('sweep');
     let pauseMs = settings.firstIntervalMs;
     while (!signal.aborted) {
-      await sleep(Math.min(Math.max(pauseMs, MIN_PAUSE_MS), MAX_PAUSE_MS), signal).catch(noop);
+      const restMs = Math.min(Math.max(pauseMs, MIN_PAUSE_MS), MAX_PAUSE_MS);
+      loop.rests(restMs);
+      await sleep(restMs, signal).catch(noop);
       if (signal.aborted) {
         return;
       }
@@ -46,14 +48,15 @@ export class Sweeper {
         continue;
       }
       try {
-        if ((await this.sweep(signal)) !== undefined) {
+        if ((await loop.during('a sweep', () => this.sweep(signal))) !== undefined) {
           pauseMs = settings.intervalMs;
+          observer.stepWorked('sweep');
         }
       } catch (error) {
         if (signal.aborted) {
           return;
         }
-        log.warn({ error: errorText(error) }, 'cannot sweep now, trying again');
+        observer.stepFailed('sweep', error);
       }
     }
   }

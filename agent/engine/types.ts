@@ -3,6 +3,7 @@ import type { ObjectStore } from '../../storage/object-store.ts';
 import type { LocalDatabase } from '../lmdb/local-database.ts';
 import type { Logger } from '../log/log.ts';
 import type { Sleep } from '../pacing/sleep.ts';
+import type { Watchdog } from '../watchdog/watchdog.ts';
 import type { CleanerObserver, CleanerSettings } from './cleaner-types.ts';
 import type { SyncObserver } from './observer.ts';
 import type { RejoinObserver, SweeperObserver, SweeperSettings } from './sweeper-types.ts';
@@ -50,6 +51,8 @@ export type EngineDeps = {
   readonly random: () => number;
   readonly log: Logger;
   readonly observer: SyncObserver;
+  /** Knows of every loop whether it makes progress. */
+  readonly watchdog: Watchdog;
   /** undefined: this agent deletes nothing in the storage. */
   readonly cleaning?:
     | { readonly settings: CleanerSettings; readonly observer: CleanerObserver }

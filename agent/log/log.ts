@@ -16,6 +16,12 @@ export interface Logger {
   child(fields: LogFields): Logger;
 }
 
+/** The logger that all others are children of. */
+export interface ConfigurableLogger extends Logger {
+  /** From now on level and format are these, in all children too. */
+  configure(config: LogConfig): void;
+}
+
 /** Where lines go: standard error, or a test's buffer. */
 export interface LogStream {
   write(line: string): unknown;
@@ -26,6 +32,8 @@ export type LogDeps = {
   readonly stream?: LogStream | undefined;
   /** Milliseconds since the epoch. */
   readonly now?: (() => number) | undefined;
+  /** Hears every warning and error, also those that the level hides. */
+  readonly onTrouble?: ((fields: LogFields, text: string) => void) | undefined;
 };
 
 type PinoLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal';
@@ -49,19 +57,17 @@ const UPSTREAM_LEVELS: Readonly<Record<number, LogLevel>> = {
   60: 'fatal',
 };
 
-/** A logger that writes upstream's formats: see `log-format.ts`. */
-export function createLogger(config: LogConfig, deps: LogDeps = {}): Logger {
+/** A logger that writes upstream's formats: see `format.ts`. */
+export function createLogger(config: LogConfig, deps: LogDeps = {}): ConfigurableLogger {
   const stream = deps.stream ?? process.stderr;
   const now = deps.now ?? Date.now;
-  const options = {
-    format: config.format,
-    timestamp: config.timestamp,
-    terminal: stream.isTTY === true,
-    startMs: now(),
-  };
+  const fixed = { terminal: stream.isTTY === true, startMs: now() };
+  let options = { ...fixed, format: config.format, timestamp: config.timestamp };
+  const gate: Gate = { lowest: levelNumber(config), onTrouble: deps.onTrouble };
   const core = pino(
     {
-      level: PINO_LEVELS[config.level],
+      // What is shown is decided by the gate: pino's children keep the level that they were made with.
+      level: 'trace',
       base: null,
       timestamp: () => `,"time":${now()}`,
     },
@@ -79,7 +85,20 @@ export function createLogger(config: LogConfig, deps: LogDeps = {}): Logger {
       },
     },
   );
-  return wrap(core);
+  return {
+    ...wrap(core, gate, {}),
+    configure(next) {
+      options = { ...fixed, format: next.format, timestamp: next.timestamp };
+      gate.lowest = levelNumber(next);
+    },
+  };
+}
+
+/** What a logger and all its children share. */
+type Gate = { lowest: number; readonly onTrouble: LogDeps['onTrouble'] };
+
+function levelNumber({ level }: LogConfig): number {
+  return pino.levels.values[PINO_LEVELS[level]] ?? 0;
 }
 
 type PinoLine = {
@@ -92,13 +111,21 @@ type PinoLine = {
 /** pino's own key names; a field of ours with one of them must not replace it. */
 const RESERVED = new Set(['time', 'level', 'msg']);
 
-function wrap(core: pino.Logger): Logger {
+function wrap(core: pino.Logger, gate: Gate, bound: LogFields): Logger {
+  const write = (level: 'debug' | 'info' | 'warn' | 'error', fields: LogFields, text: string) => {
+    if (level === 'warn' || level === 'error') {
+      gate.onTrouble?.({ ...bound, ...fields }, text);
+    }
+    if ((pino.levels.values[level] ?? 0) >= gate.lowest) {
+      core[level](plain(fields), text);
+    }
+  };
   return {
-    debug: (fields, text) => core.debug(plain(fields), text),
-    info: (fields, text) => core.info(plain(fields), text),
-    warn: (fields, text) => core.warn(plain(fields), text),
-    error: (fields, text) => core.error(plain(fields), text),
-    child: (fields) => wrap(core.child(plain(fields))),
+    debug: (fields, text) => write('debug', fields, text),
+    info: (fields, text) => write('info', fields, text),
+    warn: (fields, text) => write('warn', fields, text),
+    error: (fields, text) => write('error', fields, text),
+    child: (fields) => wrap(core.child(plain(fields)), gate, { ...bound, ...fields }),
   };
 }
 

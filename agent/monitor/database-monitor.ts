@@ -2,28 +2,31 @@ import { errorText, SyncError } from '../../protocol/errors.ts';
 import { parseObjectName, type ObjectName } from '../../protocol/object-name.ts';
 import { formatGoDuration } from '../../protocol/time.ts';
 import type { HealthConfig } from '../config/config.ts';
-import type { ListedEvent, MergedEvent, StoredEvent, SyncObserver } from '../engine/observer.ts';
+import type {
+  ListedEvent,
+  MergedEvent,
+  PassedEvent,
+  Step,
+  StoredEvent,
+  SyncObserver,
+} from '../engine/observer.ts';
 import { DatabaseHealth } from './health.ts';
 import type { Detection, EncodedObject } from '../lmdb/local-database.ts';
 import type { Logger } from '../log/log.ts';
 import type { SyncerMetrics } from './metrics.ts';
+import { SeenInstances, type Coverage } from './seen-instances.ts';
+import { StepMonitor } from './step-monitor.ts';
+import type { Watchdog } from '../watchdog/watchdog.ts';
 import {
   shownName,
   type ActivityStatus,
   type DatabaseStatus,
   type EnvironmentStatus,
-  type InstanceStatus,
   type MergeStatus,
   type Occurrences,
   type RejoinStatus,
   type UploadStatus,
 } from './status.ts';
-
-/** What the LMDB covers, asked when a status is made. */
-export interface Coverage {
-  has(object: ObjectName): boolean;
-  readonly vectorSize: number;
-}
 
 export type MonitorDeps = {
   readonly name: string;
@@ -33,12 +36,15 @@ export type MonitorDeps = {
   readonly log: Logger;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
+  /** Knows which loops of the engine make progress. */
+  readonly watchdog?: Watchdog | undefined;
 };
 
-/** A fleet has thousands of instances at most; beyond this the oldest seen are forgotten. */
-const MAX_INSTANCES = 10_000;
 /** Damaged objects that are kept by name for the status; more only count in the metric of the engine. */
 const MAX_QUARANTINED = 1000;
+
+/** Streams of agents with this one's name that are told. */
+const MAX_SHARED_NAME = 1000;
 
 /** Uploads and merges that the status page shows. */
 const MAX_RECENT = 20;
@@ -46,26 +52,24 @@ const MAX_RECENT = 20;
 /** What goes on and on is logged anew only after it has stopped for this long; the metric counts all of it. */
 const QUIET_MS = 60_000;
 
-type Seen = {
-  readonly newest: ObjectName;
-  readonly sinceMs: number;
-  readonly merged: ObjectName | undefined;
-};
+/** Steps whose failing says that the LMDB cannot be used now. */
+const LMDB_STEPS: readonly Step[] = ['merge', 'local changes', 'sync state'];
 
 /** Follows one database's engine: keeps its status, its health and its metrics, and logs what an operator reads. */
 export class DatabaseMonitor implements SyncObserver {
   readonly health: DatabaseHealth;
   readonly #deps: MonitorDeps;
-  readonly #instances = new Map<string, Seen>();
+  readonly #instances: SeenInstances;
   readonly #quarantined = new Map<string, string>();
   readonly #sharedName = new Set<string>();
+  /** When the last complete pass ended. */
+  #lastPassMs: number | undefined;
   #recent: readonly ActivityStatus[] = [];
   #rejoin: RejoinStatus | undefined;
   #coverage: Coverage = { has: () => false, vectorSize: 0 };
   #environment: EnvironmentStatus | undefined;
   #detection: Detection | undefined;
-  #error: string | undefined;
-  #mapFull = false;
+  readonly #steps: StepMonitor;
   #lastMerge: MergeStatus | undefined;
   #lastUpload: UploadStatus | undefined;
   #regressions: Occurrences = { total: 0, lastMs: undefined };
@@ -73,7 +77,9 @@ export class DatabaseMonitor implements SyncObserver {
 
   constructor(deps: MonitorDeps) {
     this.#deps = deps;
-    this.health = new DatabaseHealth(deps.name, deps.health, deps.now);
+    this.health = new DatabaseHealth(deps.name, deps.health, deps);
+    this.#instances = new SeenInstances(deps);
+    this.#steps = new StepMonitor({ ...deps, health: this.health });
   }
 
   /** From now on the lag and the size of the vector are asked here. */
@@ -93,20 +99,21 @@ export class DatabaseMonitor implements SyncObserver {
 
   status(): DatabaseStatus {
     const detection = this.#detection;
+    const errors = LMDB_STEPS.map((step) => this.health.step(step).error);
+    const error = errors.find((failed) => failed !== undefined);
     return {
       name: this.#deps.name,
       path: this.#deps.path,
       environment: this.#environment,
-      error: this.#error,
-      mapFull: this.#mapFull,
+      error: error === undefined ? undefined : errorText(error),
+      mapFull: errors.some((failed) => failed instanceof SyncError && failed.code === 'MAP_FULL'),
       started: this.health.isStarted,
+      lastPassMs: this.#lastPassMs,
       pendingKeys: detection?.pendingKeys ?? 0,
       pendingBytes: detection?.pendingBytes ?? 0,
       pendingScan: detection?.pendingScan ?? false,
       vectorSize: this.#coverage.vectorSize,
-      instances: [...this.#instances].map(([instance, seen]) =>
-        this.#instanceStatus(instance, seen),
-      ),
+      instances: this.#instances.statuses(this.#coverage),
       lastMerge: this.#lastMerge,
       lastUpload: this.#lastUpload,
       recent: this.#recent,
@@ -116,16 +123,6 @@ export class DatabaseMonitor implements SyncObserver {
       futureEntries: this.#futureEntries,
       invalidValues: detection?.invalidValues ?? 0,
       sharedName: [...this.#sharedName],
-    };
-  }
-
-  #instanceStatus(instance: string, seen: Seen): InstanceStatus {
-    const waiting = !this.#coverage.has(seen.newest);
-    return {
-      instance,
-      newestMs: Number(seen.newest.timeNs / 1_000_000n),
-      mergedMs: seen.merged && Number(seen.merged.timeNs / 1_000_000n),
-      lagMs: waiting ? Math.max(0, this.#deps.now() - seen.sinceMs) : 0,
     };
   }
 
@@ -159,7 +156,7 @@ export class DatabaseMonitor implements SyncObserver {
   stored(event: StoredEvent): void {
     const { metrics, log, name, now } = this.#deps;
     const { encoded, sizeBytes } = event;
-    this.health.store.succeeded();
+    this.#steps.worked('store');
     this.#lastUpload = {
       atMs: now(),
       object: event.name,
@@ -197,83 +194,53 @@ export class DatabaseMonitor implements SyncObserver {
     );
   }
 
-  storeFailed(name: string, error: unknown): void {
-    const { metrics, log } = this.#deps;
-    this.health.store.failed(error);
+  storeFailed(name: string | undefined, error: unknown): void {
+    const { metrics } = this.#deps;
     metrics.storeCalls.inc();
     metrics.storeFailed.inc({ lmdb: this.#deps.name });
-    log.warn({ snapshot_name: name, error: errorText(error) }, 'Store failed, trying again');
+    this.#steps.failed('store', error, { fields: { snapshot_name: name } });
   }
 
   listed(event: ListedEvent): void {
-    const { metrics, name, now } = this.#deps;
-    this.health.list.succeeded();
+    const { metrics, name } = this.#deps;
+    this.#steps.worked('list');
     metrics.listCalls.inc();
     metrics.inStorage.set({ lmdb: name }, event.objects);
     metrics.inStorageBytes.set({ lmdb: name }, event.bytes);
-    for (const [instance, newest] of event.newest) {
-      this.#see(instance, newest, now());
+    for (const newest of event.newest.values()) {
+      this.#instances.see(newest, this.#coverage);
     }
-  }
-
-  #see(instance: string, newest: ObjectName, nowMs: number): void {
-    const { metrics, name } = this.#deps;
-    const known = this.#instances.get(instance);
-    if (known !== undefined && known.newest.timeNs >= newest.timeNs) {
-      return;
-    }
-    // While something older still waits, the wait goes on: the lag does not start anew with every object.
-    const waiting = known !== undefined && !this.#coverage.has(known.newest);
-    this.#instances.delete(instance);
-    this.#instances.set(instance, {
-      newest,
-      sinceMs: waiting ? known.sinceMs : nowMs,
-      merged: known?.merged,
-    });
-    for (const oldest of this.#instances.keys()) {
-      if (this.#instances.size <= MAX_INSTANCES) {
-        break;
-      }
-      this.#instances.delete(oldest);
-    }
-    const labels = { lmdb: name, syncer_instance: instance };
-    const seconds = Number(newest.timeNs) / 1e9;
-    metrics.receivedLast.set(labels, seconds);
-    metrics.receivedAge.observe(labels, nowMs / 1000 - seconds);
   }
 
   listFailed(error: unknown): void {
     const { metrics, name } = this.#deps;
-    this.health.list.failed(error);
     metrics.listCalls.inc();
     metrics.listFailed.inc({ lmdb: name });
+    this.#steps.failed('list', error);
   }
 
   loaded(name: string, sizeBytes: number): void {
     const { metrics, log } = this.#deps;
-    this.health.load.succeeded();
+    this.#steps.worked('load', name);
     metrics.loadCalls.inc();
     metrics.loadBytes.inc(sizeBytes);
     log.debug({ snapshot_name: name, compressed_size_bytes: sizeBytes }, 'Downloaded snapshot');
   }
 
   loadFailed(object: ObjectName, error: unknown): void {
-    const { metrics, name, now } = this.#deps;
+    const { metrics, name } = this.#deps;
     // Told of by a notice and not fetched: its instance is behind from now on, not from the next listing on.
-    this.#see(object.instance, object, now());
-    this.health.load.failed(error);
+    this.#instances.see(object, this.#coverage);
     metrics.loadCalls.inc();
     metrics.loadFailed.inc({ lmdb: name, syncer_instance: object.instance });
+    this.#steps.failed('load', error, { subject: object.name });
   }
 
   merged(event: MergedEvent): void {
     const { metrics, log, name, now } = this.#deps;
     const { object, result } = event;
-    this.#see(object.instance, object, now());
-    const seen = this.#instances.get(object.instance);
-    if (seen !== undefined && (seen.merged === undefined || seen.merged.timeNs < object.timeNs)) {
-      this.#instances.set(object.instance, { ...seen, merged: object });
-    }
+    this.#instances.see(object, this.#coverage);
+    this.#instances.merged(object);
     this.#lastMerge = {
       atMs: now(),
       object: object.name,
@@ -321,20 +288,29 @@ export class DatabaseMonitor implements SyncObserver {
     );
   }
 
-  databaseFailed(error: unknown): void {
+  stepFailed(step: Step, error: unknown, subject?: string): void {
     const { metrics, name } = this.#deps;
-    this.#error = errorText(error);
-    this.#mapFull = error instanceof SyncError && error.code === 'MAP_FULL';
-    metrics.lmdbFailed.inc({ lmdb: name });
+    if (LMDB_STEPS.includes(step)) {
+      metrics.lmdbFailed.inc({ lmdb: name });
+    }
+    this.#steps.failed(step, error, { subject });
   }
 
-  databaseWorked(): void {
-    this.#error = undefined;
-    this.#mapFull = false;
+  stepWorked(step: Step, subject?: string): void {
+    this.#steps.worked(step, subject);
+  }
+
+  /** Nothing that is wanted is left to load or to merge: what failed before has come in, or is gone. */
+  passed({ complete }: PassedEvent): void {
+    this.#steps.worked('load');
+    this.#steps.worked('merge');
+    if (complete) {
+      this.#lastPassMs = this.#deps.now();
+    }
   }
 
   quarantined(object: ObjectName, error: SyncError): void {
-    this.#see(object.instance, object, this.#deps.now());
+    this.#instances.see(object, this.#coverage);
     if (this.#quarantined.size < MAX_QUARANTINED) {
       this.#quarantined.set(object.name, errorText(error));
     }
@@ -354,7 +330,7 @@ export class DatabaseMonitor implements SyncObserver {
   }
 
   sharedNameSeen(stream: string): void {
-    if (!this.#sharedName.has(stream) && this.#sharedName.size < MAX_INSTANCES) {
+    if (!this.#sharedName.has(stream) && this.#sharedName.size < MAX_SHARED_NAME) {
       this.#sharedName.add(stream);
       this.#deps.log.warn(
         { stream },

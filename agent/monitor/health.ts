@@ -1,14 +1,21 @@
+import assert from 'node:assert/strict';
 import { errorText } from '../../protocol/errors.ts';
 import { formatGoDuration } from '../../protocol/time.ts';
 import type { HealthConfig, TrackerConfig } from '../config/config.ts';
 import type { Check } from '../health-check.ts';
+import type { Watchdog } from '../watchdog/watchdog.ts';
 import type { DatabaseStatus, Occurrences } from './status.ts';
+import { ANY_STEPS, STEP_RULES, stepLimits, type AnyStep } from './step-rules.ts';
 
 /** A regression or a time in the future is reported for this long after it was last seen. */
 const RECENT_MS = 3_600_000;
 
+/** Objects that are remembered as failing; of more than these only that the activity fails is known. */
+const MAX_SUBJECTS = 1000;
+
 /**
- * Watches one activity for failing continuously: from the first failure to the next success.
+ * Watches one activity for failing continuously: from the first failure to the next success of the same. What is done
+ * object by object fails until each object that failed has succeeded, or all have.
  *
  * Source: PowerDNS/lightningstream `status/healthtracker`.
  */
@@ -17,8 +24,9 @@ export class ActivityTracker {
   readonly #activity: string;
   readonly #limits: TrackerConfig;
   readonly #now: () => number;
-  #failingSinceMs: number | undefined;
-  #lastError = '';
+  /** Since when, by object; '' where there is none. */
+  readonly #failing = new Map<string, number>();
+  #lastError: unknown;
 
   constructor(
     what: { readonly name: string; readonly activity: string },
@@ -31,24 +39,40 @@ export class ActivityTracker {
     this.#now = now;
   }
 
-  succeeded(): void {
-    this.#failingSinceMs = undefined;
+  get isFailing(): boolean {
+    return this.#failing.size > 0;
   }
 
-  failed(error: unknown): void {
-    this.#failingSinceMs ??= this.#now();
-    this.#lastError = errorText(error);
+  /** The last error; undefined while fine. */
+  get error(): unknown {
+    return this.isFailing ? this.#lastError : undefined;
+  }
+
+  /** Without a subject: all of it. */
+  succeeded(subject?: string): void {
+    if (subject === undefined) {
+      this.#failing.clear();
+    } else {
+      this.#failing.delete(subject);
+    }
+  }
+
+  failed(error: unknown, subject = ''): void {
+    this.#lastError = error;
+    if (!this.#failing.has(subject) && this.#failing.size < MAX_SUBJECTS) {
+      this.#failing.set(subject, this.#now());
+    }
   }
 
   /** What to report now; undefined while fine. */
   check(): Check | undefined {
-    if (this.#failingSinceMs === undefined) {
+    if (!this.isFailing) {
       return undefined;
     }
-    const forMs = this.#now() - this.#failingSinceMs;
+    const forMs = this.#now() - Math.min(...this.#failing.values());
     return overdue(forMs, this.#limits, (rounded) => ({
       name: this.#name,
-      message: `failed to ${this.#activity} for ${rounded} - last error: '${this.#lastError}'`,
+      message: `failed to ${this.#activity} for ${rounded} - last error: '${errorText(this.#lastError)}'`,
     }));
   }
 }
@@ -71,28 +95,38 @@ function overdue(
 /** The checks of one database. Evaluated when asked, so that an answer is never older than the question. */
 export class DatabaseHealth {
   readonly database: string;
-  readonly list: ActivityTracker;
-  readonly load: ActivityTracker;
-  readonly store: ActivityTracker;
+  readonly #steps: ReadonlyMap<AnyStep, ActivityTracker>;
+  readonly #watchdog: Watchdog | undefined;
   readonly #config: HealthConfig;
   readonly #now: () => number;
   readonly #startedMs: number;
   #started = false;
 
-  constructor(database: string, config: HealthConfig, now: () => number) {
+  constructor(
+    database: string,
+    config: HealthConfig,
+    { now, watchdog }: { readonly now: () => number; readonly watchdog?: Watchdog | undefined },
+  ) {
     this.database = database;
     this.#config = config;
+    this.#watchdog = watchdog;
     this.#now = now;
     this.#startedMs = now();
-    const tracker = (activity: string, text: string, limits: TrackerConfig) =>
-      new ActivityTracker(
-        { name: `${database}_storage_${activity}_failed_duration`, activity: text },
-        limits,
-        now,
-      );
-    this.list = tracker('list', 'list storage backend', config.storageList);
-    this.load = tracker('load', 'read from storage backend', config.storageLoad);
-    this.store = tracker('store', 'write to storage backend', config.storageStore);
+    this.#steps = new Map(
+      ANY_STEPS.map((step) => {
+        const { check, activity } = STEP_RULES[step];
+        const name = `${database}_${check ?? step}`;
+        const limits = stepLimits(STEP_RULES[step], config);
+        return [step, new ActivityTracker({ name, activity }, limits, now)];
+      }),
+    );
+  }
+
+  /** Watches this step for failing. */
+  step(step: AnyStep): ActivityTracker {
+    const tracker = this.#steps.get(step);
+    assert(tracker !== undefined, `no step ${step}`);
+    return tracker;
   }
 
   /** The start is finished: everything listed at start is merged or set aside, and what was due is stored. */
@@ -104,7 +138,20 @@ export class DatabaseHealth {
     return this.#started;
   }
 
-  /** All that is not fine with the storage and the start. */
+  /** The loops that are due and make no progress, as checks of their own. */
+  stalls(): Check[] {
+    const { storageList } = this.#config;
+    const stalls = this.#watchdog?.stalls(storageList.warnDurationMs) ?? [];
+    return stalls.flatMap(({ loop, waitsFor, forMs }) => {
+      const check = overdue(forMs, storageList, (rounded) => ({
+        name: `${this.database}_${loop}_stalled`,
+        message: `${loop}: ${waitsFor} since ${rounded}`,
+      }));
+      return check === undefined ? [] : [check];
+    });
+  }
+
+  /** All that is not fine with its steps, its loops and the start. */
   checks(): Check[] {
     const { start } = this.#config;
     const starting =
@@ -114,13 +161,48 @@ export class DatabaseHealth {
             name: `${this.database}_startup_in_progress`,
             message: `successful startup pending after ${rounded}`,
           }));
-    return [this.list.check(), this.load.check(), this.store.check(), starting].filter(
-      (check) => check !== undefined,
+    const steps = ANY_STEPS.flatMap((step) =>
+      STEP_RULES[step].check === undefined ? [] : [this.step(step).check()],
     );
+    return [...[...steps, starting].filter((check) => check !== undefined), ...this.stalls()];
   }
 }
 
-/** What an operator has to know about a database that goes on working: one warning each, with what to do. */
+/** Conditions under which a database sends or receives nothing: they become errors. All others stay warnings. */
+const STOPS_SYNC: ReadonlySet<string> = new Set(['map_full', 'lmdb_failed']);
+
+/**
+ * The conditions of all databases as checks. One that stops sync is a warning at first, and an error once it has been
+ * seen for `errorAfterMs`.
+ */
+export class Conditions {
+  readonly #errorAfterMs: number;
+  readonly #sinceMs = new Map<string, number>();
+
+  constructor(errorAfterMs: number) {
+    this.#errorAfterMs = errorAfterMs;
+  }
+
+  /** Asked again and again, it learns for how long each has lasted. */
+  checks(status: DatabaseStatus, nowMs: number): Check[] {
+    const checks = conditionChecks(status, nowMs);
+    for (const condition of STOPS_SYNC) {
+      const name = `${status.name}_${condition}`;
+      if (checks.some((check) => check.name === name)) {
+        this.#sinceMs.set(name, this.#sinceMs.get(name) ?? nowMs);
+      } else {
+        this.#sinceMs.delete(name);
+      }
+    }
+    return checks.map((check) => {
+      const sinceMs = this.#sinceMs.get(check.name);
+      const isError = sinceMs !== undefined && nowMs - sinceMs >= this.#errorAfterMs;
+      return isError ? { ...check, level: 'error' } : check;
+    });
+  }
+}
+
+/** What an operator has to know about a database, each with what to do; see {@link Conditions} for which are errors. */
 export function conditionChecks(status: DatabaseStatus, nowMs: number): Check[] {
   const messages: [string, string | undefined][] = [
     ['map_full', mapFullText(status)],

@@ -255,6 +255,10 @@ function ownMetrics({ counter, histogram }: MetricMaker) {
       ['lmdb'],
     ),
     lmdbFailed: counter('lmdb_failed_total', 'Failed work in the LMDB', ['lmdb']),
+    stepFailures: counter('step_failures_total', 'Failed steps, each of which is tried again', [
+      'lmdb',
+      'step',
+    ]),
   };
 }
 

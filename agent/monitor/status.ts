@@ -101,6 +101,8 @@ export type DatabaseStatus = {
   readonly error: string | undefined;
   readonly mapFull: boolean;
   readonly started: boolean;
+  /** When the last complete pass of this run ended. */
+  readonly lastPassMs: number | undefined;
   readonly pendingKeys: number;
   readonly pendingBytes: number;
   /** More is pending than is remembered by key: the next object is made by a scan. */

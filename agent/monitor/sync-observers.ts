@@ -44,12 +44,16 @@ export class SyncObservers implements SyncObserver {
     this.#observers.forEach((observer) => observer.merged?.(...event));
   }
 
-  databaseFailed(...event: Parameters<SyncObserver['databaseFailed']>): void {
-    this.#observers.forEach((observer) => observer.databaseFailed?.(...event));
+  stepFailed(...event: Parameters<SyncObserver['stepFailed']>): void {
+    this.#observers.forEach((observer) => observer.stepFailed?.(...event));
   }
 
-  databaseWorked(...event: Parameters<SyncObserver['databaseWorked']>): void {
-    this.#observers.forEach((observer) => observer.databaseWorked?.(...event));
+  stepWorked(...event: Parameters<SyncObserver['stepWorked']>): void {
+    this.#observers.forEach((observer) => observer.stepWorked?.(...event));
+  }
+
+  passed(...event: Parameters<SyncObserver['passed']>): void {
+    this.#observers.forEach((observer) => observer.passed?.(...event));
   }
 
   quarantined(...event: Parameters<SyncObserver['quarantined']>): void {

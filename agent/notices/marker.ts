@@ -90,7 +90,7 @@ export class MarkerNotices implements NoticeSource {
   /** The marker's text; undefined: nothing that says whether anything has changed. */
   async #look(signal: AbortSignal): Promise<string | undefined> {
     const { store, onWorked, onFailed } = this.#options;
-    using limit = new Deadline(signal, LOOK_MS, `read ${UPDATE_MARKER}`);
+    using limit = new Deadline(signal, LOOK_MS, { action: `read ${UPDATE_MARKER}` });
     try {
       const got = await store.get(UPDATE_MARKER, { signal: limit.signal });
       const bytes = got === undefined ? undefined : await readBounded(got.body, MARKER_MAX_BYTES);

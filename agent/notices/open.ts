@@ -1,6 +1,7 @@
 import { errorText, SyncError } from '../../protocol/errors.ts';
 import { noticeQueueName } from '../../protocol/notice-queue.ts';
 import { proxyEnvironment } from '../../storage/http/proxy-rules.ts';
+import type { KeyReload } from '../../storage/http/key-reload.ts';
 import type { ObjectStore } from '../../storage/object-store.ts';
 import { requireStorageOptions, type Config } from '../config/config.ts';
 import type { Logger } from '../log/log.ts';
@@ -34,6 +35,8 @@ export type NoticeDeps = {
   readonly observer: NoticeObserver;
   /** Only-once lists once: it needs no queue, and must not make one. */
   readonly onlyOnce: boolean;
+  /** Says when the keys of the storage, which may be those of the queues, are to be taken anew. */
+  readonly keyReload?: KeyReload | undefined;
 };
 
 /** What tells of new objects, and what tells others of ours. */
@@ -178,10 +181,15 @@ function createLocalSource(config: Config, { log, observer }: NoticeDeps): Notic
   });
 }
 
-async function openQueues(config: Config, { observer }: NoticeDeps): Promise<QueueService> {
+async function openQueues(
+  config: Config,
+  { observer, keyReload }: NoticeDeps,
+): Promise<QueueService> {
   const { openSqs } = await import('./sqs.ts');
+  const { connection, ...options } = sqsOptions(config);
   return openSqs({
-    ...sqsOptions(config),
+    ...options,
+    connection: connection && { ...connection, keyReload },
     proxies: proxyEnvironment(process.env),
     onRequest: (report) => observer.requested(report),
   });

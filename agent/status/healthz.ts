@@ -1,5 +1,5 @@
 import type { Check, HealthChecks } from '../health-check.ts';
-import { conditionChecks, DatabaseHealth } from '../monitor/health.ts';
+import { Conditions, DatabaseHealth } from '../monitor/health.ts';
 import type { DatabaseStatus, StatusSource } from '../monitor/status.ts';
 
 /** Upstream refreshes its runtime figures this often; reading them takes a moment. */
@@ -10,6 +10,8 @@ export type HealthzDeps = {
   /** Whatever else is checked: the storage and the start of each database, the notices. */
   readonly health: readonly HealthChecks[];
   readonly hostname: string;
+  /** After how long a condition that stops sync is a failure. */
+  readonly errorAfterMs: number;
   /** Whether `startup_<db>` is reported. */
   readonly reportStartup: boolean;
   readonly now: () => number;
@@ -24,11 +26,13 @@ export type HealthzAnswer = { readonly statusCode: 200 | 503; readonly body: str
  */
 export class Healthz {
   readonly #deps: HealthzDeps;
+  readonly #conditions: Conditions;
   #runtime: Runtime | undefined;
   #runtimeMs = 0;
 
   constructor(deps: HealthzDeps) {
     this.#deps = deps;
+    this.#conditions = new Conditions(deps.errorAfterMs);
   }
 
   /** All that is not fine now. */
@@ -37,7 +41,7 @@ export class Healthz {
     const nowMs = now();
     return [
       ...health.flatMap((part) => part.checks()),
-      ...databases.flatMap((database) => conditionChecks(database, nowMs)),
+      ...databases.flatMap((database) => this.#conditions.checks(database, nowMs)),
     ];
   }
 

@@ -2,6 +2,7 @@ import type { TokenCredential } from '@azure/identity';
 
 import { SyncError } from '../../protocol/errors.ts';
 import type { AzureCredentialOptions } from './options.ts';
+import type { KeyOptions } from '../http/key-reload.ts';
 import { KEYS_REFRESH_MIN_MS, KEYS_REFRESH_MS, readKeyFile } from '../http/key-file.ts';
 
 /** What proves that a request is allowed. */
@@ -42,10 +43,7 @@ export async function openAzureCredentials(
         },
       );
     }
-    const key =
-      accountKeyFile === ''
-        ? async () => accountKey
-        : fileKey(options, accountKeyFile, monotonicMs);
+    const key = accountKeyOf(options, monotonicMs);
     return { endpoint, credentials: { kind: 'shared-key', accountName, key } };
   }
   if (endpoint.searchParams.has('sig')) {
@@ -84,22 +82,34 @@ function azureEndpoint({ accountName = '', endpointUrl = '' }: AzureCredentialOp
   return url;
 }
 
-function fileKey(
+/** The key as it is at each call: that of the file, which is read anew every interval, or the configured one. */
+function accountKeyOf(
   options: AzureCredentialOptions,
-  path: string,
   monotonicMs: () => number,
 ): () => Promise<string> {
   const refreshMs = options.secretsRefreshIntervalMs ?? KEYS_REFRESH_MS;
-  if (refreshMs < KEYS_REFRESH_MIN_MS) {
+  if ((options.accountKeyFile ?? '') !== '' && refreshMs < KEYS_REFRESH_MIN_MS) {
     throw new SyncError('CONFIG_INVALID', 'secrets_refresh_interval is below 1s', {
       hint: 'Set it to 1s or more.',
     });
   }
-  let read: { key: string; atMs: number } | undefined;
+  let source: KeyOptions = options;
+  let read: { readonly key: string; readonly atMs: number } | undefined;
+  options.keyReload?.onReload((next) => {
+    // What a file held before stays good while a rotation has emptied it; another file's does not.
+    const isSameFile = next.accountKeyFile === source.accountKeyFile;
+    read =
+      isSameFile && read !== undefined ? { ...read, atMs: Number.NEGATIVE_INFINITY } : undefined;
+    source = next;
+  });
   return async () => {
+    const { accountKey = '', accountKeyFile = '' } = source;
+    if (accountKeyFile === '') {
+      return accountKey;
+    }
     const nowMs = monotonicMs();
     if (read === undefined || nowMs - read.atMs >= refreshMs) {
-      read = { key: await readKeyFile(path, read?.key), atMs: nowMs };
+      read = { key: await readKeyFile(accountKeyFile, read?.key), atMs: nowMs };
     }
     return read.key;
   };

@@ -1,4 +1,5 @@
 import type { ConnectionOptions } from '../http/connection-options.ts';
+import type { KeyReload } from '../http/key-reload.ts';
 import type { StoreHooks } from '../requests.ts';
 
 /** How requests are allowed. An empty text counts as not given. */
@@ -14,6 +15,8 @@ export type AzureCredentialOptions = {
   readonly useSharedKey?: boolean | undefined;
   /** With http:// or https://; the query is a SAS. Not given: the account's at blob.core.windows.net. */
   readonly endpointUrl?: string | undefined;
+  /** Says when the account's key, or its file, is to be taken anew. */
+  readonly keyReload?: KeyReload | undefined;
 };
 
 /** Upstream's `storage.options` of type `azure`, in our spelling. An empty text counts as not given. */

@@ -9,7 +9,7 @@ import { azureFacts, isMissingBlob } from './errors.ts';
 import type { AzureStoreOptions } from './options.ts';
 import { AzureSession } from './session.ts';
 import { AzureWriter, quoted } from './writer.ts';
-import { Deadline } from '../deadline.ts';
+import type { Deadline } from '../deadline.ts';
 import { AZURE_LIST_PAGE, STALL_TIMEOUT_MS } from '../limits.ts';
 import { compareNames } from '../names.ts';
 import type {
@@ -134,7 +134,7 @@ export class AzureObjectStore implements ObjectStore {
     const { firstBytes, signal } = options;
     const operation = { kind: 'load', action: `load ${name}` } as const;
     signal.throwIfAborted();
-    const deadline = new Deadline(signal, this.#session.clientTimeoutMs, operation.action);
+    const deadline = this.#session.deadline(operation, signal);
     const mapped = (error: unknown) => deadline.reasonOf(this.#session.mapped(error, operation));
     try {
       const response = await this.#download(name, { operation, firstBytes, deadline });

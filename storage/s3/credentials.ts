@@ -1,4 +1,5 @@
 import { SyncError } from '../../protocol/errors.ts';
+import type { KeyOptions } from '../http/key-reload.ts';
 import { KEYS_REFRESH_MIN_MS, KEYS_REFRESH_MS, readKeyFile } from '../http/key-file.ts';
 import type { CredentialOptions } from './options.ts';
 
@@ -24,10 +25,13 @@ export function configuredCredentials(
   const { accessKey = '', secretKey = '', accessKeyFile = '', secretKeyFile = '' } = options;
   requirePair('access_key_file', accessKeyFile, 'secret_key_file', secretKeyFile);
   requirePair('access_key', accessKey, 'secret_key', secretKey);
-  if (accessKeyFile !== '') {
-    return fileKeys(options, { accessKeyFile, secretKeyFile, nowMs });
+  if (accessKeyFile === '' && accessKey === '') {
+    return undefined;
   }
-  return accessKey === '' ? undefined : { accessKeyId: accessKey, secretAccessKey: secretKey };
+  if (accessKeyFile === '' && options.keyReload === undefined) {
+    return { accessKeyId: accessKey, secretAccessKey: secretKey };
+  }
+  return changingKeys(options, nowMs);
 }
 
 function requirePair(keyName: string, key: string, secretName: string, secret: string): void {
@@ -39,29 +43,48 @@ function requirePair(keyName: string, key: string, secretName: string, secret: s
   }
 }
 
-function fileKeys(
-  options: CredentialOptions,
-  source: { accessKeyFile: string; secretKeyFile: string; nowMs: () => number },
-): () => Promise<Keys> {
+/** Keys that are read anew every interval, and at the next request once they are to be reloaded. */
+function changingKeys(options: CredentialOptions, now: () => number): () => Promise<Keys> {
   const refreshMs = options.secretsRefreshIntervalMs ?? KEYS_REFRESH_MS;
   if (refreshMs < KEYS_REFRESH_MIN_MS) {
     throw new SyncError('CONFIG_INVALID', 'secrets_refresh_interval is below 1s', {
       hint: 'Set it to 1s or more.',
     });
   }
+  let source: KeyOptions = options;
   let keys: Keys | undefined;
-  let readAtMs = 0;
+  let readAtMs = Number.NEGATIVE_INFINITY;
+  options.keyReload?.onReload((next) => {
+    // Of a file that a rotation has just emptied what was read before stays good; of another file it does not.
+    if (
+      next.accessKeyFile !== source.accessKeyFile ||
+      next.secretKeyFile !== source.secretKeyFile
+    ) {
+      keys = undefined;
+    }
+    source = next;
+    readAtMs = Number.NEGATIVE_INFINITY;
+  });
   return async () => {
     // The SDK asks before every request, because it asks five minutes before the expiration.
-    const nowMs = source.nowMs();
+    const nowMs = now();
     if (keys === undefined || nowMs - readAtMs >= refreshMs) {
-      const [accessKeyId, secretAccessKey] = await Promise.all([
-        readKeyFile(source.accessKeyFile, keys?.accessKeyId),
-        readKeyFile(source.secretKeyFile, keys?.secretAccessKey),
-      ]);
+      const read = await readKeys(source, keys);
       readAtMs = nowMs;
-      keys = { accessKeyId, secretAccessKey, expiration: new Date(nowMs + refreshMs) };
+      keys = { ...read, expiration: new Date(nowMs + refreshMs) };
     }
     return keys;
   };
+}
+
+async function readKeys(source: KeyOptions, before: Keys | undefined): Promise<Keys> {
+  const { accessKey = '', secretKey = '', accessKeyFile = '', secretKeyFile = '' } = source;
+  if (accessKeyFile === '') {
+    return { accessKeyId: accessKey, secretAccessKey: secretKey };
+  }
+  const [accessKeyId, secretAccessKey] = await Promise.all([
+    readKeyFile(accessKeyFile, before?.accessKeyId),
+    readKeyFile(secretKeyFile, before?.secretAccessKey),
+  ]);
+  return { accessKeyId, secretAccessKey };
 }

@@ -76,7 +76,7 @@ export function isMissingObject(error: unknown): boolean {
 export function s3ErrorType(error: unknown): string | undefined {
   const facts = s3Facts(error);
   const { name, status } = facts;
-  if (name === 'PreconditionFailed' || status === 412) {
+  if (name === 'PreconditionFailed' || status === 412 || status === 304) {
     // The answer to a conditional write that lost, not a failure.
     return undefined;
   }

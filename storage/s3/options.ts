@@ -1,4 +1,5 @@
 import type { ConnectionOptions } from '../http/connection-options.ts';
+import type { KeyReload } from '../http/key-reload.ts';
 import type { StoreHooks } from '../requests.ts';
 
 /** Where keys come from. Files before static keys before the SDK's chain (environment, profile, web identity, role). */
@@ -9,6 +10,8 @@ export type CredentialOptions = {
   readonly secretKeyFile?: string | undefined;
   /** How long the files' content is used before they are read again; 15 s, at least 1 s. */
   readonly secretsRefreshIntervalMs?: number | undefined;
+  /** Says when keys and key files are to be taken anew. What begins with the SDK's chain stays with it. */
+  readonly keyReload?: KeyReload | undefined;
 };
 
 /**

@@ -1,8 +1,8 @@
-import type { GetObjectCommandOutput } from '@aws-sdk/client-s3';
+import type { GetObjectCommandOutput, ListObjectsV2CommandOutput } from '@aws-sdk/client-s3';
 
 import { SyncError } from '../../protocol/errors.ts';
 import { bytesBody } from '../bodies.ts';
-import { Deadline } from '../deadline.ts';
+import type { Deadline } from '../deadline.ts';
 import { S3_LIST_PAGE, STALL_TIMEOUT_MS } from '../limits.ts';
 import type {
   FetchedObject,
@@ -15,6 +15,7 @@ import type {
 } from '../object-store.ts';
 import { etagIfOurs } from '../own-write.ts';
 import { fetchedFrom } from '../http/response-body.ts';
+import { requireAnswer, requireEtag, strongEtag } from './answers.ts';
 import { openS3Client } from './client.ts';
 import { isMissingObject, s3Facts } from './errors.ts';
 import type { S3StoreOptions } from './options.ts';
@@ -131,11 +132,16 @@ export class S3ObjectStore implements ObjectStore {
           ),
         ),
       );
+      requireAnswer(isListing(page), operation, {
+        session: this.#session,
+        lacks: 'no ListBucketResult',
+      });
       for (const { Key = '', Size = 0, ETag = '', LastModified } of page.Contents ?? []) {
         signal.throwIfAborted();
         const name = Key.slice(this.#session.location('').Key.length);
         if (name !== '' && !(oneLevel && name.endsWith('/'))) {
-          yield { name, sizeBytes: Size, etag: ETag, lastModifiedMs: LastModified?.getTime() ?? 0 };
+          const etag = strongEtag(ETag);
+          yield { name, sizeBytes: Size, etag, lastModifiedMs: LastModified?.getTime() ?? 0 };
         }
       }
       token = page.IsTruncated === true ? page.NextContinuationToken : undefined;
@@ -156,7 +162,7 @@ export class S3ObjectStore implements ObjectStore {
       action: `load ${name}`,
       permission: 's3:GetObject',
     } as const;
-    const deadline = new Deadline(signal, this.#session.clientTimeoutMs, operation.action);
+    const deadline = this.#session.deadline(operation, signal);
     const mapped = (error: unknown) => deadline.reasonOf(this.#session.mapped(error, operation));
     try {
       const output = await this.#getOutput(name, { operation, firstBytes, deadline });
@@ -169,7 +175,7 @@ export class S3ObjectStore implements ObjectStore {
           stream: output.Body,
           contentLength: output.ContentLength,
           contentRange: output.ContentRange,
-          etag: output.ETag ?? '',
+          etag: requireEtag(output.ETag, operation, this.#session),
         },
         {
           name,
@@ -185,9 +191,7 @@ export class S3ObjectStore implements ObjectStore {
   }
 
   async create(name: string, body: ObjectBody, signal: AbortSignal): Promise<'stored' | 'exists'> {
-    const condition = { IfNoneMatch: '*' };
-    const { etag } = await this.#writer.store(name, body, { signal, condition });
-    return etag === undefined ? 'exists' : 'stored';
+    return this.#writer.create(name, body, signal);
   }
 
   async put(name: string, body: ObjectBody, signal: AbortSignal): Promise<void> {
@@ -261,4 +265,10 @@ export class S3ObjectStore implements ObjectStore {
       throw error;
     }
   }
+}
+
+/** Every ListBucketResult has some of these, also an empty one; no other document has. */
+function isListing(page: ListObjectsV2CommandOutput): boolean {
+  const { IsTruncated, KeyCount, MaxKeys, Name, Contents } = page;
+  return [IsTruncated, KeyCount, MaxKeys, Name, Contents].some((field) => field !== undefined);
 }

@@ -5,6 +5,7 @@ import { setTimeout as sleepFor } from 'node:timers/promises';
 import { collectBody } from '../bodies.ts';
 import { PART_BYTES, S3_CONFLICT_ATTEMPTS, S3_PART_CONCURRENCY } from '../limits.ts';
 import type { ObjectBody } from '../object-store.ts';
+import { requireEtag } from './answers.ts';
 import { isMissingObject, s3Facts } from './errors.ts';
 import type { S3Operation, S3Session } from './session.ts';
 import { uploadParts } from '../upload-parts.ts';
@@ -24,9 +25,38 @@ type Write = {
 /** Stores one object: in one request up to 8 MiB, as a multipart upload above. */
 export class S3Writer {
   readonly #session: S3Session;
+  /** The storage has refused a condition and then stored without one. */
+  #isUnconditional = false;
+  /** Errors of writes whose condition may be what the storage does not know. */
+  readonly #refused = new WeakSet<object>();
 
   constructor(session: S3Session) {
     this.#session = session;
+  }
+
+  /**
+   * Stores what is not there yet. Some storages (Backblaze B2) know no conditions and say so: there the name is looked
+   * up first. Nobody else can take it in between, because the names that are created hold the writer's random run.
+   */
+  async create(name: string, body: ObjectBody, signal: AbortSignal): Promise<'stored' | 'exists'> {
+    if (!this.#isUnconditional) {
+      const condition = { IfNoneMatch: '*' };
+      try {
+        const { etag } = await this.store(name, body, { signal, condition });
+        return etag === undefined ? 'exists' : 'stored';
+      } catch (error) {
+        if (!this.#refused.has(error as object)) {
+          throw error;
+        }
+      }
+    }
+    if (await this.#exists(name, signal)) {
+      return 'exists';
+    }
+    await this.store(name, body, { signal, condition: {} });
+    // Only now: what was refused may have been something else of the request.
+    this.#isUnconditional = true;
+    return 'stored';
   }
 
   /**
@@ -54,9 +84,19 @@ export class S3Writer {
               : await this.#storeParts(name, body, write);
           return { etag, ambiguous: false };
         } catch (error) {
-          const { status, attempts } = s3Facts(error);
-          if (status === 412 || (condition.IfMatch !== undefined && isMissingObject(error))) {
+          const { status, attempts, name: errorName } = s3Facts(error);
+          // 304 is what MinIO answered to a write until 2024.
+          if (
+            status === 412 ||
+            status === 304 ||
+            (condition.IfMatch !== undefined && isMissingObject(error))
+          ) {
             return { etag: undefined, ambiguous: attempts > 1 };
+          }
+          if (isConditional(condition) && (status === 501 || errorName === 'InvalidArgument')) {
+            const refusal = this.#session.mapped(error, operation);
+            this.#refused.add(refusal);
+            throw refusal;
           }
           if (status !== 409 || attempt === S3_CONFLICT_ATTEMPTS) {
             throw error;
@@ -64,6 +104,29 @@ export class S3Writer {
           // Another conditional write on this name is under way: S3 asks to try again.
           await sleepFor(20 * 2 ** attempt, undefined, { signal: abortSignal });
         }
+      }
+    });
+  }
+
+  async #exists(name: string, signal: AbortSignal): Promise<boolean> {
+    const { sdk, client } = this.#session.opened;
+    const operation = {
+      kind: 'load',
+      action: `look for ${name}`,
+      permission: 's3:GetObject',
+    } as const;
+    return this.#session.within(operation, { signal }, async (abortSignal) => {
+      try {
+        const { ETag } = await this.#session.request(operation, () =>
+          client.send(new sdk.HeadObjectCommand(this.#session.location(name)), { abortSignal }),
+        );
+        requireEtag(ETag, operation, this.#session);
+        return true;
+      } catch (error) {
+        if (isMissingObject(error)) {
+          return false;
+        }
+        throw error;
       }
     });
   }
@@ -84,7 +147,7 @@ export class S3Writer {
         { abortSignal },
       ),
     );
-    return output.ETag ?? '';
+    return requireEtag(output.ETag, operation, this.#session);
   }
 
   async #storeParts(name: string, body: ObjectBody, how: Write): Promise<string> {
@@ -112,10 +175,10 @@ export class S3Writer {
               { abortSignal: partSignal },
             ),
           );
-          return { ETag, PartNumber };
+          return { ETag: requireEtag(ETag, operation, this.#session), PartNumber };
         },
       });
-      const { ETag = '' } = await this.#session.request(operation, () =>
+      const { ETag } = await this.#session.request(operation, () =>
         client.send(
           new sdk.CompleteMultipartUploadCommand({
             ...location,
@@ -126,7 +189,7 @@ export class S3Writer {
           { abortSignal },
         ),
       );
-      return ETag;
+      return requireEtag(ETag, operation, this.#session);
     } catch (error) {
       await this.#giveUpParts(name, UploadId, operation);
       throw error;
@@ -170,6 +233,10 @@ export class S3Writer {
       ? {}
       : { ContentMD5: contentMd5(bytes) };
   }
+}
+
+function isConditional({ IfMatch, IfNoneMatch }: Condition): boolean {
+  return IfMatch !== undefined || IfNoneMatch !== undefined;
 }
 
 /** The Content-MD5 header of a body: S3 refuses bytes that were damaged on the way. */

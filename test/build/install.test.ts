@@ -39,11 +39,12 @@ describe('the bundle', () => {
   beforeEach(async () => {
     await symlink(join(root, 'node_modules'), join(folder, 'node_modules'));
     await place('package.json', '{"version": "7.8.9"}');
+    await place('agent/start.ts', `void import('./main.ts');\n`);
     await place('agent/lmdb/thread/worker.ts', 'export {};\n');
     await place('agent/guard/reader-check.ts', 'export {};\n');
   });
 
-  test('is one executable file that knows its version and loads the SDKs of clouds only when asked to', async () => {
+  test('is an executable file that loads the rest, knows its version and loads the SDKs of clouds only when asked to', async () => {
     await place(
       'agent/main.ts',
       `export const s3 = () => import('@aws-sdk/client-s3');
@@ -55,7 +56,9 @@ console.log(process.env['LIGHTNINGSTREAM_VERSION'], process.env.LIGHTNINGSTREAM_
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
     const command = join(folder, 'dist/lightningstream.cjs');
     expect((await stat(command)).mode & 0o111).toBe(0o111);
-    expect((await stat(command)).size).toBeLessThan(10_000);
+    for (const file of [command, join(folder, 'dist/lightningstream-main.cjs')]) {
+      expect((await stat(file)).size).toBeLessThan(10_000);
+    }
     expect(await readFile(command, 'utf8')).toMatch(/^#!\/usr\/bin\/env node\n/);
     expect((await run(command)).stdout).toBe('7.8.9 7.8.9\n');
   });

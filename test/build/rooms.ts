@@ -21,6 +21,7 @@ export const ROOMS: readonly Room[] = [
   ['agent/spool.ts', 'storage', 'node:*'],
   ['agent/config', 'protocol', 'node:* yaml'],
   ['agent/log', 'agent/config', 'pino'],
+  ['agent/process-signals.ts', 'protocol', 'node:inspector'],
   ['agent/pacing', 'protocol', 'node:timers/promises'],
   // A reader of LMDB's file format: it needs the file, and nothing else of the agent.
   ['agent/lmdb/pages', 'protocol', 'node:fs'],
@@ -43,8 +44,14 @@ export const ROOMS: readonly Room[] = [
     'protocol agent/spool.ts agent/pacing agent/lmdb/pages agent/lmdb agent/lmdb/changes agent/lmdb/session agent/lmdb/merge',
     'node:*',
   ],
+  // What the engine hangs on, seen from below it: its ports, each reporting to the watchdog.
+  ['agent/watchdog', 'storage agent/pacing agent/lmdb', ''],
   ['agent/guard', 'protocol agent/health-check.ts agent/config agent/log agent/lmdb', 'node:*'],
-  ['agent/engine', 'protocol storage agent/spool.ts agent/log agent/pacing agent/lmdb', 'zod'],
+  [
+    'agent/engine',
+    'protocol storage agent/spool.ts agent/log agent/pacing agent/watchdog agent/lmdb',
+    'zod',
+  ],
   [
     'agent/open-store.ts',
     'storage storage/http storage/s3 storage/azure storage/folder agent/config agent/pacing',
@@ -62,7 +69,7 @@ export const ROOMS: readonly Room[] = [
   ],
   [
     'agent/monitor',
-    'protocol storage agent/health-check.ts agent/config agent/log agent/pacing agent/lmdb agent/engine agent/notices agent/after-merge',
+    'protocol storage agent/health-check.ts agent/config agent/log agent/pacing agent/watchdog agent/lmdb agent/engine agent/notices agent/after-merge',
     'node:* prom-client',
   ],
   [
@@ -80,23 +87,38 @@ export const ROOMS: readonly Room[] = [
     'agent/config agent/lmdb agent/engine agent/after-merge agent/monitor',
     'node:os',
   ],
+  ['agent/reload.ts', 'protocol storage/http agent/health-check.ts agent/config agent/log', ''],
+  [
+    'agent/run-lines.ts',
+    'protocol agent/config agent/lmdb/pages agent/log agent/engine agent/monitor agent/notices',
+    'node:*',
+  ],
   [
     'agent/member.ts',
-    'protocol storage agent/config agent/log agent/pacing agent/lmdb agent/lmdb/thread agent/engine agent/after-merge agent/monitor agent/member-settings.ts',
+    'protocol storage agent/config agent/log agent/pacing agent/watchdog agent/lmdb agent/lmdb/thread agent/engine agent/after-merge agent/monitor agent/member-settings.ts agent/run-lines.ts',
     'node:*',
   ],
   [
     'agent/agent.ts',
-    'protocol storage agent/health-check.ts agent/config agent/log agent/pacing agent/guard agent/notices agent/after-merge agent/monitor agent/status agent/open-store.ts agent/member.ts',
+    'protocol storage storage/http agent/health-check.ts agent/config agent/log agent/pacing agent/guard agent/notices agent/after-merge agent/monitor agent/status agent/open-store.ts agent/member.ts agent/process-signals.ts agent/reload.ts agent/run-lines.ts',
     'node:*',
   ],
   [
     'agent/cli/commands',
-    'protocol storage compaction agent/output-format.ts agent/config agent/log agent/lmdb/pages agent/lmdb agent/lmdb/offline agent/guard agent/monitor agent/open-store.ts agent/agent.ts',
+    'protocol storage compaction agent/output-format.ts agent/config agent/log agent/lmdb/pages agent/lmdb agent/lmdb/offline agent/guard agent/monitor agent/open-store.ts agent/agent.ts agent/process-signals.ts',
     'node:* commander cli-progress',
   ],
-  ['agent/cli', 'protocol agent/config agent/cli/commands', 'node:* commander'],
-  ['agent/main.ts', 'protocol storage agent/agent.ts agent/cli', 'node:events'],
+  [
+    'agent/cli',
+    'protocol agent/config agent/log agent/pacing agent/cli/commands',
+    'node:* commander',
+  ],
+  [
+    'agent/main.ts',
+    'protocol storage agent/agent.ts agent/lmdb/thread agent/cli agent/process-signals.ts',
+    'node:events',
+  ],
+  ['agent/start.ts', 'agent/main.ts', ''],
 
   // No agent in a Lambda's bundle: its native addon must not get there.
   ['lambdas/shared', 'protocol', 'zod'],

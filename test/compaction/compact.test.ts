@@ -280,18 +280,6 @@ test('an object that does not fit the base is found out and left, the others go 
   expect((await manifestOf(store)).vector.get(a.stream)).toBe(2n);
 });
 
-test('a dry run says what would be folded and deleted and changes nothing', async () => {
-  const { store, a, compactor } = setup();
-  await a.snapshot(records(entry('k', 'v', 1n)));
-  const before = await names(store);
-  expect(await compactor.run({ dryRun: true })).toMatchObject({
-    outcome: 'planned',
-    level: 'base',
-    foldedObjects: 1,
-  });
-  expect(await names(store)).toEqual(before);
-});
-
 test('a run out of time leaves everything as it was', async () => {
   const { store, a, compactor } = setup();
   await a.snapshot(records(entry('k', 'v', 1n)));

@@ -26,6 +26,7 @@ const published: PublishedState = {
     settledAtNs: LONG_AGO_NS,
     retired: new Map([[RETIRED, LONG_AGO_NS]]),
     goneSinceNs: new Map(),
+    conditionsProvenNs: 0n,
   },
 };
 

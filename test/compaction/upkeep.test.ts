@@ -31,6 +31,7 @@ const state: PublishedState = {
     settledAtNs: 5n,
     retired: new Map([['main__compacted__20240131-235958-012345678__Gr0__S1.base.pb.gz', 4n]]),
     goneSinceNs: new Map([[B, 3n]]),
+    conditionsProvenNs: 6n,
   },
 };
 

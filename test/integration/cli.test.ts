@@ -96,7 +96,10 @@ test('--timeout ends a sync that waits for its marker file, with 75', async () =
   const waiting = start('sync', '--wait-for-marker-file', 'never', '--timeout', '300ms');
   const { code, err } = await waiting.ended;
   expect(code).toBe(75);
-  expect(err).toContain('Error: not done after 300ms\n');
+  expect(err).toContain(
+    'Error: not done after 300ms: it waits for the marker file never, which the storage does not have\n',
+  );
+  expect(err).toContain('msg="stopped before syncing began"');
 });
 
 test('SIGTERM while it waits for the marker file is a clean end', async () => {

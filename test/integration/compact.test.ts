@@ -60,7 +60,7 @@ test('hosts that join or were away get everything from the base; who is there go
     what: 'objects of a',
     agents: [agentA],
   });
-  expect(await compact(agentA, '--dry-run')).toContain('main: would write a base');
+  expect(await compact(agentA, '--dry-run')).toContain('main: would publish a base');
   expect(await compact(agentA)).toContain('main: published a base');
   expect(await objectsOf('a', 'b')).toEqual([]);
 

@@ -1,13 +1,17 @@
+import { errorText } from '../../protocol/errors.ts';
 import { DatabaseEngine } from '../../agent/engine/database-engine.ts';
 import type { CleanerObserver } from '../../agent/engine/cleaner-types.ts';
 import type { SyncObserver } from '../../agent/engine/observer.ts';
 import type { EngineDeps } from '../../agent/engine/types.ts';
 import type { LogFields, Logger } from '../../agent/log/log.ts';
+import { SyncObservers } from '../../agent/monitor/sync-observers.ts';
 import { Semaphore } from '../../agent/pacing/semaphore.ts';
+import { Watchdog } from '../../agent/watchdog/watchdog.ts';
 
 /** What an engine needs; of its observer only what the harness wants to be told of. */
-export type HostedDeps = Omit<EngineDeps, 'observer'> & {
+export type HostedDeps = Omit<EngineDeps, 'observer' | 'watchdog'> & {
   readonly observer?: Partial<SyncObserver> | undefined;
+  readonly watchdog?: Watchdog | undefined;
 };
 
 /** One start of the real engine, which runs until `signal` aborts, and what every harness asks of it. */
@@ -25,17 +29,26 @@ export class HostedEngine {
     deps: HostedDeps,
     options: { readonly signal: AbortSignal; readonly memory?: Semaphore | undefined },
   ) {
-    const observer: SyncObserver = {
-      ...silentObserver(),
-      ...deps.observer,
-      started: () => {
-        this.isStarted = true;
+    const observer = new SyncObservers([
+      deps.observer ?? {},
+      {
+        started: () => {
+          this.isStarted = true;
+        },
+        quarantined: ({ name }) => this.quarantined.add(name),
+        released: (name) => this.quarantined.delete(name),
+        // In the agent the monitor logs these.
+        storeFailed: (name, error) => {
+          if (name === undefined) {
+            deps.log.error({ error: errorText(error) }, 'sending ended unexpectedly');
+          }
+        },
+        stepFailed: (step, error) => deps.log.warn({ error: errorText(error) }, `${step} failed`),
       },
-      quarantined: ({ name }) => this.quarantined.add(name),
-      released: (name) => this.quarantined.delete(name),
-    };
+    ]);
     const memory = options.memory ?? new Semaphore(4);
-    this.engine = new DatabaseEngine({ ...deps, observer }, { memory });
+    const watchdog = deps.watchdog ?? new Watchdog(() => Number(deps.clock.nowNs() / 1000n) / 1000);
+    this.engine = new DatabaseEngine({ ...deps, observer, watchdog }, { memory });
     this.ended = this.engine.run(options.signal).then(
       () => {
         this.hasFinished = true;
@@ -55,28 +68,7 @@ export class HostedEngine {
   }
 }
 
-/** An observer that nothing comes of; spread it, and add what a test wants to be told of. */
-function silentObserver(): SyncObserver {
-  return {
-    detected: noop,
-    generated: noop,
-    stored: noop,
-    storeFailed: noop,
-    listed: noop,
-    listFailed: noop,
-    loaded: noop,
-    loadFailed: noop,
-    merged: noop,
-    databaseFailed: noop,
-    databaseWorked: noop,
-    quarantined: noop,
-    released: noop,
-    started: noop,
-    sharedNameSeen: noop,
-  };
-}
-
-/** The same for a cleaner. */
+/** An observer of a cleaner that nothing comes of. */
 export function silentCleanerObserver(): CleanerObserver {
   return { listed: noop, listFailed: noop, deleted: noop, deleteFailed: noop, finished: noop };
 }

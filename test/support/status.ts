@@ -33,6 +33,7 @@ export function databaseStatus(changes: Partial<DatabaseStatus> = {}): DatabaseS
     error: undefined,
     mapFull: false,
     started: true,
+    lastPassMs: NOW_MS - 1000,
     pendingKeys: 3,
     pendingBytes: 120,
     pendingScan: false,

@@ -11,10 +11,23 @@ Output goes to standard output, logs and errors to standard error. An error is p
 
 | exit code | when |
 |---|---|
-| 0 | done; \`sync\` and \`receive\`: stopped by SIGTERM or SIGINT after a clean end; \`stats\` and \`dump\` also where one of the databases could not be read (the log says so) |
-| 1 | anything wrong: configuration, command, flags, storage, LMDB |
-| 75 | \`--timeout\` passed |
-| 128 + n | killed by signal n; a second SIGTERM or SIGINT ends at once |
+| 0 | done; \`sync\` and \`receive\`: stopped by SIGTERM or SIGINT after a clean end |
+| 1 | anything wrong: configuration, command, flags, storage, LMDB; \`stats\` and \`dump\` show the other databases first |
+| 75 | \`--timeout\` passed; the error names what failed last, or what it still waits for |
+| 128 + n | ended by signal n: a command that had more to do, a second SIGTERM or SIGINT, or a stop while another program holds the write lock of an LMDB |
+
+| signal | \`sync\` and \`receive\` | other commands |
+|---|---|---|
+| TERM, INT | sends the last changes within \`shutdown_timeout\`, then ends; the second one ends at once | ends |
+| HUP | reads the configuration again; on a terminal, which is closed then, as TERM | ends |
+| USR1, USR2 | logs a line about the process and one about each database | nothing |
+
+SIGHUP takes over \`log.*\`, and the keys of the storage (\`access_key\`, \`secret_key\`, \`account_key\` and their files) where keys
+were configured at the start. Key files are read at the next request. Any other change is named in the log and on \`/healthz\`
+until the restart that it needs. A file with an error changes nothing. Environment variables stay those of the start.
+
+A stop does not wait for the write lock of an LMDB beyond \`shutdown_timeout\`: it says so in the log, and the process ends by
+SIGTERM. The next start sends what is left.
 
 \`sync\` and \`receive\` serve the status page at \`http.address\`: \`/\`, \`/status.json\`, \`/healthz\`, \`/metrics\`, \`/storage\`.
 

@@ -200,7 +200,9 @@ function outcomeText(report: CompactionReport): string {
     case 'nothing':
       return 'nothing to fold';
     case 'planned':
-      return level === 'none' ? 'nothing to fold' : `would write ${LEVELS[level]}`;
+      return level === 'none'
+        ? 'nothing to fold'
+        : `would publish ${LEVELS[level]}, ${formatBytes(writtenBytes)}; ${state}`;
     case 'lost':
       return 'another compactor was first';
     case 'unknown':

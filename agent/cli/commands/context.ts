@@ -1,11 +1,18 @@
 import { setImmediate } from 'node:timers/promises';
 import { SyncError } from '../../../protocol/errors.ts';
 import type { ObjectStore } from '../../../storage/object-store.ts';
-import { loadConfig, type Config, type StorageConfig } from '../../config/config.ts';
+import {
+  loadConfig,
+  type Config,
+  type ParsedConfig,
+  type StorageConfig,
+} from '../../config/config.ts';
 import { formatEffectiveConfig } from '../../config/effective.ts';
-import { createLogger, type Logger, type LogStream } from '../../log/log.ts';
+import { LastTrouble } from '../../log/last-trouble.ts';
+import { createLogger, type ConfigurableLogger, type LogStream } from '../../log/log.ts';
 import type { RunOptions } from '../../agent.ts';
 import { openObjectStore } from '../../open-store.ts';
+import type { SignalSource } from '../../process-signals.ts';
 import { Progress, type ProgressOptions, type ProgressTerminal } from './progress.ts';
 
 /** What the commands need from outside; tests give their own. */
@@ -19,6 +26,8 @@ export type CliDeps = {
   readonly version: string;
   /** Aborts when the process is asked to end. */
   readonly signal: AbortSignal;
+  /** Signals that ask for something else than the end. */
+  readonly signals?: SignalSource | undefined;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly pid: number;
@@ -51,7 +60,11 @@ export type CommandContext = {
   readonly deps: CliDeps;
   readonly flags: GlobalFlags;
   readonly config: Config;
-  readonly log: Logger;
+  readonly log: ConfigurableLogger;
+  /** Reads the configuration again, with the same flags. Errors: CONFIG_INVALID. */
+  readonly reload: () => ParsedConfig;
+  /** The last thing that did not work, for whoever ends this command before it is done. */
+  readonly trouble: LastTrouble;
   /** Aborts at the process' end and when `--timeout` passes. */
   readonly signal: AbortSignal;
   /** Standard output, in blocks. */
@@ -99,20 +112,28 @@ export function openContext(
   flags: GlobalFlags,
   signal: AbortSignal,
 ): CommandContext {
-  const { config, warnings } = loadConfig(flags.config, {
-    instance: flags.instance,
-    logLevel: flags.debug ? 'debug' : flags.logLevel,
-    logFormat: flags.logFormat,
-    logTimestamp: flags.logTimestamp,
+  const reload = () =>
+    loadConfig(flags.config, {
+      instance: flags.instance,
+      logLevel: flags.debug ? 'debug' : flags.logLevel,
+      logFormat: flags.logFormat,
+      logTimestamp: flags.logTimestamp,
+    });
+  const { config, warnings } = reload();
+  const trouble = new LastTrouble(deps.now);
+  const log = createLogger(config.log, {
+    stream: deps.stderr,
+    now: deps.now,
+    onTrouble: (fields, text) => trouble.note(fields, text),
   });
-  const log = createLogger(config.log, { stream: deps.stderr, now: deps.now });
   for (const warning of warnings) {
     log.warn({}, warning);
   }
   if (flags.logConfig) {
     log.info({}, `Effective configuration:\n${formatEffectiveConfig(config)}`);
   }
-  return { deps, flags, config, log, signal, out: new BufferedOutput(deps.stdout) };
+  const out = new BufferedOutput(deps.stdout);
+  return { deps, flags, config, log, reload, trouble, signal, out };
 }
 
 /** A bar for a command that prints what it reads: the output itself shows how far it is where it can be seen. */

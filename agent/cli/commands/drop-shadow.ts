@@ -1,7 +1,9 @@
 import { SyncError } from '../../../protocol/errors.ts';
+import type { DatabaseConfig } from '../../config/config.ts';
 import { listDbis } from '../../lmdb/pages/data-file.ts';
 import { isPrivateDbi } from '../../../protocol/dbi-name.ts';
 import type { CommandContext } from './context.ts';
+import { throwFirst } from './read-environment.ts';
 import { shownName } from '../../monitor/status.ts';
 import { logFailure, writeEnvironment } from './write-environment.ts';
 
@@ -29,7 +31,7 @@ export async function dropShadow(context: CommandContext): Promise<void> {
       for (const dbi of dropped) {
         context.log.info({ db: name, dbi: shownName(dbi) }, 'dropped');
       }
-      context.log.info({ db: name, dbis: dropped.length }, 'Done');
+      context.log.info({ db: name, dbis: dropped.length }, consequence(database));
     } catch (error) {
       if (!(error instanceof SyncError)) {
         throw error;
@@ -38,8 +40,12 @@ export async function dropShadow(context: CommandContext): Promise<void> {
       failures.push(error);
     }
   }
-  const [first] = failures;
-  if (first !== undefined) {
-    throw first;
-  }
+  throwFirst(failures);
+}
+
+/** What it means depends on where the times of changes are kept: in the shadow DBIs, or in the values themselves. */
+function consequence({ schemaTracksChanges }: DatabaseConfig): string {
+  return schemaTracksChanges
+    ? 'Done. This database has the native schema, so no entry lost its time: only what the agent knew is gone (_sync_state), and the next one fetches and sends everything again'
+    : 'Done. The times of all changes are gone: to the next agent all entries are new, it fetches and sends everything again, and a deletion that was not sent is forgotten';
 }

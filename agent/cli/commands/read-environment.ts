@@ -4,6 +4,7 @@ import { errorText, SyncError } from '../../../protocol/errors.ts';
 import type { DatabaseConfig } from '../../config/config.ts';
 import { selectDatabases } from '../../config/select-databases.ts';
 import type { DbRecord, DataFile, Meta } from '../../lmdb/pages/data-file.ts';
+import { beginBlockingWork } from './blocking-work.ts';
 import type { CommandContext } from './context.ts';
 
 /** An LMDB environment at one moment: its pages stay as they are until the work is done. */
@@ -57,8 +58,8 @@ export function requireDataFile({ path, options }: DatabaseConfig): string {
 }
 
 /**
- * Works on the databases one after the other, by name. One that cannot be read is logged and left out: as in
- * upstream the others are shown and the command succeeds. Errors: USAGE for a name that is not configured.
+ * Works on the databases one after the other, by name. One that cannot be read is logged, and the others have their
+ * turn. Errors: USAGE for a name that is not configured; the first failure, after all had their turn.
  */
 export async function eachDatabase(
   context: CommandContext,
@@ -66,17 +67,28 @@ export async function eachDatabase(
   work: (name: string, pinned: PinnedEnvironment) => void | Promise<void>,
 ): Promise<void> {
   const databases = selectDatabases(context.config, only === '' ? [] : [only]);
+  await beginBlockingWork(context);
+  const failures: SyncError[] = [];
   for (const [name, database] of databases.toSorted(byName)) {
     context.signal.throwIfAborted();
     try {
       await readEnvironment(database, (pinned) => work(name, pinned));
     } catch (error) {
-      if (!(error instanceof SyncError)) {
+      if (!(error instanceof SyncError) || error === context.signal.reason) {
         throw error;
       }
       const hint = error.hint === undefined ? {} : { hint: error.hint };
       context.log.error({ db: name, error: errorText(error), ...hint }, 'cannot read the LMDB');
+      failures.push(error);
     }
+  }
+  throwFirst(failures);
+}
+
+/** Throws the first of them, if there is one. */
+export function throwFirst([first]: readonly SyncError[]): void {
+  if (first !== undefined) {
+    throw first;
   }
 }
 

@@ -14,6 +14,8 @@ export async function snapshotsPut(
   file: string,
   flags: SnapshotsPutFlags,
 ): Promise<void> {
+  // The file first: a name that does not parse is often a path that is mistyped.
+  const sizeBytes = await fileSize(file);
   const name = flags.name === '' ? basename(file) : flags.name;
   if (parseObjectName(name) === undefined) {
     if (!flags.force) {
@@ -23,7 +25,6 @@ export async function snapshotsPut(
     }
     context.log.warn({ name }, 'Invalid snapshot name forced');
   }
-  const sizeBytes = await fileSize(file);
   await withStorage(context, async (store, signal) => {
     using progress = new Progress(context.deps.terminal, {
       label: 'put',
@@ -46,7 +47,12 @@ async function fileSize(file: string): Promise<number> {
       return found.size;
     }
   } catch (error) {
-    throw new SyncError('USAGE', `cannot read ${file}: ${errorText(error)}`, { cause: error });
+    const isMissing = (error as NodeJS.ErrnoException).code === 'ENOENT';
+    const why = isMissing ? 'there is no such file' : errorText(error);
+    throw new SyncError('USAGE', `cannot read ${file}: ${why}`, {
+      hint: 'Name a file that this user may read.',
+      cause: error,
+    });
   }
   throw new SyncError('USAGE', `cannot read ${file}: not a file`);
 }

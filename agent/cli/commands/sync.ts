@@ -24,6 +24,9 @@ export async function runSync(
     onlyDatabases: flags.onlyDb,
     signal,
     version: deps.version,
+    log: context.log,
+    signals: deps.signals,
+    reload: context.reload,
   });
 }
 

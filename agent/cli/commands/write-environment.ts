@@ -2,6 +2,7 @@ import { errorText, SyncError } from '../../../protocol/errors.ts';
 import type { DatabaseConfig } from '../../config/config.ts';
 import type { WriteTxn } from '../../lmdb/environment.ts';
 import type { DataFile } from '../../lmdb/pages/data-file.ts';
+import { beginBlockingWork } from './blocking-work.ts';
 import type { CommandContext } from './context.ts';
 import { requireDataFile } from './read-environment.ts';
 
@@ -36,6 +37,7 @@ export async function writeEnvironment<T>(
     );
   });
   try {
+    await beginBlockingWork(context);
     const environment = Environment.open({ path, ...options, create: false });
     try {
       return environment.write((txn) => work({ file: environment.file, txn })).result;

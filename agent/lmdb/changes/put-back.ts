@@ -35,7 +35,7 @@ export function putBack(txn: WriteTxn, options: PutBackOptions): PutBackKey[] {
   const stored = new StoredRegisters(file, dbis);
   for (const { dbiName, key: keyText, value } of regressed.entries()) {
     const isLookDue = done.length > 0 && done.length % WRITES_PER_CLOCK_LOOK === 0;
-    if (untilMs !== undefined && isLookDue && performance.now() > untilMs) {
+    if (untilMs !== undefined && isLookDue && performance.now() >= untilMs) {
       break;
     }
     done.push({ dbiName, key: keyText });

@@ -175,7 +175,7 @@ export class Transactions {
   #advanceInside(txn: WriteTxn, lockedMs: number): void {
     const untilMs = lockedMs + this.#session.options.maxLockHoldMs * DIFF_PART;
     const check = () => {
-      if (performance.now() > untilMs) {
+      if (performance.now() >= untilMs) {
         throw new LockGivenBack();
       }
     };

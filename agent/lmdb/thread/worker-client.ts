@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { SyncError } from '../../../protocol/errors.ts';
+import { unfinished } from '../../pacing/unfinished.ts';
 import type {
   DatabaseOptions,
   DatabaseStats,
@@ -33,17 +34,30 @@ export type WorkerOptions = {
   readonly onCrash?: ((error: Error) => void) | undefined;
 };
 
-type Waiting = { resolve: (value: never) => void; reject: (error: Error) => void };
+type Waiting = {
+  readonly resolve: (value: never) => void;
+  readonly reject: (error: Error) => void;
+  readonly done: () => void;
+};
+
+const atWork = new Set<WorkerLocalDatabase>();
+
+/** Whether a thread is at work for a call: it may wait inside LMDB, where nothing can end it but its process' end. */
+export function isThreadAtWork(): boolean {
+  return atWork.size > 0;
+}
 
 /** A LocalDatabase whose work is done in a thread of its own: whoever holds the write lock, this thread goes on. */
 export class WorkerLocalDatabase implements LocalDatabase {
   readonly #worker: Worker;
+  readonly #name: string;
   readonly #waiting = new Map<number, Waiting>();
   #lastId = 0;
   #acknowledged: number | undefined;
   #ended: Error | undefined;
 
   constructor(options: DatabaseOptions, { workerPath, onCrash }: WorkerOptions = {}) {
+    this.#name = options.name;
     this.#worker = new Worker(workerPath ?? join(__dirname, 'lmdb-worker.cjs'), {
       workerData: options,
       // Nearly everything dies young here. Merging 1,000,000 new entries peaks at 142 MB with this, at 160 MB without.
@@ -56,10 +70,12 @@ export class WorkerLocalDatabase implements LocalDatabase {
         return;
       }
       this.#ended = error;
-      for (const { reject } of this.#waiting.values()) {
+      for (const { reject, done } of this.#waiting.values()) {
+        done();
         reject(error);
       }
       this.#waiting.clear();
+      atWork.delete(this);
       onCrash?.(error);
     };
     this.#worker.on('error', (cause) => end(crashed(options.name, cause.message, cause)));
@@ -141,7 +157,9 @@ export class WorkerLocalDatabase implements LocalDatabase {
     this.#lastId += 1;
     const id = this.#lastId;
     return new Promise<T>((resolve, reject) => {
-      this.#waiting.set(id, { resolve, reject });
+      const done = unfinished.begin(`the LMDB of ${this.#name} (${method})`);
+      this.#waiting.set(id, { resolve, reject, done });
+      atWork.add(this);
       const acknowledged = this.#acknowledged;
       this.#acknowledged = undefined;
       this.#worker.postMessage({ id, method, args, acknowledged } satisfies Request, transfer);
@@ -151,9 +169,13 @@ export class WorkerLocalDatabase implements LocalDatabase {
   #receive(response: Response): void {
     const waiting = this.#waiting.get(response.id);
     this.#waiting.delete(response.id);
+    if (this.#waiting.size === 0) {
+      atWork.delete(this);
+    }
     if (waiting === undefined) {
       return;
     }
+    waiting.done();
     if ('error' in response) {
       waiting.reject(uncarryError(response.error));
     } else {

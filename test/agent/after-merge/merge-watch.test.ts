@@ -22,7 +22,8 @@ test('hands on the keys of each merge, and nothing where a merge tells none', ()
 
 test('after a failure the next merge has changed anything: a part may have been written before', () => {
   const { watch, changes, merged } = start();
-  watch.databaseFailed();
+  watch.stepFailed('bucket id');
+  watch.stepFailed('merge');
   merged(undefined);
   merged(KEYS);
   expect(changes).toEqual(['many', KEYS]);

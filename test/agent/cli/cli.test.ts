@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { runCli } from '../../../agent/cli/cli.ts';
 import type { CliDeps } from '../../../agent/cli/commands/context.ts';
 import type { RunOptions } from '../../../agent/agent.ts';
+import { unfinished } from '../../../agent/pacing/unfinished.ts';
 import { SyncError } from '../../../protocol/errors.ts';
 
 let folder: string;
@@ -206,6 +207,29 @@ describe('sync and receive', () => {
       });
     const { error } = await run(['sync', '-c', configFile(), '--timeout', '1ms'], { runAgent });
     expect(error?.code).toBe('TIMED_OUT');
+  });
+
+  test('--timeout names what failed last', async () => {
+    const runAgent: CliDeps['runAgent'] = (_config, { signal, log }) =>
+      new Promise((resolve) => {
+        log.child({ db: 'main' }).warn({ error: 'ECONNREFUSED' }, 'cannot list, trying again');
+        signal.addEventListener('abort', () => resolve());
+      });
+    const { error } = await run(['sync', '-c', configFile(), '--timeout', '1ms'], { runAgent });
+    expect(error?.message).toBe('not done after 1ms: main: cannot list: ECONNREFUSED');
+  });
+
+  test('--timeout names what it waits for where nothing failed', async () => {
+    const runAgent: CliDeps['runAgent'] = (_config, { signal }) =>
+      new Promise((resolve) => {
+        const done = unfinished.begin('the storage (list main__*)');
+        signal.addEventListener('abort', () => {
+          done();
+          resolve();
+        });
+      });
+    const { error } = await run(['sync', '-c', configFile(), '--timeout', '1ms'], { runAgent });
+    expect(error?.message).toBe('not done after 1ms: it waits for the storage (list main__*)');
   });
 
   test('a command that is done in time is not timed out', async () => {

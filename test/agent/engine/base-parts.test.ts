@@ -21,6 +21,7 @@ import {
   entry,
   readObject,
 } from '../../support/compaction.ts';
+import { SyncObservers } from '../../../agent/monitor/sync-observers.ts';
 import { engineSettings } from '../../support/engine.ts';
 
 let gets: string[];
@@ -103,7 +104,7 @@ function startReceiver(vector: VersionVector) {
     settings: engineSettings(),
     store: watched,
     clock: { nowNs: () => 1n },
-    observer: { listed: () => {}, listFailed: () => {} },
+    observer: new SyncObservers([]),
     log: { warn: () => {}, debug: () => {}, error: () => {} },
   } as unknown as EngineDeps;
   const ownStream = streamOf('a', 'runa');

@@ -19,6 +19,28 @@ const COLOUR = new RegExp(String.raw`${'\u001B'}\[(\d+)m`, 'g');
 /** Colours made visible. */
 const plain = (line: string | undefined) => line?.replaceAll(COLOUR, '<$1>');
 
+test('a new level and format hold for loggers that were made before', () => {
+  const { log, lines } = capture({ timestamp: 'disable' });
+  const child = log.child({ db: 'main' });
+  child.debug({}, 'hidden');
+  log.configure({ level: 'debug', format: 'logfmt', timestamp: 'disable' });
+  child.debug({}, 'shown');
+  log.configure({ level: 'error', format: 'logfmt', timestamp: 'disable' });
+  child.warn({}, 'hidden again');
+  expect(lines).toEqual(['level=debug msg=shown db=main\n']);
+});
+
+test('warnings are heard of with the fields of their logger, whatever the level hides', () => {
+  const heard: unknown[] = [];
+  const log = createLogger(
+    { ...DEFAULTS, level: 'fatal' },
+    { stream: { write: () => {} }, onTrouble: (fields, text) => heard.push({ ...fields, text }) },
+  );
+  log.child({ db: 'main' }).warn({ error: 'refused' }, 'cannot list');
+  log.info({}, 'fine');
+  expect(heard).toEqual([{ db: 'main', error: 'refused', text: 'cannot list' }]);
+});
+
 describe('formats', () => {
   test('human without a terminal is logfmt with the database in the text', () => {
     const { log, lines, advance } = capture({});

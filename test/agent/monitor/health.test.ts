@@ -69,7 +69,7 @@ describe('an unfinished start', () => {
     ['{start: {report_healthz: true, error_duration: 0}}', 0, ['error']],
   ])('%s after %i ms', (yaml, ms, levels) => {
     const time = clock();
-    const health = new DatabaseHealth('main', healthConfig(yaml), time.now);
+    const health = new DatabaseHealth('main', healthConfig(yaml), time);
     time.advance(ms);
     expect(health.checks().map(({ level }) => level)).toEqual(levels);
     health.started();
@@ -114,16 +114,17 @@ describe('conditions are warnings that say what to do', () => {
 describe('/healthz', () => {
   function answer(options: { failMs?: number; changes?: Partial<DatabaseStatus> } = {}) {
     const time = clock();
-    const health = new DatabaseHealth('main', healthConfig(), time.now);
+    const health = new DatabaseHealth('main', healthConfig(), time);
     health.started();
     if (options.failMs !== undefined) {
-      health.store.failed(new Error('denied'));
+      health.step('store').failed(new Error('denied'));
       time.advance(options.failMs);
     }
     const healthz = new Healthz({
       status: statusSource(databaseStatus(options.changes)),
       health: [health],
       hostname: 'h',
+      errorAfterMs: 300_000,
       reportStartup: true,
       now: time.now,
     });
@@ -165,6 +166,7 @@ describe('/healthz', () => {
       status: statusSource(databaseStatus()),
       health: [notices],
       hostname: 'h',
+      errorAfterMs: 300_000,
       reportStartup: true,
       now: time.now,
     });

@@ -141,7 +141,7 @@ function everything() {
     storeMs: 10,
     attempts: 2,
   });
-  monitor.databaseFailed(new SyncError('MAP_FULL', 'the map is full'));
+  monitor.stepFailed('merge', new SyncError('MAP_FULL', 'the map is full'));
   monitor.quarantined(b2, new SyncError('SNAPSHOT_CORRUPT', 'gzip'));
   monitor.started();
   monitor.sharedNameSeen('a.x');
@@ -305,10 +305,12 @@ describe('the monitor', () => {
     expect(named('\u00ff')).toBe('\u00ff');
   });
 
-  test('map full ends when work succeeds again', () => {
+  test('map full ends when the same work succeeds again', () => {
     const { monitor } = everything();
     expect(monitor.status()).toMatchObject({ mapFull: true, error: 'the map is full' });
-    monitor.databaseWorked();
+    monitor.stepWorked('local changes');
+    expect(monitor.status().mapFull).toBe(true);
+    monitor.stepWorked('merge');
     expect(monitor.status()).toMatchObject({ mapFull: false, error: undefined });
   });
 

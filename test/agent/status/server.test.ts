@@ -27,7 +27,14 @@ async function serve(store: ObjectStore = new MemoryObjectStore(), address = '12
   const server = new StatusServer({
     address,
     status,
-    healthz: new Healthz({ status, health: [], hostname: 'h', reportStartup: true, now }),
+    healthz: new Healthz({
+      status,
+      health: [],
+      hostname: 'h',
+      errorAfterMs: 1,
+      reportStartup: true,
+      now,
+    }),
     metrics: new Metrics({ status, storageType: 'memory', processMetrics: false }),
     store,
     log,

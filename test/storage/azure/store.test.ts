@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import type { AzureStoreOptions } from '../../../storage/azure/options.ts';
+import { KeyReload } from '../../../storage/http/key-reload.ts';
 import { openAzureCredentials } from '../../../storage/azure/credentials.ts';
 import { openAzureStore } from '../../../storage/azure/store.ts';
 import type { ObjectStore } from '../../../storage/object-store.ts';
@@ -307,6 +308,24 @@ describe('credentials', () => {
     await rm(accountKeyFile);
     nowMs += 20_000;
     expect(await credentials.key()).toBe('KEY2');
+  });
+
+  test('a reload takes the key that is configured now, or reads its file before the interval is over', async () => {
+    const accountKeyFile = join(folder, 'key');
+    const keyReload = new KeyReload();
+    await writeFile(accountKeyFile, 'KEY1');
+    const options = { accountName: 'account', useSharedKey: true, accountKeyFile };
+    const { credentials } = await openAzureCredentials({ ...options, keyReload }, () => 1000);
+    if (credentials.kind !== 'shared-key') {
+      throw new Error('another kind');
+    }
+    expect(await credentials.key()).toBe('KEY1');
+    await writeFile(accountKeyFile, 'KEY2');
+    expect(await credentials.key()).toBe('KEY1');
+    keyReload.reload(options);
+    expect(await credentials.key()).toBe('KEY2');
+    keyReload.reload({ accountKey: 'KEY3' });
+    expect(await credentials.key()).toBe('KEY3');
   });
 
   test('a key that has changed signs the requests that follow', async () => {

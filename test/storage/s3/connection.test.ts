@@ -66,7 +66,7 @@ test('what goes over the wire suits servers that know only the basics', async ()
 
 test('a download that the server cuts off is an error that may pass', async () => {
   const opened = await openAgainst((_request, response) => {
-    response.writeHead(200, { 'content-length': '1000' });
+    response.writeHead(200, { etag: '"e"', 'content-length': '1000' });
     response.write('x'.repeat(100), () => response.destroy());
   });
   const object = await opened.get('a', { signal });
@@ -77,7 +77,7 @@ test('a download that the server cuts off is an error that may pass', async () =
 test('a download that stands still is ended', async () => {
   const opened = await openAgainst(
     (_request, response) => {
-      response.writeHead(200, { 'content-length': '1000' });
+      response.writeHead(200, { etag: '"e"', 'content-length': '1000' });
       response.write('x'.repeat(100));
     },
     { stallTimeoutMs: 50 },
@@ -100,7 +100,7 @@ test('a reader that stops early ends the connection', async () => {
   const ended = new Promise<void>((resolve) => (closed = resolve));
   const opened = await openAgainst((_request, response) => {
     response.once('close', () => closed?.());
-    response.writeHead(200, { 'content-length': '100000000' });
+    response.writeHead(200, { etag: '"e"', 'content-length': '100000000' });
     response.write('x'.repeat(1000));
   });
   for await (const chunk of (await opened.get('a', { signal }))?.body ?? []) {

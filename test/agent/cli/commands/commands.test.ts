@@ -55,6 +55,12 @@ async function run(...args: readonly string[]) {
 const storePath = (name: string) => join(folder, 'store', name);
 const OTHER = 'main__b__20200101-000000-000000000__GX.pb.gz';
 
+test('snapshots put says that a file is missing before it looks at the name', async () => {
+  const { error } = await run('snapshots', 'put', join(folder, 'nosuch'));
+  expect(error?.message).toBe(`cannot read ${folder}/nosuch: there is no such file`);
+  expect(error?.hint).toBe('Name a file that this user may read.');
+});
+
 describe('snapshots list', () => {
   beforeEach(() => {
     writeFileSync(storePath(OTHER), '12345');
@@ -256,10 +262,10 @@ describe('stats and dump', () => {
   });
 
   test.each(['stats', 'dump'])(
-    '%s logs a database that cannot be read and goes on',
+    '%s logs a database that cannot be read, goes on, and fails in the end',
     async (command) => {
       const { out, err, error } = await run(command);
-      expect(error).toBeUndefined();
+      expect(error?.message).toBe(`there is no LMDB at ${folder}/missing/data.mdb`);
       expect(out).toContain('main');
       expect(err).toContain('cannot read the LMDB');
       expect(err).toContain('db=other');

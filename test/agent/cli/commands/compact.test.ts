@@ -85,8 +85,8 @@ test('--dry-run prints the same and changes nothing', async () => {
   await fill();
   const before = await names(store);
   const { out } = await run('--dry-run');
-  expect(out).toContain('main: would write a base\n');
-  expect(out).toMatch(/main: would fold 3 of 3 objects \(\d+ B\), would delete 0\n/);
+  expect(out).toMatch(/^main: would publish a base, \d+ B; 2 entries \(1 deleted\)\n/);
+  expect(out).toMatch(/main: would fold 3 of 3 objects \(\d+ B\), would delete 3\n/);
   expect(out).toContain('other: nothing to fold\n');
   expect(await names(store)).toEqual(before);
 

@@ -1,0 +1,112 @@
+import type { HealthConfig } from '../config/config.ts';
+import type { Step } from '../engine/observer.ts';
+
+/** Every step of a database's engine that is tried again until it succeeds. */
+export type AnyStep = Step | 'list' | 'load' | 'store';
+
+export type StepRule = {
+  /** The check on `/healthz`, after the database's name; undefined: a condition reports it. */
+  readonly check: string | undefined;
+  /** Completes "failed to …". */
+  readonly activity: string;
+  /** After which of the configured times it is reported. */
+  readonly limits: 'storageList' | 'storageLoad' | 'storageStore';
+  /** While it fails, the database does not send or does not receive: it becomes an error, 503. All others stay warnings. */
+  readonly stopsSync: boolean;
+  /** Reported from the first failure on, not only after the configured time. */
+  readonly atOnce?: boolean | undefined;
+  /** The log line, where "cannot … now, trying again" does not fit. */
+  readonly log?: string | undefined;
+};
+
+/** What is said of each step that fails, and which of them make `/healthz` answer 503. */
+export const STEP_RULES: Readonly<Record<AnyStep, StepRule>> = {
+  list: {
+    check: 'storage_list_failed_duration',
+    activity: 'list storage backend',
+    limits: 'storageList',
+    stopsSync: true,
+  },
+  load: {
+    check: 'storage_load_failed_duration',
+    activity: 'read from storage backend',
+    limits: 'storageLoad',
+    stopsSync: true,
+  },
+  store: {
+    check: 'storage_store_failed_duration',
+    activity: 'write to storage backend',
+    limits: 'storageStore',
+    stopsSync: true,
+    log: 'Store failed, trying again',
+  },
+  'bucket id': {
+    check: 'bucket_id_failed',
+    activity: "read or create the bucket's id",
+    limits: 'storageList',
+    stopsSync: true,
+  },
+  pass: {
+    check: 'pass_failed',
+    activity: 'merge everything that is listed',
+    limits: 'storageLoad',
+    stopsSync: true,
+  },
+  manifest: {
+    check: 'manifest_damaged',
+    activity: 'read the manifest (run the compactor again)',
+    limits: 'storageLoad',
+    stopsSync: false,
+    atOnce: true,
+    log: 'the manifest is damaged: what was compacted cannot be read; run the compactor again',
+  },
+  merge: {
+    check: undefined,
+    activity: 'merge into the LMDB',
+    limits: 'storageLoad',
+    stopsSync: true,
+  },
+  'local changes': {
+    check: undefined,
+    activity: 'read local changes',
+    limits: 'storageStore',
+    stopsSync: true,
+  },
+  'sync state': {
+    check: 'sync_state_failed',
+    activity: 'write the sync state',
+    limits: 'storageStore',
+    stopsSync: false,
+    atOnce: true,
+  },
+  clean: {
+    check: 'cleaner_failed',
+    activity: 'clean the storage',
+    limits: 'storageStore',
+    stopsSync: false,
+    atOnce: true,
+    log: 'cannot clean the storage',
+  },
+  sweep: {
+    check: 'sweeper_failed',
+    activity: 'sweep the LMDB',
+    limits: 'storageStore',
+    stopsSync: false,
+    atOnce: true,
+  },
+};
+
+export const ANY_STEPS = Object.keys(STEP_RULES) as readonly AnyStep[];
+
+/** When a failing step is reported, and as what. */
+export function stepLimits(
+  { limits, stopsSync, atOnce }: StepRule,
+  config: HealthConfig,
+): HealthConfig['storageList'] {
+  const configured = config[limits];
+  return {
+    ...configured,
+    ...(atOnce === true ? { warnDurationMs: 0 } : {}),
+    ...(stopsSync ? {} : { errorDurationMs: Number.POSITIVE_INFINITY }),
+  };
+}
