@@ -1,7 +1,7 @@
 import { Environment } from '../../agent/lmdb/environment.ts';
 
 const plans = new Map<string, () => void>();
-type AnyWrite = (this: Environment, work: unknown) => never;
+type AnyWrite = (this: Environment, work: unknown) => { readonly txnId: number | undefined };
 
 let installed = false;
 
@@ -24,6 +24,6 @@ function install(): void {
   const { write } = Environment.prototype as { write: AnyWrite };
   Environment.prototype.write = function writeBehindOthers(this: Environment, work) {
     plans.get(this.dataPath)?.();
-    return write.call(this, work);
-  } as Environment['write'];
+    return write.call(this, work) as never;
+  };
 }

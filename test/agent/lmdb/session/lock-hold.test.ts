@@ -24,7 +24,8 @@ function watchLocks(beforeLock: (count: number) => void): { looks: number; pages
   let count = 0;
   jest.spyOn(performance, 'now').mockImplementation(() => (nowMs += 1));
   type Work = (txn: unknown) => unknown;
-  const write = Environment.prototype.write as (this: Environment, work: Work) => never;
+  type AnyWrite = (this: Environment, work: Work) => never;
+  const { write } = Environment.prototype as unknown as { write: AnyWrite };
   jest.spyOn(Environment.prototype, 'write').mockImplementation(function watched(
     this: Environment,
     work: Work,
