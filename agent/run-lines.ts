@@ -43,7 +43,7 @@ export function logStart(log: Logger, config: Config, facts: StartFacts): void {
 }
 
 /** Where objects go: never a key, and of an address neither its user nor its query, which may be one. */
-export function storageFields({ type, options }: StorageConfig): LogFields {
+function storageFields({ type, options }: StorageConfig): LogFields {
   if (options instanceof SyncError) {
     return { storage: type };
   }
