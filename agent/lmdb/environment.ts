@@ -4,6 +4,7 @@ import * as lmdb from 'lmdb';
 import type { RootDatabase } from 'lmdb';
 import { errorText, SyncError } from '../../protocol/errors.ts';
 import { DataFile, type Meta } from './pages/data-file.ts';
+import { ThreadActivity } from './thread-activity.ts';
 import {
   BindingWriteTxn,
   type BindingStore,
@@ -23,6 +24,8 @@ export type EnvironmentOptions = {
   /** For a file that is created; 0 = default. */
   readonly mapSizeBytes: number;
   readonly maxDbs: number;
+  /** Told when this thread waits for the write lock; see `ThreadActivity`. */
+  readonly activity?: SharedArrayBuffer | undefined;
 };
 
 /** A read transaction that pins the pages of `meta`'s state, and of the states before it that are pinned already. */
@@ -69,11 +72,16 @@ export class Environment {
   #file: DataFile;
   #mapSizeBytes: number;
   readonly #handles: OpenHandles = new Map();
+  readonly #activity: ThreadActivity | undefined;
 
   private constructor(options: EnvironmentOptions, dataPath: string) {
     this.#options = options;
     this.dataPath = dataPath;
+    this.#activity = options.activity && new ThreadActivity(options.activity);
+    // Opening takes the lock for a moment, too.
+    this.#activity?.askedForLock();
     const opened = openRoot(options, dataPath);
+    this.#activity?.gotLock();
     this.#root = opened.root;
     this.#file = opened.file;
     this.#mapSizeBytes = opened.mapSizeBytes;
@@ -122,16 +130,18 @@ export class Environment {
 
   /**
    * Runs `work` in a write transaction, commits and syncs to disk; waits (and blocks this thread) for the lock. An
-   * error aborts the whole. Errors: MAP_FULL, TRANSACTION_FAILED (both retryable), whatever `work` throws.
+   * error aborts the whole. Errors: MAP_FULL, DBIS_FULL, TRANSACTION_FAILED (all retryable), whatever `work` throws.
    */
   write<T>(work: (txn: WriteTxn) => T): WriteOutcome<T> {
     const root = this.#root;
     const askedMs = performance.now();
+    this.#activity?.askedForLock();
     let lockedMs = askedMs;
     let txn: BindingWriteTxn | undefined;
     try {
       const result = root.transactionSync(() => {
         lockedMs = performance.now();
+        this.#activity?.gotLock();
         txn = this.#writeTxn();
         return work(txn);
       });
@@ -148,6 +158,8 @@ export class Environment {
         this.#handles.delete(name);
       }
       throw mapTxnError(error, this.dataPath);
+    } finally {
+      this.#activity?.gotLock();
     }
   }
 
@@ -313,6 +325,13 @@ function mapTxnError(error: unknown, path: string): unknown {
   if (/MDB_MAP_FULL|MDB_BAD_TXN/.test(text)) {
     return new SyncError('MAP_FULL', `the map of ${path} is full`, {
       hint: 'Enlarge the map size in the application (PowerDNS: lmdb-map-size) and restart it.',
+      retryable: true,
+      cause: error,
+    });
+  }
+  if (text.includes('MDB_DBS_FULL')) {
+    return new SyncError('DBIS_FULL', `more DBIs of ${path} are needed than max_dbs allows`, {
+      hint: 'Raise `options.max_dbs` of this database, and restart the agent.',
       retryable: true,
       cause: error,
     });

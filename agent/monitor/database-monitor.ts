@@ -11,11 +11,14 @@ import type {
   SyncObserver,
 } from '../engine/observer.ts';
 import { DatabaseHealth } from './health.ts';
+import { LeftOutWatch } from './left-out-watch.ts';
+import { Quarantine } from './quarantine.ts';
 import type { Detection, EncodedObject } from '../lmdb/local-database.ts';
 import type { Logger } from '../log/log.ts';
-import type { SyncerMetrics } from './metrics.ts';
+import type { SyncerMetrics } from './syncer-metrics.ts';
 import { SeenInstances, type Coverage } from './seen-instances.ts';
 import { StepMonitor } from './step-monitor.ts';
+import { UnsentAge } from './unsent-age.ts';
 import type { Watchdog } from '../watchdog/watchdog.ts';
 import {
   shownName,
@@ -40,9 +43,6 @@ export type MonitorDeps = {
   readonly watchdog?: Watchdog | undefined;
 };
 
-/** Damaged objects that are kept by name for the status; more only count in the metric of the engine. */
-const MAX_QUARANTINED = 1000;
-
 /** Streams of agents with this one's name that are told. */
 const MAX_SHARED_NAME = 1000;
 
@@ -60,8 +60,10 @@ export class DatabaseMonitor implements SyncObserver {
   readonly health: DatabaseHealth;
   readonly #deps: MonitorDeps;
   readonly #instances: SeenInstances;
-  readonly #quarantined = new Map<string, string>();
+  readonly #quarantine: Quarantine;
+  readonly #leftOut: LeftOutWatch;
   readonly #sharedName = new Set<string>();
+  readonly #unsent = new UnsentAge();
   /** When the last complete pass ended. */
   #lastPassMs: number | undefined;
   #recent: readonly ActivityStatus[] = [];
@@ -77,8 +79,11 @@ export class DatabaseMonitor implements SyncObserver {
 
   constructor(deps: MonitorDeps) {
     this.#deps = deps;
+    this.#leftOut = new LeftOutWatch(deps.log);
+    this.#quarantine = new Quarantine(deps.log);
     this.health = new DatabaseHealth(deps.name, deps.health, deps);
     this.#instances = new SeenInstances(deps);
+    deps.metrics.beginDatabase(deps.name);
     this.#steps = new StepMonitor({ ...deps, health: this.health });
   }
 
@@ -109,6 +114,7 @@ export class DatabaseMonitor implements SyncObserver {
       mapFull: errors.some((failed) => failed instanceof SyncError && failed.code === 'MAP_FULL'),
       started: this.health.isStarted,
       lastPassMs: this.#lastPassMs,
+      unsentMs: this.#unsent.ageMs(this.#deps.now()),
       pendingKeys: detection?.pendingKeys ?? 0,
       pendingBytes: detection?.pendingBytes ?? 0,
       pendingScan: detection?.pendingScan ?? false,
@@ -118,17 +124,21 @@ export class DatabaseMonitor implements SyncObserver {
       lastUpload: this.#lastUpload,
       recent: this.#recent,
       rejoin: this.#rejoin,
-      quarantined: [...this.#quarantined].map(([name, error]) => ({ name, error })),
+      quarantined: this.#quarantine.objects,
       regressions: this.#regressions,
       futureEntries: this.#futureEntries,
       invalidValues: detection?.invalidValues ?? 0,
+      leftOut: this.#leftOut.local,
+      receivedLeftOut: this.#leftOut.received,
       sharedName: [...this.#sharedName],
     };
   }
 
   detected(detection: Detection): void {
-    const { metrics, log, name } = this.#deps;
+    const { metrics, log, name, now } = this.#deps;
     this.#detection = detection;
+    this.#leftOut.detected(detection.leftOut);
+    this.#unsent.looked(detection.pendingKeys > 0 || detection.pendingScan, now());
     if (detection.regressions > 0) {
       metrics.regressions.inc({ lmdb: name }, detection.regressions);
       if (this.#isNews(this.#regressions)) {
@@ -145,6 +155,7 @@ export class DatabaseMonitor implements SyncObserver {
   generated(_name: string, encoded: EncodedObject): void {
     const { metrics, name, now } = this.#deps;
     const { spool } = encoded;
+    this.#unsent.generated(now());
     metrics.generated.inc({ lmdb: name });
     metrics.generatedLast.set({ lmdb: name }, now() / 1000);
     metrics.generatedSize.set(
@@ -157,6 +168,7 @@ export class DatabaseMonitor implements SyncObserver {
     const { metrics, log, name, now } = this.#deps;
     const { encoded, sizeBytes } = event;
     this.#steps.worked('store');
+    this.#unsent.stored();
     this.#lastUpload = {
       atMs: now(),
       object: event.name,
@@ -255,6 +267,11 @@ export class DatabaseMonitor implements SyncObserver {
     this.#note({ direction: 'merge', instance, kind, sizeBytes, ...this.#lastMerge });
     const lmdb = { lmdb: name };
     metrics.mergedObjects.inc({ ...lmdb, syncer_instance: object.instance });
+    // What was there before this start is older than any latency; a snapshot of ours also holds what is old.
+    if (this.health.isStarted && (kind === 'delta' || !object.ours)) {
+      const latencyMs = Math.max(0, now() - Number(object.timeNs) / 1e6);
+      metrics.commitToVisible.observe(lmdb, latencyMs / 1000);
+    }
     metrics.mergedEntries.inc(lmdb, result.entries);
     metrics.mergedChanges.inc(lmdb, result.changed);
     metrics.mergeTransactions.inc(lmdb, result.transactions);
@@ -263,6 +280,7 @@ export class DatabaseMonitor implements SyncObserver {
       metrics.lockWait.observe(lmdb, result.lockWaitMs / 1000);
     }
     this.#countFuture(result.futureEntries);
+    this.#leftOut.merged(event);
     for (const dbi of result.createdDbis) {
       log.warn({ dbi: shownName(dbi), snapshot_name: object.name }, 'DBI created from a snapshot');
     }
@@ -311,17 +329,11 @@ export class DatabaseMonitor implements SyncObserver {
 
   quarantined(object: ObjectName, error: SyncError): void {
     this.#instances.see(object, this.#coverage);
-    if (this.#quarantined.size < MAX_QUARANTINED) {
-      this.#quarantined.set(object.name, errorText(error));
-    }
-    this.#deps.log.warn(
-      { filename: object.name, snapshot_instance: object.instance, error: errorText(error) },
-      'Object cannot be used and is left out; others go on. Remove it once its instance has stored a newer full snapshot',
-    );
+    this.#quarantine.add(object, error);
   }
 
   released(name: string): void {
-    this.#quarantined.delete(name);
+    this.#quarantine.release(name);
   }
 
   started(): void {

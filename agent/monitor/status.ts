@@ -1,4 +1,6 @@
 import { isUtf8 } from 'node:buffer';
+import type { LeftOutEntries } from '../lmdb/local-database.ts';
+import type { ReceivedLeftOut } from './left-out-watch.ts';
 
 /** One DBI as the status page and the metrics show it. */
 export type DbiStatus = {
@@ -86,7 +88,12 @@ export type NoticeStatus = {
   readonly trouble: { readonly sinceMs: number; readonly error: string } | undefined;
 };
 
-type QuarantinedObject = { readonly name: string; readonly error: string };
+export type QuarantinedObject = {
+  readonly name: string;
+  readonly error: string;
+  /** It is not damaged: it brings more DBIs than `max_dbs` allows. */
+  readonly exceedsDbis?: boolean | undefined;
+};
 
 /** Something that happened several times and matters for a while. */
 export type Occurrences = { readonly total: number; readonly lastMs: number | undefined };
@@ -103,6 +110,8 @@ export type DatabaseStatus = {
   readonly started: boolean;
   /** When the last complete pass of this run ended. */
   readonly lastPassMs: number | undefined;
+  /** How long the oldest local change has been waiting that is in no stored object; 0: nothing waits. */
+  readonly unsentMs: number;
   readonly pendingKeys: number;
   readonly pendingBytes: number;
   /** More is pending than is remembered by key: the next object is made by a scan. */
@@ -121,6 +130,10 @@ export type DatabaseStatus = {
   readonly futureEntries: Occurrences;
   /** Local values without a valid header, which cannot be sent. */
   readonly invalidValues: number;
+  /** Local entries that are too large to be sent. */
+  readonly leftOut?: LeftOutEntries | undefined;
+  /** Entries of others that are too large for this LMDB. */
+  readonly receivedLeftOut?: ReceivedLeftOut | undefined;
   /** Streams of other living agents with this instance's name. */
   readonly sharedName: readonly string[];
 };

@@ -7,6 +7,7 @@ import { PageCursor } from '../pages/cursor.ts';
 import { collectPages } from '../pages/diff.ts';
 import type { PageSet } from '../pages/set.ts';
 import { isValidValue, timeHiAt, timeLoAt, txnIdAt } from '../../../protocol/value-header.ts';
+import type { LeftOut } from './left-out.ts';
 import { noteInvalid } from './stored-value.ts';
 import type { SyncedDbis } from './synced-dbis.ts';
 
@@ -21,6 +22,7 @@ export type ScanOptions = {
   readonly maxTsNs: bigint;
   readonly pendingBytesMax: number;
   readonly invalid: Set<string>;
+  readonly leftOut: LeftOut;
 };
 
 export type ScanResult = {
@@ -46,7 +48,7 @@ export function mayHaveVanished(
 
 /** Reads every header once and finds what no stored object holds: at start, and where no diff is possible. */
 export function scanLocalChanges(file: DataFile, meta: Meta, options: ScanOptions): ScanResult {
-  const { sinceTxn, merged, invalid } = options;
+  const { sinceTxn, merged, invalid, leftOut } = options;
   const pending = new KeySet(options.pendingBytesMax);
   const knownHi = Number(options.maxTsNs >> 32n);
   const knownLo = Number(options.maxTsNs & 0xffff_ffffn);
@@ -54,19 +56,21 @@ export function scanLocalChanges(file: DataFile, meta: Meta, options: ScanOption
   let changes = 0;
   let low = false;
   invalid.clear();
+  leftOut.clear();
   const synced = options.dbis;
   collectPages(file, meta, { pages: options.pages, skips: (name) => synced.has(name) });
   const onPage = addOnce(options.pages);
-  for (const [name, { record }] of synced) {
+  for (const [name, { record, header }] of synced) {
     const cursor = new PageCursor(file, record, onPage);
     while (cursor.next()) {
-      const { valueBuffer, valueStart, valueEnd } = cursor;
+      const { keyStart, keyEnd, valueStart, valueEnd } = cursor;
+      if (leftOut.isTooLarge(keyEnd - keyStart, valueEnd - valueStart)) {
+        leftOut.note(header.name, keyText(cursor), valueEnd - valueStart);
+        continue;
+      }
+      const { valueBuffer } = cursor;
       if (!isValidValue(valueBuffer, valueStart, valueEnd)) {
-        noteInvalid(
-          invalid,
-          name,
-          cursor.keyBuffer.toString('latin1', cursor.keyStart, cursor.keyEnd),
-        );
+        noteInvalid(invalid, name, keyText(cursor));
         continue;
       }
       const timeHi = timeHiAt(valueBuffer, valueStart);
@@ -80,8 +84,12 @@ export function scanLocalChanges(file: DataFile, meta: Meta, options: ScanOption
       if (!isAbove(timeHi, timeLo, knownHi, knownLo)) {
         low = true;
       }
-      pending.add(name, cursor.keyBuffer.toString('latin1', cursor.keyStart, cursor.keyEnd));
+      pending.add(name, keyText(cursor));
     }
   }
   return { pending, changes, low, maxTsNs: highest.ns };
+}
+
+function keyText({ keyBuffer, keyStart, keyEnd }: PageCursor): string {
+  return keyBuffer.toString('latin1', keyStart, keyEnd);
 }

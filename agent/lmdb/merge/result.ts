@@ -33,6 +33,7 @@ export function mergeResult(
     createdDbis: [...checked.missingDbis.keys()],
     skippedDbis: [...checked.skippedDbis],
     futureEntries: checked.futureEntries,
+    leftOut: checked.leftOut,
     touched: applied.touched?.keys,
     detection,
   };

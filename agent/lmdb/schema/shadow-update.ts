@@ -1,4 +1,5 @@
 import type { Meta, DataFile } from '../pages/data-file.ts';
+import type { LeftOut } from '../changes/left-out.ts';
 import type { KeySet } from '../changes/key-set.ts';
 import type { Shadow } from './shadow.ts';
 import { COMPARE_BYTES, MAX_CATCH_UP_ROUNDS } from '../limits.ts';
@@ -8,7 +9,7 @@ export interface CatchUpHost {
   readonly file: DataFile;
   /** The state up to which changes are known. */
   readonly basis: Meta;
-  readonly changes: { readonly invalid: Set<string> };
+  readonly changes: { readonly invalid: Set<string>; readonly leftOut: LeftOut };
   retainPin(): { meta: Meta; release(): void };
   /** One transaction that stamps as many registers as its share of the lock's time allows. */
   stampSome(): void;
@@ -31,11 +32,7 @@ export function compareAll(shadow: Shadow, host: CatchUpHost, found: KeySet): vo
   const pinned = host.retainPin();
   let isComplete = false;
   try {
-    for (const { dbiName, key } of shadow.findBehind(
-      host.file,
-      pinned.meta,
-      host.changes.invalid,
-    )) {
+    for (const { dbiName, key } of shadow.findBehind(host.file, pinned.meta, host.changes)) {
       found.add(dbiName, key);
       if (found.bytes > COMPARE_BYTES) {
         settle(shadow, host);

@@ -12,6 +12,7 @@ import { ValueMap } from '../changes/value-map.ts';
 import { decodePair } from '../../../protocol/dupsort-hack.ts';
 import type { WriteTxn } from '../environment.ts';
 import { KeySet } from '../changes/key-set.ts';
+import type { LeftOut } from '../changes/left-out.ts';
 import type { ChangeFindings, LocalChanges } from '../changes/local-changes.ts';
 import type { DatabaseOptions } from '../local-database.ts';
 import type { FindTarget } from './merge-target.ts';
@@ -20,7 +21,7 @@ import { listDbis, type DataFile, type Meta } from '../pages/data-file.ts';
 import { MDB_DUPSORT } from '../pages/layout.ts';
 import type { SyncedDbis } from '../changes/synced-dbis.ts';
 import { ShadowClassifier, type ShadowClassifierOptions } from './shadow-classifier.ts';
-import { findBehind, lacksShadow, type BehindKey } from './shadow-compare.ts';
+import { findBehind, lacksShadow, type BehindKey, type CompareOptions } from './shadow-compare.ts';
 import { shadowedDbis, shadowTargets, type ShadowSchemaOptions } from './shadow-schema.ts';
 import { applicationDbiName, shadowDbiName, isPrivateDbi } from '../../../protocol/dbi-name.ts';
 import { shadowDbiFlags, ShadowSides, type DbiSides } from './shadow-sides.ts';
@@ -35,13 +36,13 @@ const MAX_TIME_NS = 0xffff_ffff_ffff_ffffn;
 /** The registers of an LMDB whose application keeps none; undefined: it does. */
 export function openShadow(
   options: DatabaseOptions,
-  { lastSyncNs }: SyncState,
+  { lastSyncNs, leftOut }: Pick<SyncState, 'lastSyncNs'> & { readonly leftOut: LeftOut },
 ): Shadow | undefined {
   const { schemaTracksChanges = true, dupsortHack = false, createFlags = {} } = options;
   if (schemaTracksChanges) {
     return undefined;
   }
-  return new Shadow({ dupsortHack, createFlags, lastSyncNs });
+  return new Shadow({ dupsortHack, createFlags, lastSyncNs, leftOut });
 }
 
 /** What a transaction has to know to bring registers up to date. */
@@ -83,9 +84,17 @@ export class Shadow {
   readonly #schema: ShadowSchemaOptions;
   /** The earliest moment at which what is behind at start can have happened. */
   readonly #downNs: bigint;
+  readonly #leftOut: LeftOut;
 
-  constructor(options: ShadowSchemaOptions & { readonly lastSyncNs: bigint | undefined }) {
+  constructor(
+    options: ShadowSchemaOptions & {
+      readonly lastSyncNs: bigint | undefined;
+      /** Takes the application's entries that no object can carry. */
+      readonly leftOut: LeftOut;
+    },
+  ) {
     this.#schema = options;
+    this.#leftOut = options.leftOut;
     this.#downNs = options.lastSyncNs ?? FIRST_TIME_NS;
     this.targets = shadowTargets(options);
   }
@@ -103,15 +112,19 @@ export class Shadow {
   ): ShadowClassifier {
     return new ShadowClassifier({
       ...options,
-      sides: new ShadowSides(file, to),
+      sides: new ShadowSides(file, to, this.#leftOut),
       behind: this.behind,
       dupsortHack: this.#schema.dupsortHack,
     });
   }
 
   /** Compares both sides of everything at one root. */
-  findBehind(file: DataFile, meta: Meta, invalid: Set<string>): Generator<BehindKey> {
-    return findBehind(file, meta, { dupsortHack: this.#schema.dupsortHack, invalid });
+  findBehind(
+    file: DataFile,
+    meta: Meta,
+    { invalid, leftOut }: Pick<CompareOptions, 'invalid' | 'leftOut'>,
+  ): Generator<BehindKey> {
+    return findBehind(file, meta, { dupsortHack: this.#schema.dupsortHack, invalid, leftOut });
   }
 
   /** True if the registers are not what the application has, as of this state. */
@@ -127,8 +140,13 @@ export class Shadow {
     }
     createShadows(txn, file, written);
     const local = new ValueMap();
-    const sides = new ShadowSides(file, txn.committed);
-    const before = options.unseenSince && unseenMain(file, options.unseenSince, txn.committed);
+    const sides = new ShadowSides(file, txn.committed, this.#leftOut);
+    const before =
+      options.unseenSince &&
+      unseenMain(
+        new ShadowSides(file, options.unseenSince, this.#leftOut),
+        new ShadowSides(file, txn.committed, this.#leftOut),
+      );
     const done: Done[] = [];
     for (const { set, dbiName, key } of this.#allBehind()) {
       const isOfNow = set === this.behind || before?.hasChanged(dbiName, key) === true;
@@ -158,7 +176,7 @@ export class Shadow {
     options: Omit<StampOptions, 'untilMs' | 'futureFromNs'> & { readonly local: ValueMap },
   ): (shadowName: string, key: Buffer) => void {
     const { file, written, nowNs, local } = options;
-    const sides = new ShadowSides(file, txn.committed);
+    const sides = new ShadowSides(file, txn.committed, this.#leftOut);
     return (shadowName, key) => {
       const dbiName = applicationDbiName(shadowName);
       if (dbiName !== undefined) {
@@ -192,14 +210,19 @@ export class Shadow {
       dropped,
     }: { file: DataFile; local: ValueMap; dropped: ReadonlyMap<string, number> },
   ): (shadowName: string, key: Buffer, value: Buffer) => void {
-    const sides = new ShadowSides(file, txn.committed);
+    const sides = new ShadowSides(file, txn.committed, this.#leftOut);
     return (shadowName, key, value) => {
       const dbiName = applicationDbiName(shadowName);
       if (dbiName === undefined) {
         return;
       }
       const own = local.get(shadowName, key.toString('latin1'));
-      const before = own === undefined ? committedLive(sides.of(dbiName), key) : liveValue(own);
+      const both = sides.of(dbiName);
+      const before = own === undefined ? committedLive(both, key) : liveValue(own);
+      // The application has something here that nobody else can have: it is left alone.
+      if (own === undefined && both.isTooLarge && both.hasMain) {
+        return;
+      }
       const after = liveValue(value);
       // Dropped by the application since it was looked at; what wins there brings it back.
       if (after !== undefined && txn.dbiFlags(dbiName) === undefined) {
@@ -212,11 +235,9 @@ export class Shadow {
 
 /** Tells what the application did to single keys between two states. */
 function unseenMain(
-  file: DataFile,
-  from: Meta,
-  to: Meta,
+  old: ShadowSides,
+  now: ShadowSides,
 ): { hasChanged(dbiName: string, key: string): boolean } {
-  const [old, now] = [new ShadowSides(file, from), new ShadowSides(file, to)];
   return {
     hasChanged(dbiName, keyText) {
       const key = Buffer.from(keyText, 'latin1');

@@ -138,6 +138,7 @@ export class Basis {
       maxTsNs: changes.maxTsNs,
       pendingBytesMax: this.#parts.options.pendingBytesMax,
       invalid: changes.invalid,
+      leftOut: changes.leftOut,
     });
     this.#pages = pages;
     changes.addScan(scan);

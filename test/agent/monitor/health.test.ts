@@ -1,5 +1,10 @@
 import { parseConfig, type HealthConfig } from '../../../agent/config/config.ts';
-import { ActivityTracker, conditionChecks, DatabaseHealth } from '../../../agent/monitor/health.ts';
+import {
+  ActivityTracker,
+  conditionChecks,
+  Conditions,
+  DatabaseHealth,
+} from '../../../agent/monitor/health.ts';
 import { Healthz } from '../../../agent/status/healthz.ts';
 import { NoticeHealth } from '../../../agent/monitor/notice-health.ts';
 import type { DatabaseStatus } from '../../../agent/monitor/status.ts';
@@ -90,6 +95,24 @@ describe('conditions are warnings that say what to do', () => {
       'main_quarantined_objects',
       /bad\.pb\.gz \(gzip\).*snapshots remove/,
     ],
+    [
+      'an object with too many DBIs',
+      { quarantined: [{ name: 'many.pb.gz', error: 'more DBIs', exceedsDbis: true }] },
+      'main_max_dbs',
+      /^1 object is not merged.*many\.pb\.gz \(more DBIs\): raise options\.max_dbs.*restart/,
+    ],
+    [
+      'local entries too large',
+      { leftOut: { entries: 1, first: 'DBI zones, key "k"' } },
+      'main_entries_left_out',
+      /^1 local entry is .*DBI zones, key "k": a key may have 511 bytes, a value 256 MiB; shorten/,
+    ],
+    [
+      'received entries too large',
+      { receivedLeftOut: { entries: 2, first: 'DBI zones, key "k"', object: 'x.pb.gz' } },
+      'main_received_entries_left_out',
+      /^2 received entries are .*DBI zones, key "k" in x\.pb\.gz.*shorten/,
+    ],
     ['regressions', { regressions: recently }, 'main_clock_behind', /set the clock/],
     ['old regressions', { regressions: longAgo }, undefined, /^$/],
     ['future entries', { futureEntries: recently }, 'main_clock_skew', /check the clocks/],
@@ -108,6 +131,46 @@ describe('conditions are warnings that say what to do', () => {
     expect(checks.map((check) => check.name)).toEqual(name === undefined ? [] : [name]);
     expect(checks.map((check) => check.level)).toEqual(name === undefined ? [] : ['warning']);
     expect(checks[0]?.message ?? '').toMatch(message);
+  });
+});
+
+test('an object that needs more DBIs becomes an error, an entry left out stays a warning', () => {
+  const conditions = new Conditions(60_000);
+  const status = databaseStatus({
+    quarantined: [{ name: 'many.pb.gz', error: 'more DBIs', exceedsDbis: true }],
+    leftOut: { entries: 1, first: 'DBI zones, key "k"' },
+  });
+  const levels = (ms: number) => conditions.checks(status, NOW_MS + ms).map(({ level }) => level);
+  expect(levels(0)).toEqual(['warning', 'warning']);
+  expect(levels(60_000)).toEqual(['error', 'warning']);
+});
+
+describe('a condition that lasts', () => {
+  const MINUTE = 60_000;
+  const levels = (changes: Partial<DatabaseStatus>) => {
+    const conditions = new Conditions(5 * MINUTE);
+    const at = (ms: number) => conditions.checks(databaseStatus(changes), NOW_MS + ms);
+    return [0, 4 * MINUTE, 5 * MINUTE, 50 * MINUTE].map((ms) => at(ms).map(({ level }) => level));
+  };
+
+  test.each([
+    ['a full map', { mapFull: true }],
+    ['an LMDB that cannot be used', { error: 'x' }],
+  ])('%s keeps the database from sending or receiving: a failure in the end', (_what, changes) => {
+    expect(levels(changes)).toEqual([['warning'], ['warning'], ['error'], ['error']]);
+  });
+
+  test('what lets the rest go on stays a warning', () => {
+    const quarantined = [{ name: 'x', error: 'y' }];
+    expect(levels({ quarantined }).flat()).toEqual(['warning', 'warning', 'warning', 'warning']);
+  });
+
+  test('begins anew when it was over', () => {
+    const conditions = new Conditions(5 * MINUTE);
+    const full = databaseStatus({ mapFull: true });
+    conditions.checks(full, NOW_MS);
+    conditions.checks(databaseStatus(), NOW_MS + 4 * MINUTE);
+    expect(conditions.checks(full, NOW_MS + 6 * MINUTE)).toMatchObject([{ level: 'warning' }]);
   });
 });
 
