@@ -33,7 +33,7 @@ export async function checkBucket(
   }
   if (known === NO_BUCKET_ID) {
     // A bucket that only now got its id is the one that was synced with while it had none.
-    await db.persist({ ...tracker.state, bucketId });
+    await db.persist({ ...tracker.change, bucketId });
     return false;
   }
   if (known !== undefined) {
@@ -48,6 +48,6 @@ export async function checkBucket(
   // What was merged before is in another bucket: no rejoin may take it for swept. Of an LMDB that has never been synced
   // a rejoin must know when that began, or it would never be due where no pass completes.
   rejoin.begin(lastSyncNs);
-  await db.persist({ ...tracker.state, bucketId, resetMarker: true, lastSyncNs });
+  await db.persist({ ...tracker.change, bucketId, resetMarker: true, lastSyncNs });
   return true;
 }

@@ -238,7 +238,7 @@ export class EngineRun {
       {},
       'the LMDB holds changes older than what was merged before; merging the whole bucket again',
     );
-    this.tracker.forget();
+    this.tracker.noteEmptied();
     this.receiveLoop.noteListing();
   }
 

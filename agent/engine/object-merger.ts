@@ -277,13 +277,13 @@ export class ObjectMerger {
     const absorbed = fetched.published ?? fetched.absorbed;
     const startedNs = clock.nowNs();
     try {
-      const vector = this.#tracker.preview([absorbed]);
       // Known before the merge is in: uploads stop, where this host must rejoin first.
       this.#tracker.noteRejoinBefore(absorbed.rejoinBeforeNs ?? 0n);
-      const { rejoinBeforeNs } = this.#tracker;
-      const result = await db.merge({ name: object.name, spool, vector, rejoinBeforeNs });
+      const change = this.#tracker.preview([absorbed]);
+      const { vector, emptied, rejoinBeforeNs } = change;
+      const result = await db.merge({ name: object.name, spool, vector, emptied, rejoinBeforeNs });
       this.#onLooked();
-      if (result.detection.vectorForgotten) {
+      if (result.isStale === true) {
         throw new SyncError(
           'TRANSACTION_FAILED',
           `${object.name} is not merged: the vector was emptied`,
@@ -294,6 +294,7 @@ export class ObjectMerger {
       }
       this.#tracker.absorb([absorbed]);
       this.#refused.delete(object.name);
+      this.#tracker.noteSent({ ...change, dropped: [] });
       observer.stepWorked('merge', object.name);
       observer.merged({
         object,

@@ -308,7 +308,9 @@ export class Publisher {
     }
     if (reason !== undefined) {
       log.debug({ reason }, 'full snapshot due');
-      await db.persist(this.#tracker.state);
+      const { change } = this.#tracker;
+      await db.persist(change);
+      this.#tracker.noteSent(change);
     }
     const { object: encoded } =
       reason === undefined

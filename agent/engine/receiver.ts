@@ -120,7 +120,7 @@ export class Receiver {
     const { settings, store, clock, observer } = this.#deps;
     const { signal } = options;
     const startedNs = clock.nowNs();
-    const vectorBefore = this.#tracker.vector;
+    const vectorBefore = new Map(this.#tracker.vector);
     let listing: Listing;
     let manifest: Manifest | undefined;
     try {

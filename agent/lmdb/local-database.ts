@@ -119,8 +119,10 @@ export type EncodeOptions = { readonly seq: bigint; readonly timeNs: bigint };
 export type MergeRequest = {
   readonly name: string;
   readonly spool: Spool;
-  /** Stored in the same transaction as the last write of this merge. */
+  /** Joined into the vector, in the same transaction as the last write of this merge: what it adds is enough. */
   readonly vector: VersionVector;
+  /** See {@link PersistOptions}. */
+  readonly emptied?: number | undefined;
   /** Of the states merged so far, as the vector. */
   readonly rejoinBeforeNs?: bigint | undefined;
 };
@@ -141,16 +143,25 @@ export type MergeResult = {
   readonly leftOut?: LeftOutEntries | undefined;
   /** What was written, where the database was opened with `touchedKeysMax`. */
   readonly touched?: TouchedKeys | undefined;
-  /** With `vectorForgotten` nothing was merged: the request's vector is no longer true. */
   readonly detection: Detection;
+  /** Nothing was merged: the vector was emptied since the request's was made. */
+  readonly isStale?: boolean | undefined;
 };
 
 export type PersistOptions = {
+  /** Joined into the vector: what has changed since the last call that resolved is enough. */
   readonly vector: VersionVector;
+  /** Streams that leave the vector. */
+  readonly dropped?: readonly StreamId[] | undefined;
+  /**
+   * How many detections of this run with `vectorForgotten` the caller knows of; undefined: all of them. Whoever does
+   * not know of the last one gives positions that are not true any more: they are ignored.
+   */
+  readonly emptied?: number | undefined;
   readonly rejoinBeforeNs?: bigint | undefined;
   readonly lastSyncNs?: bigint | undefined;
   readonly bucketId?: string | undefined;
-  /** Removes the uploaded marker: nothing of this LMDB is in the bucket any more. Everything is pending. */
+  /** First empties vector and uploaded marker: it is another bucket. Everything is pending. */
   readonly resetMarker?: boolean | undefined;
   /** Remembers the number of entries, to notice at the next start if some vanished meanwhile. */
   readonly entriesAtStop?: boolean | undefined;

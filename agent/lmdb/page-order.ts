@@ -3,7 +3,7 @@ import { writeValueHeader } from '../../protocol/value-header.ts';
 import { listDbis, type DataFile, type Meta } from './pages/data-file.ts';
 import { F_BIGDATA, PAGE_HEADER_BYTES, readU64 } from './pages/layout.ts';
 import { TreeWalker } from './pages/walker.ts';
-import { SYNC_STATE_DBI } from './sync-state.ts';
+import { SYNC_STATE_DBI } from './state-value.ts';
 import type { WriteTxn } from './environment.ts';
 
 /** Two entries of `_sync_state`, each with a value that has an overflow page to itself. */

@@ -1,29 +1,24 @@
 import { isDeepStrictEqual } from 'node:util';
-import {
-  decodeVectorJson,
-  encodeVectorJson,
-  type VersionVector,
-} from '../../protocol/version-vector.ts';
-import {
-  VALUE_HEADER_BYTES,
-  headerLengthAt,
-  writeValueHeader,
-} from '../../protocol/value-header.ts';
-import type { WriteTxn } from './environment.ts';
+import { MERGED_RANGES_MAX, MERGED_REMOVED_PER_TXN } from './limits.ts';
+import { PageCursor } from './pages/cursor.ts';
 import { listDbis, type DataFile, type DbRecord, type Meta } from './pages/data-file.ts';
 import { EMPTY_ROOT } from './pages/layout.ts';
-import { PageCursor } from './pages/cursor.ts';
+import {
+  encodeState,
+  parseBigint,
+  parseNumber,
+  stateText,
+  SYNC_STATE_DBI,
+  VECTOR_PREFIX,
+} from './state-value.ts';
 import { TxnRanges, type TxnRange } from './txn-ranges.ts';
-
-/** Our own DBI beside the application's. Names that begin with `_sync` are never synced, by upstream neither. */
-export const SYNC_STATE_DBI = '_sync_state';
+import type { WriteTxn } from './write-txn.ts';
 
 /**
  * What must be atomic with the data, because it states facts about this LMDB's content. It goes wherever the LMDB
- * goes (copied, restored, wiped) and is right each time.
+ * goes (copied, restored, wiped) and is right each time. The version vector beside it is a `SavedVector`.
  */
 export type SyncState = {
-  readonly vector: VersionVector;
   /** Transactions of ours that hold only merged entries, above the uploaded marker. */
   readonly merged: TxnRanges;
   /** The transaction up to which local changes are in stored objects; undefined: none is. */
@@ -40,7 +35,6 @@ export type SyncState = {
 };
 
 const EMPTY_STATE: SyncState = {
-  vector: new Map(),
   merged: new TxnRanges(),
   uploadedTxn: undefined,
   maxTsNs: 0n,
@@ -54,7 +48,7 @@ const MERGED_PREFIX = 'merged/';
 /** See page-order.ts: their values say nothing. */
 const ORDER_PREFIX = 'order/';
 
-/** The state as of one root. Damaged values count as missing: more is sent and merged again, nothing is lost. */
+/** The state as of one root, which costs the same however long the vector is. Damaged values count as missing: more is sent and merged again, nothing is lost. */
 export function readSyncState(file: DataFile, record: DbRecord | undefined): SyncState {
   if (record === undefined) {
     return EMPTY_STATE;
@@ -67,7 +61,14 @@ export function readSyncState(file: DataFile, record: DbRecord | undefined): Syn
     if (key.startsWith(ORDER_PREFIX)) {
       continue;
     }
-    const text = payload(cursor.valueBuffer, cursor.valueStart, cursor.valueEnd);
+    if (key.startsWith(VECTOR_PREFIX)) {
+      break;
+    }
+    // Of an earlier version, and long: it is read with the vector alone.
+    if (key === 'vector') {
+      continue;
+    }
+    const text = stateText(cursor.valueBuffer, cursor.valueStart, cursor.valueEnd);
     if (!key.startsWith(MERGED_PREFIX)) {
       if (text !== undefined) {
         texts.set(key, text);
@@ -80,9 +81,7 @@ export function readSyncState(file: DataFile, record: DbRecord | undefined): Syn
       merged.push({ first, last });
     }
   }
-  const vector = parseVector(texts.get('vector'));
   return {
-    vector: vector ?? new Map(),
     merged: new TxnRanges(merged),
     uploadedTxn: parseNumber(texts.get('uploaded')),
     maxTsNs: parseBigint(texts.get('max_ts')) ?? 0n,
@@ -136,10 +135,9 @@ type MergedTxn = {
   readonly quietSince: number;
 };
 
-/** What one write changes; undefined: stays, null: is removed. Vector, marker and max_ts only come together. */
+/** What one write changes; undefined: stays, null: is removed. Marker and max_ts only come together. */
 export type SyncStateUpdate = {
   readonly together?: {
-    readonly vector: VersionVector;
     readonly uploadedTxn: number | null;
     readonly maxTsNs: bigint;
   };
@@ -159,13 +157,12 @@ export function writeSyncState(txn: WriteTxn, before: SyncState, update: SyncSta
   txn.createDbi(SYNC_STATE_DBI, 0);
   const put = (key: string, text: string, old: string | undefined) => {
     if (text !== old) {
-      txn.put(SYNC_STATE_DBI, Buffer.from(key, 'latin1'), encodePayload(txn, text));
+      txn.put(SYNC_STATE_DBI, Buffer.from(key, 'latin1'), encodeState(txn, text));
     }
   };
   const remove = (key: string) => txn.remove(SYNC_STATE_DBI, Buffer.from(key, 'latin1'));
   if (update.together !== undefined) {
-    const { vector, uploadedTxn, maxTsNs } = update.together;
-    put('vector', vectorText(vector), vectorText(before.vector));
+    const { uploadedTxn, maxTsNs } = update.together;
     put('max_ts', String(maxTsNs), String(before.maxTsNs));
     if (uploadedTxn !== null) {
       put('uploaded', String(uploadedTxn), before.uploadedTxn?.toString());
@@ -176,23 +173,7 @@ export function writeSyncState(txn: WriteTxn, before: SyncState, update: SyncSta
   if (update.rejoinBeforeNs !== undefined && update.rejoinBeforeNs > before.rejoinBeforeNs) {
     put('rejoin_before', String(update.rejoinBeforeNs), undefined);
   }
-  // Up to the marker every entry counts as sent, whoever wrote it: those ids have done their work.
-  const sentTxn = update.forgetMerged === true ? Infinity : (update.together?.uploadedTxn ?? -1);
-  for (const { first, last } of before.merged) {
-    if (last <= sentTxn) {
-      remove(MERGED_PREFIX + first);
-    }
-  }
-  if (update.addMerged !== undefined) {
-    const { txnId, quietSince } = update.addMerged;
-    const newest = before.merged.newest;
-    const isJoined = newest !== undefined && newest.last > sentTxn && newest.last >= quietSince;
-    if (isJoined) {
-      put(MERGED_PREFIX + newest.first, String(txnId), undefined);
-    } else {
-      put(MERGED_PREFIX + txnId, '', undefined);
-    }
-  }
+  writeMerged(txn, before.merged, update);
   if (update.lastSyncNs !== undefined) {
     put('last_sync', String(update.lastSyncNs), before.lastSyncNs?.toString());
   }
@@ -215,9 +196,6 @@ export function wouldChange(before: SyncState, update: SyncStateUpdate): boolean
     return true;
   }
   if (together !== undefined) {
-    if (vectorText(together.vector) !== vectorText(before.vector)) {
-      return true;
-    }
     if (together.maxTsNs !== before.maxTsNs) {
       return true;
     }
@@ -237,46 +215,37 @@ export function wouldChange(before: SyncState, update: SyncStateUpdate): boolean
   return entriesAtStop !== undefined && (entriesAtStop ?? undefined) !== before.entriesAtStop;
 }
 
-/**
- * Values carry a value header like any other, so that a program which parses all DBIs (upstream's sweeper does,
- * private ones too) finds nothing malformed here.
- */
-function encodePayload(txn: WriteTxn, text: string): Buffer {
-  const bytes = Buffer.from(text, 'utf8');
-  const value = Buffer.alloc(VALUE_HEADER_BYTES + bytes.length);
-  const length = writeValueHeader(value, 0, { timeHi: 0, timeLo: 0, txnId: txn.txnId, flags: 0 });
-  bytes.copy(value, length);
-  return value.subarray(0, length + bytes.length);
-}
-
-function payload(buffer: Buffer, start: number, end: number): string | undefined {
-  try {
-    return buffer.toString('utf8', start + headerLengthAt(buffer, start, end), end);
-  } catch {
-    return undefined;
+/** Brings the ids of merges up to date. */
+function writeMerged(txn: WriteTxn, merged: TxnRanges, update: SyncStateUpdate): void {
+  const key = (first: number) => Buffer.from(`${MERGED_PREFIX}${first}`, 'latin1');
+  // Up to the marker every entry counts as sent, whoever wrote it: those ids have done their work.
+  const sentTxn = update.forgetMerged === true ? Infinity : (update.together?.uploadedTxn ?? -1);
+  // A host that uploads nothing while its application writes has a range for nearly every merge. The oldest go:
+  // what they wrote counts as not sent, and is sent again at worst.
+  const { addMerged } = update;
+  const { newest } = merged;
+  const joined =
+    addMerged !== undefined && newest !== undefined && newest.last > sentTxn
+      ? newest.last >= addMerged.quietSince
+      : false;
+  const added = addMerged === undefined || joined ? 0 : 1;
+  let excess = merged.size + added - MERGED_RANGES_MAX;
+  // Ids of another count must not stay, or a change would pass for an echo.
+  let room = update.forgetMerged === true ? Infinity : MERGED_REMOVED_PER_TXN;
+  for (const { first, last } of merged) {
+    if ((last > sentTxn && excess <= 0) || room <= 0) {
+      break;
+    }
+    txn.remove(SYNC_STATE_DBI, key(first));
+    excess -= 1;
+    room -= 1;
   }
-}
-
-function vectorText(vector: VersionVector): string {
-  return JSON.stringify(encodeVectorJson(vector));
-}
-
-function parseVector(text: string | undefined): VersionVector | undefined {
-  if (text === undefined) {
-    return undefined;
+  if (addMerged === undefined) {
+    return;
   }
-  try {
-    return decodeVectorJson(JSON.parse(text));
-  } catch {
-    return undefined;
+  if (newest !== undefined && joined) {
+    txn.put(SYNC_STATE_DBI, key(newest.first), encodeState(txn, String(addMerged.txnId)));
+  } else {
+    txn.put(SYNC_STATE_DBI, key(addMerged.txnId), encodeState(txn, ''));
   }
-}
-
-function parseNumber(text: string | undefined): number | undefined {
-  const number = text === undefined || !/^\d{1,16}$/.test(text) ? Number.NaN : Number(text);
-  return Number.isSafeInteger(number) ? number : undefined;
-}
-
-function parseBigint(text: string | undefined): bigint | undefined {
-  return text !== undefined && /^\d{1,20}$/.test(text) ? BigInt(text) : undefined;
 }

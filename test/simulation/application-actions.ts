@@ -2,6 +2,7 @@ import type { Register } from '../../protocol/register.ts';
 import type { SeededRandom } from '../support/random.ts';
 import { pickDatabase, pickHost } from './action.ts';
 import { lacks, show } from './ledger.ts';
+import { beforeLocks } from './lock-commits.ts';
 import type { SimDatabase } from './sim-database.ts';
 import type { SimHost, World } from './world.ts';
 
@@ -66,7 +67,29 @@ export function write(world: World, random: SeededRandom): void {
   if (world.traits.receiveOnly.includes(host.index)) {
     return;
   }
-  const database = pickDatabase(host, random);
+  commitSome(world, random, { host, database: pickDatabase(host, random) });
+}
+
+/** Each agent that waits for a write lock may find that its application has committed at the last moment. */
+export function commitBeforeLocks(world: World, random: SeededRandom): void {
+  const { lockCommitRate, receiveOnly } = world.traits;
+  for (const host of world.hosts.filter(({ index }) => !receiveOnly.includes(index))) {
+    for (const database of host.databases) {
+      beforeLocks(database.file, () => {
+        const isIdle = world.fate.isHealing || host.agent === undefined || host.agent.isGone;
+        if (!isIdle && random.chance(lockCommitRate)) {
+          commitSome(world, random, { host, database });
+        }
+      });
+    }
+  }
+}
+
+function commitSome(
+  world: World,
+  random: SeededRandom,
+  { host, database }: { host: SimHost; database: SimDatabase },
+): void {
   const { keys, growsMaps } = world.traits;
   const values = new Map<string, string | undefined>();
   const count = random.pick([1, 1, 1, 2, 10]);

@@ -38,7 +38,7 @@ export async function checkVectors(world: World): Promise<void> {
       const objects = [...ledger.objects.values()];
       const known = objects.filter(({ object }) => running.engine.has(object));
       requireMerged(`${database.label} counts`, { database, ledger, objects: known });
-      const { vector } = database.syncState;
+      const vector = database.savedVector;
       const saved = objects.filter(({ object }) => covers(vector, object));
       requireMerged(`the LMDB of ${database.label} counts`, { database, ledger, objects: saved });
     }

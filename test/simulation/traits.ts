@@ -61,6 +61,8 @@ export type Traits = {
   readonly downloadPlaces: number;
   readonly shutdownTimeoutMs: number;
   readonly maxLockHoldMs: number;
+  /** How often an application commits at the last moment before its agent wins the write lock. */
+  readonly lockCommitRate: number;
   readonly upstream: boolean;
   readonly growsMaps: boolean;
   readonly exchangesBucket: boolean;
@@ -121,6 +123,7 @@ export function drawTraits(random: SeededRandom): Traits {
     downloadPlaces: random.pick([1, 2, 4]),
     shutdownTimeoutMs: random.pick([1, 10, 30 * SECOND]),
     maxLockHoldMs: random.pick([250, 250, 0]),
+    lockCommitRate: random.pick([0, 0, 0.5, 0.95]),
     upstream,
     growsMaps: random.chance(0.15),
     exchangesBucket: retention === undefined && !upstream && random.chance(0.1),

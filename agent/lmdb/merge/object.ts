@@ -5,7 +5,7 @@ import type { KeyHashes } from '../key-hashes.ts';
 import { WRITE_SET_BYTES } from '../limits.ts';
 import type { MergeRequest } from '../local-database.ts';
 import { listDbis } from '../pages/data-file.ts';
-import type { Session } from '../session/session.ts';
+import type { MergedState, Session } from '../session/session.ts';
 import { tooManyDbis } from '../schema/merge-target.ts';
 import { MergeCollector, type Write } from './collector.ts';
 import { requireRoom, roomOf } from './room.ts';
@@ -34,6 +34,9 @@ export async function mergeObject(
   options: MergeObjectOptions,
 ): Promise<MergedObject> {
   const applied = new WriteSetApplier(session);
+  const { rejoinBeforeNs } = request;
+  // Found out here, not while the lock is held.
+  const end = { rising: session.vector.rising(request.vector), rejoinBeforeNs };
   // First pass: everything is checked, nothing applied. Complete when the writes fitted into memory.
   let complete = true;
   const checked = collectorOf(session, options, () => {
@@ -43,7 +46,7 @@ export async function mergeObject(
   await readSnapshot(readSpool(request.spool), checked);
   await requireRoomFor(session, request, checked);
   if (complete) {
-    applyLast(session, checked, { request, applied });
+    applyLast(session, checked, { end, applied });
     return { checked, applied };
   }
   // Now it is read again and applied slice by slice.
@@ -53,7 +56,7 @@ export async function mergeObject(
     return 'continue';
   });
   await readSnapshot(readSpool(request.spool), collector);
-  applyLast(session, collector, { request, applied });
+  applyLast(session, collector, { end, applied });
   return { checked, applied };
 }
 
@@ -80,13 +83,13 @@ async function requireRoomFor(
 function applyLast(
   session: Session,
   { writes, missingDbis, maxTsNs, setGrowthBytes }: MergeCollector,
-  { request, applied }: { request: MergeRequest; applied: WriteSetApplier },
+  { end, applied }: { end: Omit<MergedState, 'maxTsNs'>; applied: WriteSetApplier },
 ): void {
   applySet(session, applied, {
     writes,
     missingDbis,
     growthBytes: setGrowthBytes,
-    last: { ...request, maxTsNs },
+    last: { ...end, maxTsNs },
   });
 }
 

@@ -34,6 +34,7 @@ export class DataFile implements PageSource, Disposable {
 
   #pageCount = 0;
   #isClosed = false;
+  #beforeRead: (() => void) | undefined;
   readonly #metaBytes: readonly [Buffer, Buffer];
 
   private constructor(path: string, fd: number) {
@@ -132,6 +133,16 @@ export class DataFile implements PageSource, Disposable {
     this.#checkNumber(pageNumber, into);
   }
 
+  /** Runs `work`; `check` comes before each read in it, and what it throws ends the work. Does not nest. */
+  bounded<T>(check: () => void, work: () => T): T {
+    this.#beforeRead = check;
+    try {
+      return work();
+    } finally {
+      this.#beforeRead = undefined;
+    }
+  }
+
   /** Size of the file now, in bytes. */
   sizeBytes(): number {
     try {
@@ -169,6 +180,7 @@ export class DataFile implements PageSource, Disposable {
       throw unreadable(this.path, 'it is closed');
     }
     let done = 0;
+    this.#beforeRead?.();
     this.pagesRead += 1;
     while (done < length) {
       let count: number;

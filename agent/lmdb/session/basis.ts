@@ -85,6 +85,13 @@ export class Basis {
     return clock.nowNs() + BigInt(Math.round(options.maxClockSkewMs * 1e6));
   }
 
+  /** `_sync_state` of a newer state, whose pages are pinned, too. */
+  stateAt(meta: Meta): SyncState {
+    return meta.txnId === this.#meta.txnId
+      ? this.#state
+      : this.#states.read(this.#parts.file(), meta);
+  }
+
   /**
    * Moves on by a page diff. If it throws, nothing but the found regressions has changed. Errors: PinnedPagesReused,
    * ENVIRONMENT_REPLACED, and those of the diff.

@@ -8,6 +8,8 @@ type FollowerParts = {
   readonly path: string;
   readonly pin: MovingPin;
   readonly basis: Basis;
+  /** Something was merged, says the vector. */
+  readonly hasVector: () => boolean;
   /** See `hasPageOrder`: as this file had it before. */
   readonly hadPageOrder: () => boolean;
   /** The marker may be above what was sent of this state: only the stored one is true. */
@@ -88,8 +90,7 @@ export class Follower {
 
   /** What the application has changed since then is found by its headers, or by comparing with our registers. */
   #scanTo(meta: Meta, since: number): void {
-    const { basis, onLow } = this.#parts;
-    const hadVector = basis.state.vector.size > 0;
+    const { basis, hasVector, onLow } = this.#parts;
     if (!basis.jumpTo(meta) && this.#scanFrom === undefined) {
       return;
     }
@@ -97,7 +98,7 @@ export class Follower {
     basis.requireSyncable();
     const { low } = basis.scanSince(since);
     this.#scanFrom = undefined;
-    if (low && hadVector) {
+    if (low && hasVector()) {
       onLow();
     }
   }

@@ -4,27 +4,29 @@ import type { StreamId } from '../../../protocol/object-name.ts';
 import type { VersionVector } from '../../../protocol/version-vector.ts';
 import { Basis } from './basis.ts';
 import { TooManyRegressions } from '../changes/change-classifier.ts';
-import { ValueMap } from '../changes/value-map.ts';
 import { Environment, type WriteOutcome, type WriteTxn } from '../environment.ts';
 import { LocalChanges } from '../changes/local-changes.ts';
 import type { DatabaseOptions, Detection } from '../local-database.ts';
 import { hasPageOrder } from '../page-order.ts';
-import type { DataFile, Meta } from '../pages/data-file.ts';
+import { listDbis, type DataFile, type Meta } from '../pages/data-file.ts';
 import { needsReopen } from '../txn-errors.ts';
 import { Follower } from './follower.ts';
 import { MovingPin, type RetainedPin } from './pin.ts';
-import { WrittenValues } from '../changes/own-writes.ts';
 import type { FindTarget } from '../schema/merge-target.ts';
-import { sessionTxn, type SessionTxn } from './txn.ts';
+import { Transactions } from './transactions.ts';
+import type { SessionTxn } from './txn.ts';
 import { countEntries, type SyncedDbis } from '../changes/synced-dbis.ts';
 import { scanAtStart } from './start-scan.ts';
-import { MAX_PUT_BACK_ROUNDS, STAMP_PART } from '../limits.ts';
-import { catchUp, transactCaughtUp } from '../schema/shadow-update.ts';
+import { MAX_PUT_BACK_ROUNDS } from '../limits.ts';
+import { catchUp } from '../schema/shadow-update.ts';
+import { SavedVector } from '../saved-vector.ts';
+import { SYNC_STATE_DBI } from '../state-value.ts';
 import { wouldChange, type SyncState, type SyncStateUpdate } from '../sync-state.ts';
 
 /** What is known when the last write of a merge is in. */
 export type MergedState = {
-  readonly vector: VersionVector;
+  /** What the merge adds to the vector; see `SavedVector.rising`. */
+  readonly rising: VersionVector;
   readonly rejoinBeforeNs?: bigint | undefined;
   readonly maxTsNs: bigint;
 };
@@ -41,20 +43,22 @@ export class Session {
   readonly environment: Environment;
   readonly changes: LocalChanges;
   readonly options: DatabaseOptions;
-  readonly #clock: Clock;
   readonly #known: Basis;
   readonly #pin: MovingPin;
   readonly #follower: Follower;
+  readonly #transactions: Transactions;
   #uploadedTxn: number | undefined;
+  /** Its keys are written by this session alone: what it holds in memory is ahead of them, or the same. */
+  readonly vector: SavedVector;
   #vectorForgotten = false;
   #rescan: string | undefined;
   /** Ours stand in their order in this file, and will: nobody else touches them. */
   #hasPageOrder: boolean;
+  #emptied = 0;
 
   private constructor(environment: Environment, options: DatabaseOptions, clock: Clock) {
     this.environment = environment;
     this.options = options;
-    this.#clock = clock;
     this.#pin = new MovingPin(environment, (to) => this.#known.advance(to));
     this.changes = new LocalChanges(options.pendingBytesMax, options.valueBytesMax);
     this.#known = new Basis({
@@ -64,6 +68,15 @@ export class Session {
       meta: this.#pin.meta,
       changes: this.changes,
     });
+    this.#transactions = new Transactions({
+      session: this,
+      known: this.#known,
+      clock,
+      repin: () => {
+        this.#repin();
+        this.#hasPageOrder ||= hasPageOrder(this.file, this.basis);
+      },
+    });
     this.changes.raiseMaxTs(this.state.maxTsNs);
     this.#uploadedTxn = this.state.uploadedTxn;
     this.#hasPageOrder = hasPageOrder(this.file, this.basis);
@@ -71,6 +84,7 @@ export class Session {
       path: environment.dataPath,
       pin: this.#pin,
       basis: this.#known,
+      hasVector: () => this.vector.positions.size > 0,
       hadPageOrder: () => this.#hasPageOrder,
       onMarkerDoubted: () => {
         this.#uploadedTxn = this.state.uploadedTxn;
@@ -80,6 +94,7 @@ export class Session {
         this.#rescan = reason;
       },
     });
+    this.vector = SavedVector.read(this.file, listDbis(this.file, this.basis).get(SYNC_STATE_DBI));
   }
 
   /**
@@ -104,7 +119,7 @@ export class Session {
         },
         forgetMerged: () =>
           session.#write({
-            together: session.#together(session.state.vector, 0n),
+            together: session.#together(0n),
             forgetMerged: true,
           }),
         forgetVector: () => session.#forgetVector(),
@@ -118,6 +133,11 @@ export class Session {
 
   get file(): DataFile {
     return this.environment.file;
+  }
+
+  /** See {@link hasPageOrder}. */
+  get lacksPageOrder(): boolean {
+    return !this.#hasPageOrder;
   }
 
   /** The state up to which changes are known; its pages are pinned. */
@@ -159,6 +179,11 @@ export class Session {
     return this.#vectorForgotten;
   }
 
+  /** True if whoever asks does not know yet that the vector was emptied: positions that it gives are not true. */
+  isStale({ emptied = this.#emptied }: { readonly emptied?: number | undefined }): boolean {
+    return this.#vectorForgotten || emptied !== this.#emptied;
+  }
+
   futureFromNs(): bigint {
     return this.#known.futureFromNs();
   }
@@ -178,9 +203,20 @@ export class Session {
   takeDetection(): Detection {
     const detection = this.detection();
     this.changes.resetCounts();
+    if (this.#vectorForgotten) {
+      this.#emptied += 1;
+    }
     this.#vectorForgotten = false;
     this.#rescan = undefined;
     return detection;
+  }
+
+  /** A detection that was taken does not reach the caller after all. */
+  returnDetection({ vectorForgotten }: Detection): void {
+    if (vectorForgotten) {
+      this.#emptied -= 1;
+      this.#vectorForgotten = true;
+    }
   }
 
   /**
@@ -207,7 +243,7 @@ export class Session {
         if (!(error instanceof TooManyRegressions)) {
           throw error;
         }
-        this.#putBackWithoutMoving();
+        this.#transactions.putBackWithoutMoving();
       }
     }
     try {
@@ -236,7 +272,7 @@ export class Session {
   }
 
   stampSome(): void {
-    this.#transactOnce(() => undefined, this.options.maxLockHoldMs * STAMP_PART);
+    this.#transactions.stampSome();
   }
 
   markUploaded(txnId: number): void {
@@ -246,30 +282,33 @@ export class Session {
   /** Nothing of this LMDB is in the bucket. */
   resetMarker(): void {
     this.#uploadedTxn = undefined;
+    this.vector.empty();
     if (this.hasData) {
       this.changes.pending.overflow();
     }
   }
 
+  /** Writes what differs, and all of the vector that is not written yet: in several transactions where that is much. */
   persist(update: {
-    vector: VersionVector;
     rejoinBeforeNs: bigint | undefined;
     lastSyncNs: bigint | undefined;
     bucketId: string | undefined;
     entriesAtStop: number | null;
   }): void {
-    const { vector, ...rest } = update;
-    const whole = { ...rest, together: this.#together(vector, 0n) };
+    const whole = { ...update, together: this.#together(0n) };
     if (wouldChange(this.state, whole)) {
+      this.#write(whole);
+    }
+    while (!this.vector.isSaved) {
       this.#write(whole);
     }
   }
 
   /** Its objects are to be merged like anybody's. */
   forgetStream(stream: StreamId | undefined): void {
-    const vector = new Map(this.state.vector);
-    if (stream !== undefined && vector.delete(stream)) {
-      this.#write({ together: this.#together(vector, 0n) });
+    if (stream !== undefined && this.vector.positions.has(stream)) {
+      this.vector.drop([stream]);
+      this.#write({ together: this.#together(0n) });
     }
   }
 
@@ -277,74 +316,26 @@ export class Session {
     this.transact((txn) => txn.writeState(update));
   }
 
-  /** Vector, marker and max_ts, which are only ever written together. */
-  #together(vector: VersionVector, maxTsNs: bigint): NonNullable<SyncStateUpdate['together']> {
+  /** Marker and max_ts, which are only ever written together, and the vector never without them. */
+  #together(maxTsNs: bigint): NonNullable<SyncStateUpdate['together']> {
     return {
-      vector,
       uploadedTxn: this.#uploadedTxn ?? null,
       maxTsNs: maxTsNs > this.changes.maxTsNs ? maxTsNs : this.changes.maxTsNs,
     };
   }
 
   /** The update that the last transaction of a merge writes. */
-  mergeUpdate({ vector, rejoinBeforeNs, maxTsNs }: MergedState): SyncStateUpdate {
-    return { together: this.#together(vector, maxTsNs), rejoinBeforeNs, entriesAtStop: null };
+  mergeUpdate({ rejoinBeforeNs, maxTsNs }: MergedState): SyncStateUpdate {
+    return { together: this.#together(maxTsNs), rejoinBeforeNs, entriesAtStop: null };
   }
 
-  /**
-   * One write transaction. Inside it, first, the diff up to the state that it starts from (which cannot move now):
-   * what regressed there is put back in the same transaction. After it the pin moves past it, with what it wrote
-   * as the old side of that diff, so that an application's write in between is still seen.
-   */
+  /** One write transaction; see {@link Transactions.transact}. */
   transact<T>(work: (txn: SessionTxn) => T): WriteOutcome<T> {
-    const { shadow } = this.#known.schema;
-    if (shadow === undefined) {
-      return this.#transactOnce(work);
-    }
-    return transactCaughtUp(shadow, this, () => this.#transactOnce(work));
+    return this.#transactions.transact(work);
   }
 
-  /** `stampMs`: stamp only for so long, and leave the rest of what is behind. */
-  #transactOnce<T>(work: (txn: SessionTxn) => T, stampMs?: number): WriteOutcome<T> {
-    const written = new WrittenValues();
-    const outcome = this.#writeInto((txn) => {
-      this.#advanceInside(txn);
-      const repaired = this.#known.schema.repair(txn, {
-        file: this.file,
-        written,
-        nowNs: this.#clock.nowNs(),
-        futureFromNs: this.futureFromNs(),
-        stampMs,
-      });
-      const { local, alsoPut } = repaired;
-      const onlyMerged = local.size === 0;
-      const own = { written, onlyMerged, quietSince: this.#known.own.quietSince(txn, onlyMerged) };
-      const result = work(
-        sessionTxn(txn, {
-          ...own,
-          state: this.state,
-          local,
-          alsoPut,
-          lacksPageOrder: !this.#hasPageOrder,
-        }),
-      );
-      // What the work wrote as local counts, too.
-      return { result, own: { ...own, onlyMerged: local.size === 0 }, repaired };
-    });
-    // From here on it is committed.
-    const { result, own, repaired } = outcome.result;
-    repaired.committed();
-    const { txnId } = outcome;
-    if (txnId !== undefined) {
-      this.#known.own.add({ ...own, txnId });
-    }
-    this.changes.regressed = new ValueMap();
-    this.#repin();
-    this.#hasPageOrder ||= hasPageOrder(this.file, this.basis);
-    return { ...outcome, result };
-  }
-
-  #writeInto<T>(work: (txn: WriteTxn) => T): WriteOutcome<T> {
+  /** A write transaction of the environment, without the diff; where none can begin any more, it is opened anew. */
+  writeInto<T>(work: (txn: WriteTxn) => T): WriteOutcome<T> {
     try {
       return this.environment.write(work);
     } catch (error) {
@@ -372,26 +363,10 @@ export class Session {
     }
   }
 
-  #advanceInside(txn: WriteTxn): void {
-    try {
-      this.#known.advance(txn.committed);
-    } catch (error) {
-      // The next refresh puts them back in rounds.
-      throw error instanceof TooManyRegressions ? error.asSyncError() : error;
-    }
-  }
-
-  /** Too many to hold: these are put back first; the pin and the page set stay, and the same diff goes on after it. */
-  #putBackWithoutMoving(): void {
-    this.#writeInto((txn) => {
-      this.#known.schema.putBack(txn, this.file, new WrittenValues());
-    });
-    this.changes.regressed = new ValueMap();
-  }
-
   /** The vector says more than the entries hold: everything in the bucket is to be merged again. */
   #forgetVector(): void {
     this.#vectorForgotten = true;
-    this.#write({ together: this.#together(new Map(), 0n) });
+    this.vector.empty();
+    this.#write({ together: this.#together(0n) });
   }
 }

@@ -2,12 +2,14 @@ import { mayHaveVanished } from '../changes/scan.ts';
 import { compareAll, type CatchUpHost } from '../schema/shadow-update.ts';
 import type { LocalChanges } from '../changes/local-changes.ts';
 import { hasCounts, isRenumbered, type SyncState } from '../sync-state.ts';
+import type { SavedVector } from '../saved-vector.ts';
 import type { Basis } from './basis.ts';
 
 /** What the scan needs of its session. */
 interface ScanHost extends CatchUpHost {
   readonly changes: LocalChanges;
   readonly state: SyncState;
+  readonly vector: SavedVector;
   readonly uploadedTxn: number | undefined;
   readonly hasData: boolean;
   readonly entries: number;
@@ -36,9 +38,10 @@ export function scanAtStart(parts: StartScanParts): void {
   if (renumbered) {
     parts.doubtMarker();
   }
-  const { entriesAtStop, vector } = state;
+  const { entriesAtStop } = state;
+  const isVectorEmpty = session.vector.positions.size === 0;
   const { shadow } = basis.schema;
-  if (session.uploadedTxn === undefined && vector.size === 0 && shadow === undefined) {
+  if (session.uploadedTxn === undefined && isVectorEmpty && shadow === undefined) {
     // Nothing was ever sent or merged: all of it is to be sent, and there is nothing to be compared with.
     basis.skipScan();
     if (session.hasData) {
@@ -57,7 +60,7 @@ export function scanAtStart(parts: StartScanParts): void {
   if (renumbered) {
     parts.forgetMerged();
   }
-  if ((low || vanished) && vector.size > 0) {
+  if ((low || vanished) && !isVectorEmpty) {
     parts.forgetVector();
   }
   if (shadow !== undefined) {

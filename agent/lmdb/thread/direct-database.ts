@@ -166,7 +166,7 @@ export class DirectLocalDatabase implements LocalDatabase {
       }
       const pinned = session.retainPin();
       const own = streamOf(this.#options.instance, this.#options.run);
-      const vector = joinVectors(session.state.vector, new Map([[own, options.seq]]));
+      const vector = joinVectors(session.vector.positions, new Map([[own, options.seq]]));
       const { rejoinBeforeNs } = session.state;
       const meta = { ...this.#snapshotMeta(session, options), vector, rejoinBeforeNs };
       session.changes.pending.clear();
@@ -202,6 +202,7 @@ export class DirectLocalDatabase implements LocalDatabase {
       // What was pending is in no object after all: the next one finds it by a scan.
       this.#inFlight = undefined;
       session.changes.pending.overflow();
+      session.returnDetection(detection);
       throw error;
     } finally {
       pinned.release();
@@ -234,12 +235,13 @@ export class DirectLocalDatabase implements LocalDatabase {
     return this.#exclusive(async () => {
       const session = this.#require();
       await session.refresh();
-      if (session.vectorForgotten) {
+      if (session.isStale(request)) {
         return nothingMerged(session.takeDetection());
       }
       const seenKeys = this.#rejoin?.seen;
       const { checked, applied } = await mergeObject(session, request, { seenKeys });
       session.changes.raiseMaxTs(checked.maxTsNs);
+      session.vector.join(request.vector);
       return mergeResult(checked, applied, session.takeDetection());
     });
   }
@@ -252,9 +254,12 @@ export class DirectLocalDatabase implements LocalDatabase {
         session.resetMarker();
         this.#inFlight = undefined;
       }
+      // Emptied meanwhile, it must not come back from whoever asked before.
+      if (!session.isStale(options)) {
+        session.vector.drop(options.dropped ?? []);
+        session.vector.join(options.vector);
+      }
       session.persist({
-        // Emptied in this very look, it must not come back from whoever asked before.
-        vector: session.vectorForgotten ? new Map() : options.vector,
         rejoinBeforeNs: options.rejoinBeforeNs,
         lastSyncNs: options.lastSyncNs,
         bucketId: options.bucketId,

@@ -7,7 +7,7 @@ export function openResult(session: Session): OpenResult {
   const { state } = session;
   return {
     ...session.takeDetection(),
-    vector: state.vector,
+    vector: new Map(session.vector.positions),
     uploadedTxn: state.uploadedTxn,
     lastSyncNs: state.lastSyncNs,
     bucketId: state.bucketId,

@@ -84,6 +84,7 @@ function startReceiver(vector: VersionVector) {
   const tracker = new VectorTracker(vector);
   const merger = {
     isQuarantined: () => false,
+    isLeftOut: () => false,
     releaseExcept: () => {},
     async fetch(object: ObjectName) {
       const got = await watched.get(object.name, { signal: SIGNAL });

@@ -1,3 +1,7 @@
+import { DataFile, listDbis } from '../../../../agent/lmdb/pages/data-file.ts';
+import { SavedVector } from '../../../../agent/lmdb/saved-vector.ts';
+import { SYNC_STATE_DBI } from '../../../../agent/lmdb/state-value.ts';
+import { encodeVectorJson } from '../../../../protocol/version-vector.ts';
 import {
   dbiFlags,
   dumpEntries,
@@ -30,8 +34,9 @@ function vector(seq: bigint): Map<typeof REMOTE_STREAM, bigint> {
 
 /** The vector in the file. */
 function storedVector(): unknown {
-  const text = dumpRaw(host.file)._sync_state?.vector?.subarray(24).toString();
-  return text === undefined ? undefined : JSON.parse(text);
+  using data = DataFile.open(host.file);
+  const record = listDbis(data, data.readMeta()).get(SYNC_STATE_DBI);
+  return encodeVectorJson(SavedVector.read(data, record).positions);
 }
 
 test('newer entries win, older ones lose, and the vector is stored with them', async () => {
