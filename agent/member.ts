@@ -6,11 +6,14 @@ import type { AfterMergeHooks } from './after-merge/hooks.ts';
 import { MergeWatch } from './after-merge/merge-watch.ts';
 import type { Config, DatabaseConfig } from './config/config.ts';
 import { DatabaseEngine } from './engine/database-engine.ts';
+import { lockPathOf } from './guard/lock-table.ts';
+import { findWriteLockHolder } from './guard/write-lock-holder.ts';
+import { ThreadActivity } from './lmdb/thread-activity.ts';
 import { ChangeDetector } from './lmdb/change-detector.ts';
 import { WorkerLocalDatabase } from './lmdb/thread/worker-client.ts';
 import type { Logger } from './log/log.ts';
 import { cleaningDeps, databaseOptions, engineSettings, sweepingDeps } from './member-settings.ts';
-import { DatabaseMonitor } from './monitor/database-monitor.ts';
+import { DatabaseMonitor } from './monitor/database/database-monitor.ts';
 import { logStatistics } from './monitor/lmdb-statistics.ts';
 import type { Metrics } from './monitor/metrics.ts';
 import { shown } from './monitor/status.ts';
@@ -35,7 +38,6 @@ export type Shared = {
   readonly hooks: AfterMergeHooks;
   readonly log: Logger;
   readonly run: string;
-  readonly memory: Semaphore;
   readonly receiveOnly: boolean;
   readonly onlyOnce: boolean;
   readonly totals: RunTotals;
@@ -75,7 +77,11 @@ export class Member {
     const watch = shared.hooks.concern(name)
       ? new MergeWatch((touched) => shared.hooks.note(name, touched))
       : undefined;
-    this.#db = new WorkerLocalDatabase(databaseOptions(config, parts), { onCrash: shared.onCrash });
+    const options = databaseOptions(config, parts);
+    this.#db = new WorkerLocalDatabase(
+      { ...options, activity: watchThread(watchdog, lockPathOf(options)) },
+      { onCrash: shared.onCrash },
+    );
     shared.hooks.register(name, this.#db);
     const { limits } = shared.metrics;
     const watching = { name, metrics: shared.metrics.syncer, log: this.#log };
@@ -85,6 +91,7 @@ export class Member {
         db: this.#db,
         store: shared.store,
         clock: systemClock,
+        monotonicMs: () => performance.now(),
         sleep,
         randomBytes: (size) => randomBytes(size),
         random: Math.random,
@@ -107,7 +114,11 @@ export class Member {
         }),
       },
       {
-        memory: limits.measured(shared.memory, { lmdb: name, limit_name: 'download' }),
+        // Its own: while one database's write lock is held, the others go on.
+        memory: limits.measured(new Semaphore(config.memoryDownloadedSnapshots), {
+          lmdb: name,
+          limit_name: 'download',
+        }),
         merging: limits.measured(new Semaphore(1), { lmdb: name, limit_name: 'decompress' }),
       },
     );
@@ -116,6 +127,7 @@ export class Member {
       path: database.options.noSubdir ? database.path : join(database.path, 'data.mdb'),
       pollIntervalMs: config.lmdbPollIntervalMs,
       onChange: (txnId) => this.engine.noteChange(txnId),
+      onReplaced: () => this.engine.noteReplaced(),
     });
   }
 
@@ -187,6 +199,22 @@ export class Member {
       }
     }
   }
+}
+
+/** The memory in which the LMDB's thread says what it is doing; the watchdog asks there. */
+function watchThread(watchdog: Watchdog, lockPath: string): SharedArrayBuffer {
+  const activity = new ThreadActivity();
+  watchdog.probe('lmdb', {
+    beats: () => activity.beats,
+    waitsFor: () => {
+      if (!activity.isWaitingForLock) {
+        return undefined;
+      }
+      const holder = findWriteLockHolder(lockPath);
+      return holder === undefined ? 'the write lock' : `the write lock, held by ${holder}`;
+    },
+  });
+  return activity.buffer;
 }
 
 /** Resolves with false at `over`; with true where that does not come within `limitMs` after `signal`. */

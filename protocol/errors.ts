@@ -21,14 +21,20 @@ export type ErrorCode =
   | 'VALUE_HEADER_INVALID'
   /** The LMDB file is missing, unreadable, of another format, or damaged. */
   | 'ENVIRONMENT_UNREADABLE'
+  /** Another file is at the path of an LMDB that we have open, or it was written over. It is opened anew. */
+  | 'ENVIRONMENT_REPLACED'
   /** The loaded LMDB addon writes another data format than LMDB 0.9's v1. */
   | 'ADDON_FORMAT_WRONG'
   /** The LMDB map is full: the application must enlarge it. Retried. */
   | 'MAP_FULL'
+  /** An object needs more room than the LMDB map has, or than is kept for the application. Retried with a larger map. */
+  | 'MAP_TOO_SMALL'
   /** More DBIs would be open than `max_dbs` allows. Retried; a restart with a larger one ends it. */
   | 'DBIS_FULL'
   /** A write transaction failed (disk full, read-only file, I/O error). Retried. */
   | 'TRANSACTION_FAILED'
+  /** A large object finds no room in the folder of temporary files (missing, read-only, full). Retried. */
+  | 'SPOOL_FAILED'
   /** The storage answered with an error or not at all. */
   | 'STORAGE_FAILED'
   /** The storage refuses these credentials, this bucket, or this action. */

@@ -11,6 +11,14 @@ export interface Clock {
 /** The highest timestamp that a header or an entry can hold. */
 export const MAX_TIMESTAMP_NS: TimestampNs = 0xffff_ffff_ffff_ffffn;
 
+/** The longest time that a timer of Node keeps, 24.8 days: one that is set for longer fires after a millisecond. */
+export const MAX_TIMER_MS = 2 ** 31 - 1;
+
+/** A time for one timer: as given, {@link MAX_TIMER_MS} at most. */
+export function timerMs(ms: number): number {
+  return Math.min(ms, MAX_TIMER_MS);
+}
+
 const NS_PER_UNIT: Readonly<Record<string, number>> = {
   ns: 1,
   us: 1e3,

@@ -1,6 +1,7 @@
 import { setMaxListeners } from 'node:events';
 
 import { SyncError } from '../protocol/errors.ts';
+import { timerMs } from '../protocol/time.ts';
 import type { StoreHooks } from './requests.ts';
 
 /**
@@ -35,7 +36,7 @@ export class Deadline implements Disposable {
           retryable: true,
         }),
       );
-    }, timeoutMs);
+    }, timerMs(timeoutMs));
     // The request itself keeps the process alive as long as it is under way.
     this.#timer.unref();
     if (caller.aborted) {

@@ -18,16 +18,22 @@ export async function checkBucket(
     readonly signal: AbortSignal;
   },
 ): Promise<boolean> {
-  const { db, store, settings, randomBytes, clock, log } = deps;
+  const { db, store, settings, randomBytes, clock, log, observer } = deps;
   const { tracker, publisher, rejoin, known, signal } = parts;
   const mayCreate = !settings.receiveOnly;
-  const bucketId = await findBucketId(store, { mayCreate, known, randomBytes, log, signal });
+  const bucketId = await findBucketId(store, {
+    mayCreate,
+    known,
+    randomBytes,
+    onDamaged: (error) => observer.stepFailed('bucket id content', error),
+    signal,
+  });
   if (known === bucketId) {
     return false;
   }
   if (known === NO_BUCKET_ID) {
     // A bucket that only now got its id is the one that was synced with while it had none.
-    await db.persist({ ...tracker.state, bucketId });
+    await db.persist({ ...tracker.change, bucketId });
     return false;
   }
   if (known !== undefined) {
@@ -42,6 +48,6 @@ export async function checkBucket(
   // What was merged before is in another bucket: no rejoin may take it for swept. Of an LMDB that has never been synced
   // a rejoin must know when that began, or it would never be due where no pass completes.
   rejoin.begin(lastSyncNs);
-  await db.persist({ ...tracker.state, bucketId, resetMarker: true, lastSyncNs });
+  await db.persist({ ...tracker.change, bucketId, resetMarker: true, lastSyncNs });
   return true;
 }

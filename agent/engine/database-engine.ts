@@ -1,7 +1,11 @@
-import type { ObjectName } from '../../protocol/object-name.ts';
+import { errorText, SyncError } from '../../protocol/errors.ts';
+import { newRun, streamOf, type ObjectName, type StreamId } from '../../protocol/object-name.ts';
 import type { EngineLimits } from '../pacing/semaphore.ts';
 import { EngineRun } from './engine-run.ts';
 import type { EngineDeps } from './types.ts';
+
+/** Between two tries to open the file that has come to the path. */
+const REOPEN_PAUSE_MS = 1000;
 
 /**
  * One database's engine as the rest of the agent holds it: it is run once, told what happens outside, and asked what
@@ -46,14 +50,70 @@ export class DatabaseEngine {
     this.#run?.receiveLoop.noteListing();
   }
 
+  /** Another file has come to the LMDB's path, says whoever watches it. */
+  noteReplaced(): void {
+    // The look that follows sees it, too, and ends the run.
+    this.#run?.publishLoop.wake();
+  }
+
   /**
    * Runs until `signal` aborts (or, with only-once, until everything listed is merged and everything local is
    * stored), then sends the last changes within the shutdown timeout and closes the LMDB. Rejects when the LMDB cannot
-   * be opened.
+   * be opened. One that is replaced meanwhile is opened anew, by another run with a stream of its own.
    */
   async run(signal: AbortSignal): Promise<void> {
-    const run = await EngineRun.open(this.#deps, this.#limits);
-    this.#run = run;
-    await run.run(signal);
+    let deps = this.#deps;
+    let run = await EngineRun.open(deps, this.#limits);
+    for (;;) {
+      this.#run = run;
+      const next = await run.run(signal);
+      // What it knows is not true of the LMDB that the next one opens.
+      this.#run = undefined;
+      if (next === undefined) {
+        return;
+      }
+      const { settings } = deps;
+      const stream = next.forgetsStream ? streamOf(settings.instance, settings.run) : undefined;
+      deps = { ...deps, settings: { ...settings, run: newRun(deps.randomBytes) } };
+      deps.log.warn({ reason: next.reason, run: deps.settings.run }, 'beginning a new run');
+      const following = await this.#openAgain(deps, { stream, signal });
+      if (following === undefined) {
+        return;
+      }
+      run = following;
+    }
   }
+
+  /** Opens the LMDB for another run as soon as that can be done; undefined: `signal` has aborted, and it is closed. */
+  async #openAgain(
+    deps: EngineDeps,
+    { stream, signal }: { readonly stream: StreamId | undefined; readonly signal: AbortSignal },
+  ): Promise<EngineRun | undefined> {
+    const { db, settings, observer, log, sleep } = deps;
+    let said: string | undefined;
+    while (!signal.aborted) {
+      try {
+        const again = { run: settings.run, forgetStream: stream };
+        const run = await EngineRun.open(deps, this.#limits, again);
+        observer.stepWorked('local changes');
+        log.info({}, 'The LMDB is open again');
+        return run;
+      } catch (error) {
+        observer.stepFailed('local changes', error);
+        const text = errorText(error);
+        if (text !== said) {
+          said = text;
+          log.warn({ error: text, try: hintOf(error) }, 'cannot open the LMDB again, trying on');
+        }
+      }
+      const pauseMs = Math.min(settings.retryIntervalMs, REOPEN_PAUSE_MS);
+      await sleep(pauseMs, signal).catch(() => undefined);
+    }
+    await db.close();
+    return undefined;
+  }
+}
+
+function hintOf(error: unknown): string | undefined {
+  return error instanceof SyncError ? error.hint : undefined;
 }

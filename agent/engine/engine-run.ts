@@ -1,6 +1,8 @@
-import { errorText } from '../../protocol/errors.ts';
-import type { Detection, OpenResult } from '../lmdb/local-database.ts';
+import { errorText, SyncError } from '../../protocol/errors.ts';
+import { formatGoDuration } from '../../protocol/time.ts';
+import type { Detection, OpenResult, ReopenOptions } from '../lmdb/local-database.ts';
 import { ReportingDatabase } from '../lmdb/reporting-database.ts';
+import { CLOCK_LOOK_MS, ClockWatch } from '../pacing/clock-watch.ts';
 import { Semaphore, type EngineLimits } from '../pacing/semaphore.ts';
 import { WatchedDatabase } from '../watchdog/watched-database.ts';
 import { watchedLimit } from '../watchdog/watched-limit.ts';
@@ -16,6 +18,13 @@ import { Receiver } from './receiver.ts';
 import { Rejoin } from './rejoin.ts';
 import type { EngineDeps } from './types.ts';
 import { VectorTracker } from './vector-tracker.ts';
+
+/** Why another run must take over. */
+type NextRun = {
+  readonly reason: string;
+  /** Somebody else may go on with the stream of this run: its objects are merged like anybody's. */
+  readonly forgetsStream: boolean;
+};
 
 /**
  * One run of one database's engine, from its open LMDB on.
@@ -37,20 +46,33 @@ export class EngineRun {
   readonly #persister: Persister;
   /** Aborts when even the shutdown's time is over. */
   readonly #hardStop = new AbortController();
+  /** Aborts when another run must take over. */
+  readonly #over = new AbortController();
+  readonly #clockWatch: ClockWatch | undefined;
+  #next: NextRun | undefined;
 
-  /** Opens the LMDB. Rejects when that cannot be done. */
-  static async open(deps: EngineDeps, limits: EngineLimits): Promise<EngineRun> {
+  /** Opens the LMDB, or what is at its path now. Rejects when that cannot be done. */
+  static async open(
+    deps: EngineDeps,
+    limits: EngineLimits,
+    again?: ReopenOptions,
+  ): Promise<EngineRun> {
     // What any loop asks of the LMDB is also what its thread has to do.
     const db = new WatchedDatabase(deps.db, deps.watchdog.loop('lmdb'));
-    return new EngineRun({ ...deps, db }, { limits, opened: await db.open() });
+    const opened = await (again === undefined ? db.open() : db.reopen(again));
+    return new EngineRun({ ...deps, db }, { limits, opened });
   }
 
   constructor(
     given: EngineDeps,
     { limits, opened }: { readonly limits: EngineLimits; readonly opened: OpenResult },
   ) {
-    const db = new ReportingDatabase(given.db, (detection) => this.#noteDetection(detection));
-    const deps: EngineDeps = { ...given, db };
+    const db = new ReportingDatabase(given.db, {
+      onDetection: (detection) => this.#noteDetection(detection),
+      onFailure: (error) => this.#noteFailure(error),
+    });
+    const deps: EngineDeps = { ...given, db, beforeSend: () => this.#requireGoing() };
+    this.#clockWatch = given.monotonicMs && new ClockWatch(given.clock, given.monotonicMs);
     this.#deps = deps;
     const tracker = new VectorTracker(opened.vector);
     tracker.noteRejoinBefore(opened.rejoinBeforeNs);
@@ -74,6 +96,7 @@ export class EngineRun {
       tracker,
       merger,
       ownStream: publisher.ownStream,
+      onListed: (seen) => publisher.noteListed(seen),
       onManifest: ({ rejoinBeforeNs }) => rejoin.noteAnnounced(rejoinBeforeNs),
     });
     this.publishLoop = new PublishLoop(deps, {
@@ -85,6 +108,7 @@ export class EngineRun {
     this.receiveLoop = new ReceiveLoop(receiving, {
       publisher,
       receiver,
+      merger,
       tracker,
       rejoin,
       sending: this.publishLoop,
@@ -104,18 +128,19 @@ export class EngineRun {
 
   /**
    * Runs until `signal` aborts (or, with only-once, until the receive loop has nothing more to wait for), then sends
-   * the last changes within the shutdown timeout and closes the LMDB.
+   * the last changes within the shutdown timeout and closes the LMDB. Or until another run must take over: that one is
+   * returned, and nothing more is sent.
    */
-  async run(signal: AbortSignal): Promise<void> {
-    const { settings, sleep } = this.#deps;
+  async run(signal: AbortSignal): Promise<NextRun | undefined> {
     const { receiveLoop } = this;
     const housekeeping = {
       cleaning: watched(this.#deps, 'clean'),
       sweeping: watched(this.#deps, 'sweep'),
     };
     const finished = new AbortController();
-    const running = AbortSignal.any([signal, finished.signal]);
+    const running = AbortSignal.any([signal, finished.signal, this.#over.signal]);
     const loops = [
+      this.#watchClock(running),
       this.publishLoop.run(running),
       receiveLoop.run(running).then(() => finished.abort()),
       this.#persister.run(running),
@@ -132,6 +157,19 @@ export class EngineRun {
       await Promise.all(loops);
     } finally {
       finished.abort();
+      await this.#end(loops);
+    }
+    if (this.#next !== undefined && signal.aborted) {
+      await this.#deps.db.close();
+      return undefined;
+    }
+    return this.#next;
+  }
+
+  /** The loops are told to end. */
+  async #end(loops: readonly Promise<void>[]): Promise<void> {
+    const { settings, sleep } = this.#deps;
+    if (this.#next === undefined) {
       // What is being sent still has until the hard limit.
       const limit = new AbortController();
       void sleep(settings.shutdownTimeoutMs, limit.signal).then(
@@ -139,9 +177,54 @@ export class EngineRun {
         () => undefined,
       );
       await Promise.allSettled(loops);
-      await this.#shutDown();
+      // It may turn out only now.
+      if (this.#next === undefined) {
+        await this.#shutDown();
+      }
       limit.abort();
-      this.#hardStop.abort(new Error('stopped'));
+    }
+    this.#hardStop.abort(new Error('stopped'));
+    await Promise.allSettled([...loops, this.#merger.settled(), this.#publisher.settled()]);
+  }
+
+  /** Ends this run; what it has sent stays, and what it has not is found by the next one. */
+  #endFor(next: NextRun): void {
+    if (this.#next === undefined) {
+      this.#next = next;
+      this.#over.abort();
+      this.#hardStop.abort(new Error(next.reason));
+    }
+  }
+
+  #noteFailure(error: unknown): void {
+    if (error instanceof SyncError && error.code === 'ENVIRONMENT_REPLACED') {
+      this.#endFor({ reason: errorText(error), forgetsStream: false });
+    }
+  }
+
+  /** Throws when another run must take over, and finds out whether one must. */
+  #requireGoing(): void {
+    const setByMs = this.#clockWatch?.look();
+    if (setByMs !== undefined) {
+      const reason = `the clock was set by ${formatGoDuration(setByMs)}: this may be a copy of a running machine`;
+      this.#endFor({ reason, forgetsStream: true });
+    }
+    if (this.#next !== undefined) {
+      throw new Error(this.#next.reason);
+    }
+  }
+
+  async #watchClock(signal: AbortSignal): Promise<void> {
+    if (this.#clockWatch === undefined) {
+      return;
+    }
+    try {
+      while (!signal.aborted) {
+        this.#requireGoing();
+        await this.#deps.sleep(CLOCK_LOOK_MS, signal);
+      }
+    } catch {
+      // Aborted, or over: whoever waits for the loops knows.
     }
   }
 
@@ -155,7 +238,7 @@ export class EngineRun {
       {},
       'the LMDB may lack something of what was merged before; merging the whole bucket again',
     );
-    this.tracker.forget();
+    this.tracker.noteEmptied();
     this.receiveLoop.noteListing();
   }
 

@@ -1,4 +1,5 @@
 import type { Clock } from '../../protocol/time.ts';
+import type { EarlierObjects } from './listing.ts';
 import type { EngineSettings } from './types.ts';
 
 export type FullSnapshotReason =
@@ -26,7 +27,11 @@ export class FullSnapshotPolicy {
   #fullTxn = -1;
   #deltas = 0;
   #deltaBytes = 0;
+  /** The same of earlier runs, until this one has stored a full snapshot. */
+  #earlierDeltas = 0;
+  #earlierBytes = 0;
   #fullBytes = 0;
+  #hasStoredFull = false;
   #lastFullNs: bigint;
 
   constructor(settings: EngineSettings, clock: Clock) {
@@ -70,6 +75,23 @@ export class FullSnapshotPolicy {
     this.#fullTxn = dataTxnId;
   }
 
+  /** What earlier runs have left: the bounds hold over restarts, or short runs would never reach them. */
+  noteEarlier({ full, deltas, deltaBytes }: EarlierObjects): void {
+    // A listing from before that snapshot would count what it has made superfluous.
+    if (this.#hasStoredFull) {
+      return;
+    }
+    this.#earlierDeltas = deltas;
+    this.#earlierBytes = deltaBytes;
+    if (full === undefined) {
+      return;
+    }
+    this.#fullBytes = full.sizeBytes;
+    const nowNs = this.#clock.nowNs();
+    // A name from the future, by a clock that was wrong, must not put the next one off.
+    this.#lastFullNs = full.timeNs < nowNs ? full.timeNs : nowNs;
+  }
+
   /** A published base contains everything of ours up to now but `deltas` objects. */
   coveredByBase(deltas: number): void {
     if (deltas >= this.#deltas) {
@@ -88,8 +110,11 @@ export class FullSnapshotPolicy {
     this.#first = false;
     this.#lost = false;
     this.#upstreamDue = false;
+    this.#hasStoredFull = true;
     this.#deltas = 0;
     this.#deltaBytes = 0;
+    this.#earlierDeltas = 0;
+    this.#earlierBytes = 0;
     this.#fullBytes = sizeBytes;
     this.#fullTxn = dataTxnId;
     this.#lastFullNs = this.#clock.nowNs();
@@ -103,11 +128,11 @@ export class FullSnapshotPolicy {
     if (this.#lost) {
       return 'objects lost';
     }
-    if (this.#deltas >= this.#settings.maxDeltas) {
+    if (this.#deltas + this.#earlierDeltas >= this.#settings.maxDeltas) {
       return 'many deltas';
     }
     const bytesBound = Math.max(MIN_DELTA_BYTES, this.#fullBytes * this.#settings.maxDeltaFraction);
-    if (this.#fullBytes > 0 && this.#deltaBytes > bytesBound) {
+    if (this.#fullBytes > 0 && this.#deltaBytes + this.#earlierBytes > bytesBound) {
       return 'many deltas';
     }
     const sinceFullMs = Number(this.#clock.nowNs() - this.#lastFullNs) / 1e6;

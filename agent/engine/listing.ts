@@ -1,5 +1,6 @@
 import { COMPACTED_INSTANCE, manifestName, parseObjectName } from '../../protocol/object-name.ts';
-import type { ObjectName } from '../../protocol/object-name.ts';
+import type { ObjectName, StreamId } from '../../protocol/object-name.ts';
+import { covers, type VersionVector } from '../../protocol/version-vector.ts';
 import type { ObjectStore } from '../../storage/object-store.ts';
 import type { ListedEvent } from './observer.ts';
 
@@ -63,6 +64,40 @@ export function describeListing(listing: Listing): ListedEvent {
     }
   }
   return { objects: listing.count, bytes: listing.bytes, newest };
+}
+
+/** What an instance's earlier runs have left in the bucket. */
+export type EarlierObjects = {
+  /** The newest full snapshot of any run, this one included. */
+  readonly full: Pick<ListedObject, 'timeNs' | 'sizeBytes'> | undefined;
+  /** Deltas of earlier runs that neither it nor the published base makes superfluous. */
+  readonly deltas: number;
+  readonly deltaBytes: number;
+};
+
+/** Counts what one instance's runs before the one of `ownStream` have stored since they last stored everything. */
+export function earlierObjects(
+  own: readonly ListedObject[],
+  { ownStream, base }: { readonly ownStream: StreamId; readonly base: VersionVector | undefined },
+): EarlierObjects {
+  let full: ListedObject | undefined;
+  for (const object of own) {
+    if (object.kind === 'snapshot' && (full === undefined || object.timeNs > full.timeNs)) {
+      full = object;
+    }
+  }
+  const sinceNs = full?.timeNs ?? 0n;
+  let deltas = 0;
+  let deltaBytes = 0;
+  for (const object of own) {
+    const counts =
+      object.kind === 'delta' && object.stream !== ownStream && object.timeNs > sinceNs;
+    if (counts && (base === undefined || !covers(base, object))) {
+      deltas += 1;
+      deltaBytes += object.sizeBytes;
+    }
+  }
+  return { full, deltas, deltaBytes };
 }
 
 /**

@@ -8,6 +8,7 @@ import type { Detection, EncodedObject, MergeResult } from '../lmdb/local-databa
  */
 export type Step =
   | 'bucket id'
+  | 'bucket id content'
   | 'pass'
   | 'manifest'
   | 'merge'
@@ -54,7 +55,7 @@ export interface SyncObserver {
   /** An object was encoded; its first PUT starts. */
   generated(name: string, encoded: EncodedObject): void;
   stored(event: StoredEvent): void;
-  /** It is tried again, unless no `name` is given: then sending has ended unexpectedly. */
+  /** It is tried again. No `name`: by an error that nobody expects, and what was to be sent is encoded anew. */
   storeFailed(name: string | undefined, error: unknown): void;
   listed(event: ListedEvent): void;
   listFailed(error: unknown): void;
@@ -69,6 +70,8 @@ export interface SyncObserver {
   passed(event: PassedEvent): void;
   /** The object's bytes cannot be used: it is left alone until it changes or the agent restarts. */
   quarantined(object: ObjectName, error: SyncError): void;
+  /** The LMDB's map has no room for the object: it is left alone until there is, and then tried again. */
+  refused(object: ObjectName, error: SyncError): void;
   /** The object is gone, replaced or covered: no longer a matter of concern. */
   released(name: string): void;
   /** Everything listed at start is merged or quarantined. */

@@ -18,7 +18,7 @@ export type PersisterParts = {
 export class Persister {
   readonly #deps: EngineDeps;
   readonly #parts: PersisterParts;
-  #persisted: { vectorText: string; acknowledged: bigint; lastSyncNs: bigint } | undefined;
+  #persisted: { revision: number; acknowledged: bigint; lastSyncNs: bigint } | undefined;
 
   constructor(deps: EngineDeps, parts: PersisterParts) {
     this.#deps = deps;
@@ -46,24 +46,24 @@ export class Persister {
   /** Writes vector, marker and max_ts when they moved; the pass time with them, or hourly. At the stop: always. */
   async persist(options: { atStop?: boolean } = {}): Promise<void> {
     const { tracker, onLooked } = this.#parts;
-    const { vector, rejoinBeforeNs } = tracker.state;
-    const vectorText = [rejoinBeforeNs, ...[...vector].map(([s, n]) => `${s}=${n}`)].join(' ');
+    const { revision, change } = tracker;
     const acknowledged = this.#parts.acknowledged();
     const before = this.#persisted;
     const lastSyncNs = this.#parts.lastSyncNs();
-    const moved = before?.vectorText !== vectorText || before.acknowledged !== acknowledged;
+    const moved = before?.revision !== revision || before.acknowledged !== acknowledged;
     const sinceMs = Number((lastSyncNs ?? 0n) - (before?.lastSyncNs ?? 0n)) / 1e6;
     const overdue = lastSyncNs !== undefined && sinceMs >= LAST_SYNC_PERSIST_MS;
     if (!moved && !overdue && options.atStop !== true) {
       return;
     }
     await this.#deps.db.persist({
-      ...tracker.state,
+      ...change,
       ...(lastSyncNs === undefined ? {} : { lastSyncNs }),
       ...(options.atStop === true ? { entriesAtStop: true } : {}),
     });
+    tracker.noteSent(change);
     onLooked();
-    this.#persisted = { vectorText, acknowledged, lastSyncNs: lastSyncNs ?? 0n };
+    this.#persisted = { revision, acknowledged, lastSyncNs: lastSyncNs ?? 0n };
   }
 }
 

@@ -12,7 +12,7 @@ import type { Detection, EncodedObject } from '../lmdb/local-database.ts';
 import { discardSpool, spoolBody } from '../spool.ts';
 import { backoff } from '../pacing/backoff.ts';
 import { FullSnapshotPolicy, type FullSnapshotReason } from './full-snapshot-policy.ts';
-import type { ListedObject } from './listing.ts';
+import { earlierObjects, type ListedObject } from './listing.ts';
 import type { PassResult } from './pass-result.ts';
 import { TokenBucket } from '../pacing/token-bucket.ts';
 import type { EngineDeps } from './types.ts';
@@ -36,6 +36,8 @@ export class Publisher {
   readonly #tokens: TokenBucket;
   readonly ownStream: StreamId;
   #acknowledged = 0n;
+  /** The highest number for which a PUT was begun. */
+  #tried = 0n;
   /** No name of ours may be at or below this time: upstream readers take the newest name per instance. */
   #floorNs = 0n;
   #lastFullNs = 0n;
@@ -124,7 +126,8 @@ export class Publisher {
     signal: AbortSignal;
     onSent: () => void;
   }): Promise<number> {
-    const { db, settings, watchdog } = this.#deps;
+    const { db, settings, beforeSend, watchdog } = this.#deps;
+    beforeSend?.();
     const waitMs = this.#tokens.waitMs();
     const blocked = !options.maySend || settings.receiveOnly || this.#sending !== undefined;
     if (blocked || waitMs > 0) {
@@ -137,29 +140,58 @@ export class Publisher {
       return next;
     }
     this.#tokens.take();
-    const send = () => this.#send(next, options.signal);
+    const { signal, onSent } = options;
+    const send = () => this.#send(next, signal);
+    const recover = (error: unknown) => this.#recover(next, { error, signal });
     this.#sending = watchdog
       .loop('send')
       .during('an object', send)
-      .then(
-        () => {
-          this.#sending = undefined;
-          options.onSent();
-        },
-        (error: unknown) => {
-          this.#sending = undefined;
-          // Only the end of the run ends the repeating; what was not stored is found by the next start's scan.
-          if (!options.signal.aborted) {
-            this.#deps.observer.storeFailed(undefined, error);
-          }
-        },
-      );
+      .catch(recover)
+      .then(() => {
+        this.#sending = undefined;
+        onSent();
+      });
     return Number.POSITIVE_INFINITY;
+  }
+
+  /** After an error that nobody expects. What the object held is to be sent again, after a pause. */
+  async #recover(
+    { encoded, seq }: NextObject,
+    { error, signal }: { readonly error: unknown; readonly signal: AbortSignal },
+  ): Promise<void> {
+    const { db, settings, sleep, observer } = this.#deps;
+    // The end of the run ends the repeating; what was not stored is found by the next start's scan.
+    if (signal.aborted) {
+      return;
+    }
+    try {
+      await discardSpool(encoded.spool);
+      if (this.#tried >= seq && this.#acknowledged < seq) {
+        // It may be stored: its number must not get other bytes, which others would skip. A full snapshot
+        // of the next number holds whatever it held.
+        this.#acknowledged = seq;
+        this.#policy.requireAgain();
+      }
+      await db.giveBack(encoded.token);
+      observer.storeFailed(undefined, error);
+      await sleep(settings.retryIntervalMs, signal);
+    } catch (cause) {
+      if (!signal.aborted) {
+        observer.storeFailed(undefined, cause);
+      }
+    }
   }
 
   /** Resolves when nothing is on its way. */
   async settled(): Promise<void> {
     await this.#sending;
+  }
+
+  /** To be called with every listing, before anything is sent on its account: earlier runs count like this one. */
+  noteListed({ listing, manifest }: Pick<PassResult, 'listing' | 'manifest'>): void {
+    const own = listing.objects.filter(({ instance }) => instance === this.#deps.settings.instance);
+    const { ownStream } = this;
+    this.#policy.noteEarlier(earlierObjects(own, { ownStream, base: manifest?.vector }));
   }
 
   /** Learns from a listing: the names that upstream readers see, and whether what we stored is still there. */
@@ -276,7 +308,9 @@ export class Publisher {
     }
     if (reason !== undefined) {
       log.debug({ reason }, 'full snapshot due');
-      await db.persist(this.#tracker.state);
+      const { change } = this.#tracker;
+      await db.persist(change);
+      this.#tracker.noteSent(change);
     }
     const { object: encoded } =
       reason === undefined
@@ -294,7 +328,7 @@ export class Publisher {
   }
 
   async #send({ encoded, seq, timeNs }: NextObject, signal: AbortSignal): Promise<void> {
-    const { db, store, settings, clock, sleep, random, observer } = this.#deps;
+    const { db, store, settings, clock, sleep, random, observer, beforeSend } = this.#deps;
     const kind: ObjectKind = encoded.kind;
     const name = formatObjectName({
       database: settings.database,
@@ -314,6 +348,8 @@ export class Publisher {
       for (;;) {
         try {
           attemptNs = clock.nowNs();
+          beforeSend?.();
+          this.#tried = seq;
           // "exists" is our own earlier attempt whose answer was lost: the name holds this run's random id.
           await store.create(name, body, signal);
           break;
@@ -327,8 +363,12 @@ export class Publisher {
     } finally {
       await discardSpool(encoded.spool);
     }
-    await db.acknowledge(encoded.token);
-    this.#acknowledged = seq;
+    try {
+      await db.acknowledge(encoded.token);
+    } finally {
+      // It is stored, whatever becomes of the marker.
+      this.#acknowledged = seq;
+    }
     this.#tracker.acknowledgeOwn(this.ownStream, seq);
     if (kind === 'snapshot') {
       this.#policy.fullStored(body.sizeBytes, encoded.dataTxnId);

@@ -2,6 +2,7 @@ import { retryDelay } from '../pacing/backoff.ts';
 import { Wakeup } from '../pacing/wakeup.ts';
 import { checkBucket } from './bucket-check.ts';
 import type { Step } from './observer.ts';
+import type { ObjectMerger } from './object-merger.ts';
 import { finishedStreams, type PassResult } from './pass-result.ts';
 import type { PublishLoop } from './publish-loop.ts';
 import type { Publisher } from './publisher.ts';
@@ -12,6 +13,8 @@ import type { VectorTracker } from './vector-tracker.ts';
 
 /** More names than this waiting to be fetched one by one are better found by one listing. */
 const MAX_QUEUED_NAMES = 1000;
+/** While an object has no room in the map, how often the map is looked at. */
+const ROOM_CHECK_MS = 5000;
 /** With only-once, how often it is looked whether everything is stored. */
 const STORED_CHECK_MS = 200;
 
@@ -21,6 +24,7 @@ type Sending = Pick<PublishLoop, 'allowUploads' | 'wake' | 'waitStored'>;
 export type ReceiveLoopParts = {
   readonly publisher: Publisher;
   readonly receiver: Receiver;
+  readonly merger: Pick<ObjectMerger, 'hasRoomAgain' | 'isShortOfRoom' | 'requireRoom'>;
   readonly tracker: VectorTracker;
   readonly rejoin: Rejoin;
   readonly sending: Sending;
@@ -89,6 +93,7 @@ export class ReceiveLoop {
         this.#passRequested = true;
       }
       if (this.#isFinished) {
+        this.#parts.merger.requireRoom();
         return;
       }
       await this.#pause(signal, failures);
@@ -124,13 +129,14 @@ export class ReceiveLoop {
     const { settings, sleep, watchdog } = this.#deps;
     // While something failed, its retry must not wait for a notice, nor run hot on notices.
     const pauseMs = failures > 0 ? retryDelay(settings.retryIntervalMs, failures) : 0;
-    watchdog.loop('receive').rests(pauseMs > 0 ? pauseMs : Number.POSITIVE_INFINITY);
+    const longestMs = this.#parts.merger.isShortOfRoom ? ROOM_CHECK_MS : Number.POSITIVE_INFINITY;
+    watchdog.loop('receive').rests(pauseMs > 0 ? pauseMs : longestMs);
     if (pauseMs > 0) {
       await sleep(pauseMs, signal).catch(noop);
     } else if (settings.onlyOnce && this.#passedOnce) {
       await this.#parts.sending.waitStored(signal, STORED_CHECK_MS);
     } else if (!this.#passRequested) {
-      await this.#noticed.wait(signal, Number.POSITIVE_INFINITY, sleep);
+      await this.#noticed.wait(signal, longestMs, sleep);
     }
   }
 
@@ -149,7 +155,10 @@ export class ReceiveLoop {
 
   /** Merges what is named and, where that is wanted, all that is listed. False: there was no pass. */
   async #round(signal: AbortSignal): Promise<boolean> {
-    const { receiver, rejoin, sending } = this.#parts;
+    const { receiver, merger, rejoin, sending } = this.#parts;
+    if (await merger.hasRoomAgain()) {
+      this.#passRequested = true;
+    }
     const names = this.#names;
     this.#names = [];
     // Notices before the first pass say nothing that the pass does not find.

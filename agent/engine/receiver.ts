@@ -27,6 +27,7 @@ export class Receiver {
   readonly #ownStream: StreamId;
   readonly #baseParts: BaseParts;
   readonly #onManifest: (manifest: Manifest) => void;
+  readonly #onListed: (seen: Pick<PassResult, 'listing' | 'manifest'>) => void;
   #manifest: { etag: string; manifest: Manifest } | undefined;
   #manifestDamaged = false;
 
@@ -38,6 +39,8 @@ export class Receiver {
       ownStream: StreamId;
       /** Called in every pass that finds one, before anything of it is merged. */
       onManifest?: (manifest: Manifest) => void;
+      /** Called in every pass, likewise. */
+      onListed?: (seen: Pick<PassResult, 'listing' | 'manifest'>) => void;
     },
   ) {
     this.#deps = deps;
@@ -46,6 +49,7 @@ export class Receiver {
     this.#ownStream = parts.ownStream;
     this.#baseParts = new BaseParts(deps.store);
     this.#onManifest = parts.onManifest ?? noop;
+    this.#onListed = parts.onListed ?? noop;
   }
 
   /**
@@ -59,7 +63,8 @@ export class Receiver {
       if (object === undefined || object.database !== this.#deps.settings.database) {
         continue;
       }
-      if (object.kind === 'base' || !this.#isWanted(object)) {
+      const isLeftOut = object.kind === 'base' || this.#merger.hasNoRoomFor(name);
+      if (isLeftOut || !this.#isWanted(object)) {
         continue;
       }
       if (object.kind === 'delta' && this.#tracker.hasGapBelow(object)) {
@@ -115,7 +120,7 @@ export class Receiver {
     const { settings, store, clock, observer } = this.#deps;
     const { signal } = options;
     const startedNs = clock.nowNs();
-    const vectorBefore = this.#tracker.vector;
+    const vectorBefore = new Map(this.#tracker.vector);
     let listing: Listing;
     let manifest: Manifest | undefined;
     try {
@@ -129,6 +134,7 @@ export class Receiver {
       throw error;
     }
     observer.listed(describeListing(listing));
+    this.#onListed({ listing, manifest });
     if (manifest !== undefined) {
       this.#onManifest(manifest);
     }
@@ -137,13 +143,11 @@ export class Receiver {
       manifest === undefined ? 'merged' : await this.#mergeBase(manifest, listing, signal);
     const merged = await this.#mergeListed(listing, options);
     const retry = base === 'failed' || !merged;
-    const complete = !retry && base === 'merged' && !this.#manifestDamaged;
-
     const etags = new Map(listing.bases);
     for (const object of listing.objects) {
       etags.set(object.name, object.etag);
     }
-    this.#merger.releaseExcept((name) => {
+    this.#merger.releaseExcept((name, etag) => {
       const object = parseObjectName(name);
       if (object === undefined) {
         return false;
@@ -151,8 +155,10 @@ export class Receiver {
       const isWanted = listing.bases.has(name)
         ? manifest?.base === name || manifest?.level1.includes(name) === true
         : !this.#tracker.has(object);
-      return isWanted && this.#merger.isQuarantined(name, etags.get(name));
+      return isWanted && etags.get(name) === etag;
     });
+    const isWhole = base === 'merged' && !this.#manifestDamaged && !this.#merger.isShortOfRoom;
+    const complete = !retry && isWhole;
     return { complete, retry, listing, manifest, startedNs, vectorBefore };
   }
 
@@ -201,7 +207,7 @@ export class Receiver {
     manifest: Manifest,
     listing: Listing,
     signal: AbortSignal,
-  ): Promise<'merged' | 'quarantined' | 'failed'> {
+  ): Promise<'merged' | 'left out' | 'failed'> {
     if (isCoveredBy(manifest.vector, this.#tracker.vector)) {
       return 'merged';
     }
@@ -211,8 +217,8 @@ export class Receiver {
     }
     for (const [index, name] of names.entries()) {
       const parsed = parseObjectName(name);
-      if (parsed === undefined || this.#merger.isQuarantined(name, listing.bases.get(name))) {
-        return 'quarantined';
+      if (parsed === undefined || this.#merger.isLeftOut(name, listing.bases.get(name))) {
+        return 'left out';
       }
       // Only with the last part is the state whole; before that the vector must not move.
       const last = index === names.length - 1;
@@ -224,23 +230,23 @@ export class Receiver {
         throw new PassRestart('base');
       }
       if (got.kind === 'quarantined') {
-        return 'quarantined';
+        return 'left out';
       }
       const { fetched } = got;
       const vector: VersionVector = last ? manifest.vector : new Map();
       const { rejoinBeforeNs } = manifest;
-      const absorbed = { stream: parsed.stream, seq: parsed.seq, vector, rejoinBeforeNs };
+      const published = { stream: parsed.stream, seq: parsed.seq, vector, rejoinBeforeNs };
       try {
-        const merged = await this.#merger.merge({ ...fetched, absorbed }, signal);
+        const merged = await this.#merger.merge({ ...fetched, published }, signal);
         if (merged === 'quarantined') {
-          return 'quarantined';
+          return 'left out';
         }
         if (name === manifest.base) {
           this.#baseParts.note(name, fetched.absorbed.vector);
         }
       } catch (error) {
         this.#rethrowIfStopping(error, signal);
-        return 'failed';
+        return isShortOfRoom(error) ? 'left out' : 'failed';
       } finally {
         await fetched.release();
       }
@@ -301,7 +307,7 @@ export class Receiver {
           if (object === undefined || !this.#isWanted(object)) {
             continue;
           }
-          if (this.#merger.isQuarantined(object.name, object.etag)) {
+          if (this.#merger.isLeftOut(object.name, object.etag)) {
             continue;
           }
           // A full snapshot may cover what follows: fetching ahead of it could fetch for nothing.
@@ -342,7 +348,7 @@ export class Receiver {
       return true;
     } catch (error) {
       this.#rethrowIfStopping(error, signal);
-      return false;
+      return isShortOfRoom(error);
     } finally {
       await got.fetched.release();
     }
@@ -368,6 +374,11 @@ async function releaseResult(result: FetchResult | undefined): Promise<void> {
   if (result?.kind === 'fetched') {
     await result.fetched.release();
   }
+}
+
+/** Such an object is known to the merger, which says when it is to be tried again. */
+function isShortOfRoom(error: unknown): boolean {
+  return error instanceof SyncError && error.code === 'MAP_TOO_SMALL';
 }
 
 function noop(): void {}

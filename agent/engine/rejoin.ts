@@ -225,10 +225,10 @@ export class Rejoin {
     }
     const { fetched } = got;
     try {
-      const absorbed =
-        vector === undefined ? fetched.absorbed : { ...object, vector, rejoinBeforeNs };
-      const merged = await this.#merger.merge({ ...fetched, absorbed }, signal);
-      return merged === 'quarantined' ? 'damaged' : (absorbed.vector ?? new Map());
+      const published = vector === undefined ? undefined : { ...object, vector, rejoinBeforeNs };
+      const merged = await this.#merger.merge({ ...fetched, published }, signal);
+      const { vector: covered } = published ?? fetched.absorbed;
+      return merged === 'quarantined' ? 'damaged' : (covered ?? new Map());
     } finally {
       await fetched.release();
     }

@@ -1,5 +1,5 @@
 import type { ObjectName, StreamId } from '../../protocol/object-name.ts';
-import { covers, joinVectors, type VersionVector } from '../../protocol/version-vector.ts';
+import { covers, type VersionVector } from '../../protocol/version-vector.ts';
 
 /** What of an object decides how the vector moves: a delta has no vector of its own, a full state has. */
 export type Absorbed = Pick<ObjectName, 'stream' | 'seq'> & {
@@ -8,23 +8,46 @@ export type Absorbed = Pick<ObjectName, 'stream' | 'seq'> & {
   readonly rejoinBeforeNs?: bigint | undefined;
 };
 
+/** What the LMDB's side does not know yet of the vector. */
+export type VectorChange = {
+  /** Positions that rose. */
+  readonly vector: VersionVector;
+  /** Streams that are over. */
+  readonly dropped: readonly StreamId[];
+  /** How often the LMDB's side has emptied it, as far as this run knows. */
+  readonly emptied: number;
+  readonly rejoinBeforeNs: bigint;
+};
+
 /**
  * The version vector of the local LMDB, as this run knows it, and the deltas merged above a gap.
  *
  * The rule that matters: the vector says k for a stream only when 1..k are in (the gap rule). A delta that
  * arrives before its predecessor is merged at once but only remembered here, until the gap closes.
+ *
+ * What a step costs follows what it changes. The vector may hold every start that any agent ever made.
  */
 export class VectorTracker {
-  #vector: VersionVector;
+  readonly #vector: Map<StreamId, bigint>;
   #rejoinBeforeNs = 0n;
   readonly #ahead = new Map<StreamId, Set<bigint>>();
+  /** Positions that the LMDB's side does not have yet; undefined: the stream is over. */
+  readonly #unsent = new Map<StreamId, bigint | undefined>();
+  #emptied = 0;
+  #revision = 0;
 
   constructor(vector: VersionVector) {
-    this.#vector = vector;
+    this.#vector = new Map(vector);
   }
 
+  /** It goes on changing: copy what must stay. */
   get vector(): VersionVector {
     return this.#vector;
+  }
+
+  /** Another number after every change. */
+  get revision(): number {
+    return this.#revision;
   }
 
   /** The highest that a state merged by this run says. It belongs to the vector and is written with it. */
@@ -32,9 +55,18 @@ export class VectorTracker {
     return this.#rejoinBeforeNs;
   }
 
-  /** What is written into the LMDB. */
-  get state(): { readonly vector: VersionVector; readonly rejoinBeforeNs: bigint } {
-    return { vector: this.#vector, rejoinBeforeNs: this.#rejoinBeforeNs };
+  /** What is to be written into the LMDB. {@link noteSent} takes it back when that has it. */
+  get change(): VectorChange {
+    const vector = new Map<StreamId, bigint>();
+    const dropped: StreamId[] = [];
+    for (const [stream, seq] of this.#unsent) {
+      if (seq === undefined) {
+        dropped.push(stream);
+      } else {
+        vector.set(stream, seq);
+      }
+    }
+    return { vector, dropped, emptied: this.#emptied, rejoinBeforeNs: this.#rejoinBeforeNs };
   }
 
   /** True when the object's content is in the LMDB: it need not be fetched. */
@@ -47,75 +79,127 @@ export class VectorTracker {
     return (this.#vector.get(object.stream) ?? 0n) < object.seq - 1n;
   }
 
-  /** The vector as it will be when these objects are merged; nothing changes yet. */
-  preview(objects: readonly Absorbed[]): VersionVector {
-    return this.#advance(objects, false);
+  /** The {@link change} as it will be when these objects are merged; nothing changes yet. */
+  preview(objects: readonly Absorbed[]): VectorChange {
+    const { vector, ...change } = this.change;
+    return { ...change, vector: new Map([...vector, ...this.#advance(objects)]) };
   }
 
   /** To be called after the merge of these objects is in the LMDB. */
   absorb(objects: readonly Absorbed[]): void {
-    this.#vector = this.#advance(objects, true);
+    for (const [stream, seq] of this.#advance(objects)) {
+      this.#raise(stream, seq);
+    }
+    for (const { stream, seq, vector: own } of objects) {
+      const reached = this.#vector.get(stream) ?? 0n;
+      const ahead = this.#ahead.get(stream);
+      if (own === undefined && seq > reached) {
+        this.#ahead.set(stream, (ahead ?? new Set()).add(seq));
+      }
+    }
   }
 
   /** To be called before a state that says so is merged: with it comes what it lacks. */
   noteRejoinBefore(rejoinBeforeNs: bigint): void {
     if (rejoinBeforeNs > this.#rejoinBeforeNs) {
       this.#rejoinBeforeNs = rejoinBeforeNs;
+      this.#revision += 1;
+    }
+  }
+
+  /** The LMDB's side has this change now. What has changed since is still to be sent. */
+  noteSent({ vector, dropped, emptied }: VectorChange): void {
+    // It was made before the vector was emptied, and is not true any more.
+    if (emptied !== this.#emptied) {
+      return;
+    }
+    for (const [stream, seq] of vector) {
+      if (this.#unsent.get(stream) === seq) {
+        this.#unsent.delete(stream);
+      }
+    }
+    for (const stream of dropped) {
+      if (this.#unsent.get(stream) === undefined) {
+        this.#unsent.delete(stream);
+      }
     }
   }
 
   /** An entry of ours: object `seq` of `stream` was stored (and its content is here, of course). */
   acknowledgeOwn(stream: StreamId, seq: bigint): void {
-    this.#vector = joinVectors(this.#vector, new Map([[stream, seq]]));
+    this.#raise(stream, seq);
   }
 
   /** Everything in the bucket is to be merged again. */
   forget(): void {
-    this.#vector = new Map();
+    this.#vector.clear();
     this.#ahead.clear();
+    this.#unsent.clear();
+    this.#revision += 1;
+  }
+
+  /** As {@link forget}: the LMDB's side has found that it must be, and has emptied its own. */
+  noteEmptied(): void {
+    this.#emptied += 1;
+    this.forget();
   }
 
   prune(streams: Iterable<StreamId>): void {
-    const next = new Map(this.#vector);
     for (const stream of streams) {
-      next.delete(stream);
       this.#ahead.delete(stream);
+      if (this.#vector.delete(stream)) {
+        this.#unsent.set(stream, undefined);
+        this.#revision += 1;
+      }
     }
-    this.#vector = next;
   }
 
-  #advance(objects: readonly Absorbed[], commit: boolean): VersionVector {
-    let vector = this.#vector;
-    const ahead = commit
-      ? this.#ahead
-      : new Map([...this.#ahead].map(([s, set]) => [s, new Set(set)]));
+  #raise(stream: StreamId, seq: bigint): void {
+    if (seq <= (this.#vector.get(stream) ?? 0n)) {
+      return;
+    }
+    this.#vector.set(stream, seq);
+    this.#unsent.set(stream, seq);
+    this.#revision += 1;
+    const ahead = this.#ahead.get(stream);
+    for (const number of ahead ?? []) {
+      if (number <= seq) {
+        ahead?.delete(number);
+      }
+    }
+    if (ahead?.size === 0) {
+      this.#ahead.delete(stream);
+    }
+  }
+
+  /** The positions that rise with these objects. */
+  #advance(objects: readonly Absorbed[]): Map<StreamId, bigint> {
+    const rising = new Map<StreamId, bigint>();
+    const deltas = new Map<StreamId, Set<bigint>>();
+    const reachedIn = (stream: StreamId) => rising.get(stream) ?? this.#vector.get(stream) ?? 0n;
     for (const { stream, seq, vector: own } of objects) {
-      if (own !== undefined) {
-        vector = joinVectors(vector, own);
+      if (own === undefined) {
+        deltas.set(stream, (deltas.get(stream) ?? new Set()).add(seq));
         continue;
       }
-      const set = ahead.get(stream) ?? new Set<bigint>();
-      set.add(seq);
-      ahead.set(stream, set);
-    }
-    const next = new Map(vector);
-    for (const [stream, set] of ahead) {
-      let reached = next.get(stream) ?? 0n;
-      while (set.has(reached + 1n)) {
-        reached += 1n;
-      }
-      if (reached > 0n) {
-        next.set(stream, reached);
-      }
-      for (const seq of set) {
-        if (seq <= reached) {
-          set.delete(seq);
+      for (const [other, reached] of own) {
+        if (reached > reachedIn(other)) {
+          rising.set(other, reached);
         }
       }
-      if (set.size === 0) {
-        ahead.delete(stream);
+    }
+    for (const stream of new Set([...rising.keys(), ...deltas.keys()])) {
+      const before = reachedIn(stream);
+      let reached = before;
+      const has = (seq: bigint) =>
+        this.#ahead.get(stream)?.has(seq) === true || deltas.get(stream)?.has(seq) === true;
+      while (has(reached + 1n)) {
+        reached += 1n;
+      }
+      if (reached > before) {
+        rising.set(stream, reached);
       }
     }
-    return next;
+    return rising;
   }
 }

@@ -29,15 +29,17 @@ export type ChangeDetectorOptions = {
    */
   readonly onChange: (txnId: number) => void;
   /** Called when the file turns unreadable, with the reason, when that changes, and with undefined when it is well again. */
+  /**
+   * Called when the file is, or may be, another one than before: another inode at the path, an id below the last one, or
+   * readable again after it was not.
+   */
+  readonly onReplaced?: (() => void) | undefined;
   readonly onProblem?: ((problem: SyncError | undefined) => void) | undefined;
   readonly watchFile?: WatchFile | undefined;
   readonly timers?: DetectorTimers | undefined;
 };
 
 const NOTHING_SEEN = -1;
-/** While the file is watched, every so manieth poll asks whether it is still the one at the path. */
-const POLLS_PER_STAT = 5;
-
 const nodeTimers: DetectorTimers = {
   every: sharedInterval,
   soon: (callback) => {
@@ -65,9 +67,11 @@ export class ChangeDetector implements Disposable {
   #watch: { close(): void } | undefined;
   #stopPolling: (() => void) | undefined;
   #seenTxnId = NOTHING_SEEN;
+  /** The newest one in this file at the last look. */
+  #lookedTxnId = NOTHING_SEEN;
+  #mayBeAnother = false;
   #isCheckComing = false;
   #problem: string | undefined;
-  #polls = 0;
   /** What the meta pages said at the last look at this file. */
   #peekedTxnId = NOTHING_SEEN;
 
@@ -118,6 +122,12 @@ export class ChangeDetector implements Disposable {
       return;
     }
     this.#report(undefined);
+    if (this.#mayBeAnother || txnId < this.#lookedTxnId) {
+      this.#mayBeAnother = false;
+      this.#seenTxnId = NOTHING_SEEN;
+      this.#options.onReplaced?.();
+    }
+    this.#lookedTxnId = txnId;
     if (txnId > this.#seenTxnId) {
       this.#seenTxnId = txnId;
       this.#options.onChange(txnId);
@@ -125,8 +135,7 @@ export class ChangeDetector implements Disposable {
   }
 
   #poll(): void {
-    this.#polls += 1;
-    this.#look({ asksPath: this.#watch === undefined || this.#polls % POLLS_PER_STAT === 0 });
+    this.#look({ asksPath: true });
   }
 
   close(): void {
@@ -148,7 +157,12 @@ export class ChangeDetector implements Disposable {
       return this.#file;
     }
     this.#letGo();
+    this.#mayBeAnother = this.#fileId !== '';
     if (fileId === undefined) {
+      // Whoever has it open is to let go of it at once.
+      if (this.#mayBeAnother) {
+        this.#options.onReplaced?.();
+      }
       this.#report(
         new SyncError('ENVIRONMENT_UNREADABLE', `${path} does not exist`, { retryable: true }),
       );

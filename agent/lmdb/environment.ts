@@ -4,7 +4,10 @@ import * as lmdb from 'lmdb';
 import type { RootDatabase } from 'lmdb';
 import { errorText, SyncError } from '../../protocol/errors.ts';
 import { dataPathOf, requireDataFile, requireKindOfPath } from './data-path.ts';
+import { FileWatch } from './file-watch.ts';
 import { DataFile, type Meta } from './pages/data-file.ts';
+import { ThreadActivity } from './thread-activity.ts';
+import { lockTableOutOfStep, mapTxnError } from './txn-errors.ts';
 import {
   BindingWriteTxn,
   type BindingStore,
@@ -24,6 +27,8 @@ export type EnvironmentOptions = {
   /** For a file that is created; 0 = default. */
   readonly mapSizeBytes: number;
   readonly maxDbs: number;
+  /** Told when this thread waits for the write lock; see `ThreadActivity`. */
+  readonly activity?: SharedArrayBuffer | undefined;
 };
 
 /** A read transaction that pins the pages of `meta`'s state, and of the states before it that are pinned already. */
@@ -50,6 +55,14 @@ type Root = RootDatabase<Buffer, Buffer> & {
   readerList(): string;
 };
 
+type Opened = {
+  readonly root: Root;
+  readonly file: DataFile;
+  readonly mapSizeBytes: number;
+  /** Tells whether `file` is still what is at the path. */
+  readonly watch: FileWatch;
+};
+
 /** What a new file gets, as upstream's does; LMDB's own default of 1 MiB is full at once. */
 const GIB = 1024 ** 3;
 /** LMDB counts as the old data format up to 0.9.89. */
@@ -65,18 +78,18 @@ const BINARY = { keyEncoding: 'binary', encoding: 'binary', cache: false } as co
 export class Environment {
   readonly dataPath: string;
   readonly #options: EnvironmentOptions;
-  #root: Root;
-  #file: DataFile;
-  #mapSizeBytes: number;
+  /** undefined: closed, or closed to be opened anew, which failed. */
+  #opened: Opened | undefined;
+  /** Of the file that was open last. */
+  #lastWatch: FileWatch | undefined;
   readonly #handles: OpenHandles = new Map();
+  readonly #activity: ThreadActivity | undefined;
 
   private constructor(options: EnvironmentOptions, dataPath: string) {
     this.#options = options;
     this.dataPath = dataPath;
-    const opened = openRoot(options, dataPath);
-    this.#root = opened.root;
-    this.#file = opened.file;
-    this.#mapSizeBytes = opened.mapSizeBytes;
+    this.#activity = options.activity && new ThreadActivity(options.activity);
+    this.#opened = this.#lockWaited(() => openRoot(options, dataPath));
   }
 
   /** Opens or creates it. Takes the write lock for a moment. Errors: ENVIRONMENT_UNREADABLE, ADDON_FORMAT_WRONG. */
@@ -87,14 +100,47 @@ export class Environment {
     return new Environment(options, dataPath);
   }
 
-  /** The data file, for the page reader. Changes when the environment is reopened. */
+  /** The data file, for the page reader. Changes when the environment is reopened. Errors: TRANSACTION_FAILED. */
   get file(): DataFile {
-    return this.#file;
+    return this.#require().file;
+  }
+
+  /** False between a close and an opening that succeeds. */
+  get isOpen(): boolean {
+    return this.#opened !== undefined;
+  }
+
+  /**
+   * Errors: ENVIRONMENT_REPLACED where the file that is open is no longer the one at the path, or was written over.
+   * One call of the file system.
+   */
+  requireAtPath(): void {
+    this.#require().watch.requireSame();
+  }
+
+  /**
+   * Errors: TRANSACTION_FAILED where the lock table belongs to another data file. Waits for the write lock, because
+   * only inside it nothing moves.
+   */
+  requireLockTable(): void {
+    const opened = this.#require();
+    try {
+      this.#lockWaited(() =>
+        opened.root.transactionSync(() => {
+          this.#writeTxn(opened);
+          throw new NothingWritten();
+        }),
+      );
+    } catch (error) {
+      if (!(error instanceof NothingWritten)) {
+        throw mapTxnError(error, { path: this.dataPath });
+      }
+    }
   }
 
   /** A fresh read transaction, and the newest committed state, which it pins. */
   beginRead(): ReadTxn {
-    const root = this.#root;
+    const { root, file } = this.#require();
     // Without the first reset the binding hands out the transaction of an earlier call in this turn; without the
     // second its next reset (a timer) would renew this one under us.
     root.resetReadTxn();
@@ -102,7 +148,7 @@ export class Environment {
     try {
       txn = root.useReadTransaction();
     } catch (error) {
-      throw mapTxnError(error, this.dataPath);
+      throw mapTxnError(error, { path: this.dataPath });
     }
     root.resetReadTxn();
     let open = true;
@@ -113,7 +159,7 @@ export class Environment {
       open = false;
     };
     try {
-      return { meta: this.#file.readMeta(), close };
+      return { meta: file.readMeta(), close };
     } catch (error) {
       close();
       throw error;
@@ -122,18 +168,26 @@ export class Environment {
 
   /**
    * Runs `work` in a write transaction, commits and syncs to disk; waits (and blocks this thread) for the lock. An
-   * error aborts the whole. Errors: MAP_FULL, DBIS_FULL, TRANSACTION_FAILED (all retryable), whatever `work` throws.
+   * error aborts the whole. Errors: MAP_FULL, DBIS_FULL, TRANSACTION_FAILED (all retryable), ENVIRONMENT_REPLACED,
+   * whatever `work` throws.
    */
   write<T>(work: (txn: WriteTxn) => T): WriteOutcome<T> {
-    const root = this.#root;
+    const opened = this.#require();
+    const { root, watch } = opened;
+    watch.requireSame();
     const askedMs = performance.now();
+    this.#activity?.askedForLock();
     let lockedMs = askedMs;
     let txn: BindingWriteTxn | undefined;
     try {
       const result = root.transactionSync(() => {
         lockedMs = performance.now();
-        txn = this.#writeTxn();
-        return work(txn);
+        this.#activity?.gotLock();
+        txn = this.#writeTxn(opened);
+        const done = work(txn);
+        // Waiting for the lock, and the work, may have taken long.
+        watch.requireSame();
+        return done;
       });
       const endMs = performance.now();
       return {
@@ -147,40 +201,74 @@ export class Environment {
       for (const name of txn?.openedHere ?? []) {
         this.#handles.delete(name);
       }
-      throw mapTxnError(error, this.dataPath);
+      throw mapTxnError(error, { path: this.dataPath, firstFailure: txn?.firstFailure });
+    } finally {
+      this.#activity?.gotLock();
     }
   }
 
   /** True when the application has enlarged the map since we opened it: {@link reopen} before the next write. */
   mapGrew(meta: Meta): boolean {
-    return meta.mapSizeBytes > this.#mapSizeBytes;
+    return meta.mapSizeBytes > this.#require().mapSizeBytes;
   }
 
-  /** Closes and opens again, with the size that the map has now. All read transactions must be closed before. */
+  /**
+   * Closes, unless it is, and opens again, with the size that the map has now. All read transactions must be closed
+   * before. It stays closed where that fails, and the call may be repeated. Errors: ENVIRONMENT_REPLACED,
+   * ENVIRONMENT_UNREADABLE.
+   */
   async reopen(): Promise<void> {
+    const { watch } = this.#opened ?? { watch: this.#lastWatch };
+    this.#lastWatch = watch;
     await this.close();
-    const opened = openRoot(this.#options, this.dataPath);
-    this.#root = opened.root;
-    this.#file = opened.file;
-    this.#mapSizeBytes = opened.mapSizeBytes;
+    // Not before it is certain that LMDB would open the same file, and make no new one.
+    watch?.requireSame();
+    const opened = this.#lockWaited(() => openRoot(this.#options, this.dataPath));
+    this.#opened = opened;
+    if (watch !== undefined && !watch.isSame(opened.watch)) {
+      await this.close();
+      throw watch.replaced();
+    }
   }
 
   /** Reader slots in use and there, as the lock table has them. */
   readers(): { used: number; max: number } {
-    const lines = this.#root.readerList().split('\n');
+    const { root } = this.#require();
+    const lines = root.readerList().split('\n');
     const used = lines.filter((line) => /^\s*\d+ /.test(line)).length;
-    const { maxReaders } = this.#root.getStats() as { maxReaders?: number };
+    const { maxReaders } = root.getStats() as { maxReaders?: number };
     return { used, max: maxReaders ?? 126 };
   }
 
   async close(): Promise<void> {
+    const opened = this.#opened;
+    this.#opened = undefined;
     this.#handles.clear();
-    this.#file.close();
-    await this.#root.close();
+    opened?.file.close();
+    await opened?.root.close();
   }
 
-  #writeTxn(): BindingWriteTxn {
-    const root = this.#root;
+  /** Runs what takes the write lock for a moment; others see meanwhile that this thread waits for it. */
+  #lockWaited<T>(work: () => T): T {
+    this.#activity?.askedForLock();
+    try {
+      return work();
+    } finally {
+      this.#activity?.gotLock();
+    }
+  }
+
+  #require(): Opened {
+    if (this.#opened !== undefined) {
+      return this.#opened;
+    }
+    throw new SyncError('TRANSACTION_FAILED', `${this.dataPath} is not open`, {
+      hint: 'Nothing: it is opened again with the next try.',
+      retryable: true,
+    });
+  }
+
+  #writeTxn({ root, file }: Opened): BindingWriteTxn {
     const txnId = root.getWriteTxnId();
     if (txnId === 0) {
       // A transaction that did not begin; only an addon without our changes goes on without an error.
@@ -188,10 +276,15 @@ export class Environment {
         hint: 'Run npm ci again: it builds the right one.',
       });
     }
+    const committed = file.readMeta();
+    if (txnId !== committed.txnId + 1) {
+      // LMDB would take the state before the newest one, or none, and write over the newest.
+      throw lockTableOutOfStep(this.dataPath, { lockTable: txnId - 1, dataFile: committed.txnId });
+    }
     return new BindingWriteTxn({
       txnId,
-      committed: this.#file.readMeta(),
-      file: this.#file,
+      committed,
+      file,
       handles: this.#handles,
       openStore: (name, options) =>
         root.openDB({ ...BINARY, ...options, name }) as unknown as BindingStore,
@@ -199,18 +292,10 @@ export class Environment {
   }
 }
 
-/**
- * True where no transaction can begin any more until the environment is opened anew: the application's data lies
- * beyond our map, or a meta page could not be written (LMDB then refuses everything, whatever became of the disk).
- */
-export function needsReopen(error: unknown): boolean {
-  return /MDB_MAP_RESIZED|MDB_PANIC/.test(errorText(error));
-}
+/** Ends a transaction that was only begun. */
+class NothingWritten extends Error {}
 
-function openRoot(
-  options: EnvironmentOptions,
-  dataPath: string,
-): { root: Root; file: DataFile; mapSizeBytes: number } {
+function openRoot(options: EnvironmentOptions, dataPath: string): Opened {
   const existing = fs.statSync(dataPath, { throwIfNoEntry: false });
   let mapSizeBytes: number;
   if (existing !== undefined && existing.size > 0) {
@@ -235,7 +320,16 @@ function openRoot(
       cause,
     });
   }
-  return { root, file: DataFile.open(dataPath), mapSizeBytes };
+  let file: DataFile | undefined;
+  try {
+    // After the binding: where that has made the file writable (overlayfs), it is another one from then on.
+    file = DataFile.open(dataPath);
+    return { root, file, mapSizeBytes, watch: new FileWatch(dataPath, file.fd) };
+  } catch (error) {
+    file?.close();
+    void root.close();
+    throw error;
+  }
 }
 
 /** Makes what `create` allows to be made, with the configured modes. */
@@ -279,46 +373,4 @@ function requireOldFormatAddon(): void {
       hint: 'Run npm ci again with a C++ compiler installed (apt-get install g++): it builds the right one.',
     },
   );
-}
-
-/** What to do about an error of a transaction, by what LMDB or the system says of it. */
-const TXN_HINTS: readonly (readonly [RegExp, string])[] = [
-  [/No space|quota/i, 'Free disk space where the LMDB is; it is tried again.'],
-  [
-    /MDB_READERS_FULL/,
-    'Find out who reads so much with `mdb_stat -r FILE`, and restart that program; it is tried again.',
-  ],
-  [/Too many open files/, 'Raise the limit of open files (LimitNOFILE=); it is tried again.'],
-  [/MDB_MAP_RESIZED/, 'Nothing: the application has enlarged the map, and it is opened anew.'],
-];
-
-/** LMDB's errors of transactions as ours. */
-function mapTxnError(error: unknown, path: string): unknown {
-  if (error instanceof SyncError) {
-    return error;
-  }
-  const text = errorText(error);
-  if (/MDB_MAP_FULL|MDB_BAD_TXN/.test(text)) {
-    return new SyncError('MAP_FULL', `the map of ${path} is full`, {
-      hint: 'Enlarge the map size in the application (PowerDNS: lmdb-map-size) and restart it.',
-      retryable: true,
-      cause: error,
-    });
-  }
-  if (text.includes('MDB_DBS_FULL')) {
-    return new SyncError('DBIS_FULL', `more DBIs of ${path} are needed than max_dbs allows`, {
-      hint: 'Raise `options.max_dbs` of this database, and restart the agent.',
-      retryable: true,
-      cause: error,
-    });
-  }
-  const hint = TXN_HINTS.find(([pattern]) => pattern.test(text))?.[1];
-  if (hint !== undefined || /MDB_|Input\/output|Read-only|Permission/.test(text)) {
-    return new SyncError('TRANSACTION_FAILED', `a transaction in ${path} failed: ${text}`, {
-      hint: hint ?? 'Check disk space and permissions of the LMDB; it is tried again.',
-      retryable: true,
-      cause: error,
-    });
-  }
-  return error;
 }

@@ -1,3 +1,4 @@
+import type { StreamId } from '../../protocol/object-name.ts';
 import type { SchemaMode } from '../../protocol/snapshot-meta.ts';
 import type { VersionVector } from '../../protocol/version-vector.ts';
 import type { Spool } from '../spool.ts';
@@ -39,6 +40,8 @@ export type DatabaseOptions = {
   readonly touchedKeysMax?: number | undefined;
   /** Bytes of a value with its header at most, for it to be sent or merged; all that fits into an object unless given. */
   readonly valueBytesMax?: number | undefined;
+  /** Where the thread says what it is doing; see `ThreadActivity`. */
+  readonly activity?: SharedArrayBuffer | undefined;
 };
 
 /** The schema mode that a database is in. */
@@ -79,6 +82,8 @@ export type Detection = {
   readonly vectorForgotten: boolean;
   /** A schema version of PowerDNS that came in and is held back, and the lower one here; undefined: none is. */
   readonly heldSchema?: { readonly version: number; readonly localVersion: number } | undefined;
+  /** Why this look had to read everything, where a page diff failed; undefined: none did. */
+  readonly rescan?: string | undefined;
 };
 
 export type OpenResult = Detection & {
@@ -90,6 +95,14 @@ export type OpenResult = Detection & {
   readonly entries: number;
   /** What this LMDB's state says of itself; see `SnapshotMeta`. */
   readonly rejoinBeforeNs: bigint;
+};
+
+/** Another run that goes on with what is at the path now. */
+export type ReopenOptions = {
+  /** Its random id. */
+  readonly run: string;
+  /** A stream whose objects are to be merged like anybody's, whatever `_sync_state` says. */
+  readonly forgetStream?: StreamId | undefined;
 };
 
 export type EncodedObject = {
@@ -118,8 +131,10 @@ export type EncodeOptions = { readonly seq: bigint; readonly timeNs: bigint };
 export type MergeRequest = {
   readonly name: string;
   readonly spool: Spool;
-  /** Stored in the same transaction as the last write of this merge. */
+  /** Joined into the vector, in the same transaction as the last write of this merge: what it adds is enough. */
   readonly vector: VersionVector;
+  /** See {@link PersistOptions}. */
+  readonly emptied?: number | undefined;
   /** Of the states merged so far, as the vector. */
   readonly rejoinBeforeNs?: bigint | undefined;
 };
@@ -140,16 +155,25 @@ export type MergeResult = {
   readonly leftOut?: LeftOutEntries | undefined;
   /** What was written, where the database was opened with `touchedKeysMax`. */
   readonly touched?: TouchedKeys | undefined;
-  /** With `vectorForgotten` nothing was merged: the request's vector is no longer true. */
   readonly detection: Detection;
+  /** Nothing was merged: the vector was emptied since the request's was made. */
+  readonly isStale?: boolean | undefined;
 };
 
 export type PersistOptions = {
+  /** Joined into the vector: what has changed since the last call that resolved is enough. */
   readonly vector: VersionVector;
+  /** Streams that leave the vector. */
+  readonly dropped?: readonly StreamId[] | undefined;
+  /**
+   * How many detections of this run with `vectorForgotten` the caller knows of; undefined: all of them. Whoever does
+   * not know of the last one gives positions that are not true any more: they are ignored.
+   */
+  readonly emptied?: number | undefined;
   readonly rejoinBeforeNs?: bigint | undefined;
   readonly lastSyncNs?: bigint | undefined;
   readonly bucketId?: string | undefined;
-  /** Removes the uploaded marker: nothing of this LMDB is in the bucket any more. Everything is pending. */
+  /** First empties vector and uploaded marker: it is another bucket. Everything is pending. */
   readonly resetMarker?: boolean | undefined;
   /** Remembers the number of entries, to notice at the next start if some vanished meanwhile. */
   readonly entriesAtStop?: boolean | undefined;
@@ -224,7 +248,8 @@ export type DatabaseStats = {
  * repeated after a rejection, which leaves pin, pending keys, marker and vector as they were.
  *
  * Rejects with SyncErrors: MAP_FULL and TRANSACTION_FAILED (retryable), ENVIRONMENT_UNREADABLE, ADDON_FORMAT_WRONG,
- * and from {@link merge} SNAPSHOT_CORRUPT, SNAPSHOT_INCOMPATIBLE, SNAPSHOT_REJECTED.
+ * ENVIRONMENT_REPLACED (nothing but {@link reopen} and {@link close} helps then), CONFIG_INVALID while the application
+ * has something that the configuration cannot sync, and from {@link merge} SNAPSHOT_CORRUPT, SNAPSHOT_INCOMPATIBLE, SNAPSHOT_REJECTED.
  */
 export interface LocalDatabase {
   /** Opens the LMDB. Its first read transaction is the first pin, and is scanned for what is not uploaded. */
@@ -240,6 +265,8 @@ export interface LocalDatabase {
   encodeSnapshot(options: EncodeOptions): Promise<EncodeResult>;
   /** The object of this token is stored: the uploaded marker moves, in memory until the next merge or persist. */
   acknowledge(token: number): Promise<void>;
+  /** The object of this token may not be stored, and nobody tries any more: all that it held is pending again. */
+  giveBack(token: number): Promise<Detection>;
   /** Checks the whole object, then merges it. A damaged one changes nothing. */
   merge(request: MergeRequest): Promise<MergeResult>;
   /** Writes vector, marker and max_ts (always together), and what else is given, if anything differs. */
@@ -256,5 +283,10 @@ export interface LocalDatabase {
   values(entries: readonly EntryKey[]): Promise<(Uint8Array | undefined)[]>;
   /** Sizes and page counts, without the write lock. */
   stats(): Promise<DatabaseStats>;
+  /**
+   * Ends the run and begins another one in its place, as {@link close} and {@link open} would: what is at the path now is
+   * opened and scanned. May be repeated after a rejection; until it succeeds all other calls reject.
+   */
+  reopen(options: ReopenOptions): Promise<OpenResult>;
   close(): Promise<void>;
 }

@@ -11,23 +11,31 @@ import type {
   OpenResult,
   PersistOptions,
   RejoinResult,
+  ReopenOptions,
   SweepOptions,
   SweepSlice,
 } from './local-database.ts';
 
+/** Who is told. Neither must throw. */
+type LookListener = {
+  readonly onDetection: (detection: Detection) => void;
+  /** A call that looks has failed. */
+  readonly onFailure: (error: unknown) => void;
+};
+
 /**
  * A LocalDatabase that tells one listener what every look at the LMDB found, whichever call took the look.
  *
- * `onDetection` runs before the call resolves, so a caller that goes on knows what its own look found. The order is
- * that of the looks. It must not throw.
+ * The listener is told before the call settles, so a caller that goes on knows what its own look found. The order is
+ * that of the looks.
  */
 export class ReportingDatabase implements LocalDatabase {
   readonly #inner: LocalDatabase;
-  readonly #onDetection: (detection: Detection) => void;
+  readonly #listener: LookListener;
 
-  constructor(inner: LocalDatabase, onDetection: (detection: Detection) => void) {
+  constructor(inner: LocalDatabase, listener: LookListener) {
     this.#inner = inner;
-    this.#onDetection = onDetection;
+    this.#listener = listener;
   }
 
   open(): Promise<OpenResult> {
@@ -48,6 +56,10 @@ export class ReportingDatabase implements LocalDatabase {
 
   acknowledge(token: number): Promise<void> {
     return this.#inner.acknowledge(token);
+  }
+
+  giveBack(token: number): Promise<Detection> {
+    return this.#looking(this.#inner.giveBack(token));
   }
 
   merge(request: MergeRequest): Promise<MergeResult> {
@@ -82,21 +94,34 @@ export class ReportingDatabase implements LocalDatabase {
     return this.#inner.stats();
   }
 
+  reopen(options: ReopenOptions): Promise<OpenResult> {
+    return this.#inner.reopen(options);
+  }
+
   close(): Promise<void> {
     return this.#inner.close();
   }
 
   /** A call whose result is a detection. */
   async #looking<T extends Detection>(call: Promise<T>): Promise<T> {
-    const detection = await call;
-    this.#onDetection(detection);
+    const detection = await this.#watched(call);
+    this.#listener.onDetection(detection);
     return detection;
   }
 
   /** A call that looks first, and has the detection beside what it did. */
   async #working<T extends { readonly detection: Detection }>(call: Promise<T>): Promise<T> {
-    const result = await call;
-    this.#onDetection(result.detection);
+    const result = await this.#watched(call);
+    this.#listener.onDetection(result.detection);
     return result;
+  }
+
+  async #watched<T>(call: Promise<T>): Promise<T> {
+    try {
+      return await call;
+    } catch (error) {
+      this.#listener.onFailure(error);
+      throw error;
+    }
   }
 }

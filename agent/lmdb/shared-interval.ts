@@ -1,3 +1,5 @@
+import { timerMs } from '../../protocol/time.ts';
+
 type Ticker = { readonly timer: NodeJS.Timeout; readonly callbacks: Set<() => void> };
 
 const tickers = new Map<number, Ticker>();
@@ -28,7 +30,7 @@ function startTicker(ms: number): Ticker {
       call();
     }
   };
-  const ticker = { timer: setInterval(tick, ms), callbacks };
+  const ticker = { timer: setInterval(tick, timerMs(ms)), callbacks };
   tickers.set(ms, ticker);
   return ticker;
 }

@@ -1,29 +1,25 @@
-import {
-  decodeVectorJson,
-  encodeVectorJson,
-  type VersionVector,
-} from '../../protocol/version-vector.ts';
+import { isDeepStrictEqual } from 'node:util';
 import type { SchemaMode } from '../../protocol/snapshot-meta.ts';
-import {
-  VALUE_HEADER_BYTES,
-  headerLengthAt,
-  writeValueHeader,
-} from '../../protocol/value-header.ts';
-import type { WriteTxn } from './environment.ts';
+import { MERGED_RANGES_MAX, MERGED_REMOVED_PER_TXN } from './limits.ts';
+import { PageCursor } from './pages/cursor.ts';
 import { listDbis, type DataFile, type DbRecord, type Meta } from './pages/data-file.ts';
 import { EMPTY_ROOT } from './pages/layout.ts';
-import { PageCursor } from './pages/cursor.ts';
+import {
+  encodeState,
+  parseBigint,
+  parseNumber,
+  stateText,
+  SYNC_STATE_DBI,
+  VECTOR_PREFIX,
+} from './state-value.ts';
 import { TxnRanges, type TxnRange } from './txn-ranges.ts';
-
-/** Our own DBI beside the application's. Names that begin with `_sync` are never synced, by upstream neither. */
-export const SYNC_STATE_DBI = '_sync_state';
+import type { WriteTxn } from './write-txn.ts';
 
 /**
  * What must be atomic with the data, because it states facts about this LMDB's content. It goes wherever the LMDB
- * goes (copied, restored, wiped) and is right each time.
+ * goes (copied, restored, wiped) and is right each time. The version vector beside it is a `SavedVector`.
  */
 export type SyncState = {
-  readonly vector: VersionVector;
   /** Transactions of ours that hold only merged entries, above the uploaded marker. */
   readonly merged: TxnRanges;
   /** The transaction up to which local changes are in stored objects; undefined: none is. */
@@ -47,7 +43,6 @@ export type SyncState = {
 export type HeldSchema = { readonly version: number; readonly timestampNs: bigint };
 
 const EMPTY_STATE: SyncState = {
-  vector: new Map(),
   merged: new TxnRanges(),
   uploadedTxn: undefined,
   maxTsNs: 0n,
@@ -60,8 +55,10 @@ const EMPTY_STATE: SyncState = {
 };
 
 const MERGED_PREFIX = 'merged/';
+/** See page-order.ts: their values say nothing. */
+const ORDER_PREFIX = 'order/';
 
-/** The state as of one root. Damaged values count as missing: more is sent and merged again, nothing is lost. */
+/** The state as of one root, which costs the same however long the vector is. Damaged values count as missing: more is sent and merged again, nothing is lost. */
 export function readSyncState(file: DataFile, record: DbRecord | undefined): SyncState {
   if (record === undefined) {
     return EMPTY_STATE;
@@ -71,7 +68,17 @@ export function readSyncState(file: DataFile, record: DbRecord | undefined): Syn
   const cursor = new PageCursor(file, record);
   while (cursor.next()) {
     const key = cursor.keyBuffer.toString('latin1', cursor.keyStart, cursor.keyEnd);
-    const text = payload(cursor.valueBuffer, cursor.valueStart, cursor.valueEnd);
+    if (key.startsWith(ORDER_PREFIX)) {
+      continue;
+    }
+    if (key.startsWith(VECTOR_PREFIX)) {
+      break;
+    }
+    // Of an earlier version, and long: it is read with the vector alone.
+    if (key === 'vector') {
+      continue;
+    }
+    const text = stateText(cursor.valueBuffer, cursor.valueStart, cursor.valueEnd);
     if (!key.startsWith(MERGED_PREFIX)) {
       if (text !== undefined) {
         texts.set(key, text);
@@ -84,9 +91,7 @@ export function readSyncState(file: DataFile, record: DbRecord | undefined): Syn
       merged.push({ first, last });
     }
   }
-  const vector = parseVector(texts.get('vector'));
   return {
-    vector: vector ?? new Map(),
     merged: new TxnRanges(merged),
     uploadedTxn: parseNumber(texts.get('uploaded')),
     maxTsNs: parseBigint(texts.get('max_ts')) ?? 0n,
@@ -118,6 +123,18 @@ export class SyncStateReader {
   }
 }
 
+/** True if both say the same. */
+export function isSameState(a: SyncState, b: SyncState): boolean {
+  const { merged: aMerged, ...aRest } = a;
+  const { merged: bMerged, ...bRest } = b;
+  return isDeepStrictEqual([aRest, [...aMerged]], [bRest, [...bMerged]]);
+}
+
+/** True if it names transactions by their numbers. */
+export function hasCounts({ uploadedTxn, merged }: SyncState): boolean {
+  return uploadedTxn !== undefined || merged.newest !== undefined;
+}
+
 /** True for a compacted copy (`mdb_copy -c`, a usual backup): LMDB counts its transactions from 1 again. */
 export function isRenumbered({ uploadedTxn = 0, merged }: SyncState, lastTxnId: number): boolean {
   return Math.max(uploadedTxn, merged.newest?.last ?? 0) > lastTxnId;
@@ -130,10 +147,9 @@ type MergedTxn = {
   readonly quietSince: number;
 };
 
-/** What one write changes; undefined: stays, null: is removed. Vector, marker and max_ts only come together. */
+/** What one write changes; undefined: stays, null: is removed. Marker and max_ts only come together. */
 export type SyncStateUpdate = {
   readonly together?: {
-    readonly vector: VersionVector;
     readonly uploadedTxn: number | null;
     readonly maxTsNs: bigint;
     /** undefined: nothing is held back. */
@@ -157,16 +173,15 @@ export function writeSyncState(txn: WriteTxn, before: SyncState, update: SyncSta
   txn.createDbi(SYNC_STATE_DBI, 0);
   const put = (key: string, text: string, old: string | undefined) => {
     if (text !== old) {
-      txn.put(SYNC_STATE_DBI, Buffer.from(key, 'latin1'), encodePayload(txn, text));
+      txn.put(SYNC_STATE_DBI, Buffer.from(key, 'latin1'), encodeState(txn, text));
     }
   };
   const remove = (key: string) => txn.remove(SYNC_STATE_DBI, Buffer.from(key, 'latin1'));
   if (update.together !== undefined) {
-    const { vector, uploadedTxn, maxTsNs, heldSchema, schemaMode } = update.together;
+    const { uploadedTxn, maxTsNs, heldSchema, schemaMode } = update.together;
     if (schemaMode !== undefined) {
       put('schema_mode', schemaMode, before.schemaMode);
     }
-    put('vector', vectorText(vector), vectorText(before.vector));
     put('max_ts', String(maxTsNs), String(before.maxTsNs));
     if (uploadedTxn !== null) {
       put('uploaded', String(uploadedTxn), before.uploadedTxn?.toString());
@@ -182,23 +197,7 @@ export function writeSyncState(txn: WriteTxn, before: SyncState, update: SyncSta
   if (update.rejoinBeforeNs !== undefined && update.rejoinBeforeNs > before.rejoinBeforeNs) {
     put('rejoin_before', String(update.rejoinBeforeNs), undefined);
   }
-  // Up to the marker every entry counts as sent, whoever wrote it: those ids have done their work.
-  const sentTxn = update.forgetMerged === true ? Infinity : (update.together?.uploadedTxn ?? -1);
-  for (const { first, last } of before.merged) {
-    if (last <= sentTxn) {
-      remove(MERGED_PREFIX + first);
-    }
-  }
-  if (update.addMerged !== undefined) {
-    const { txnId, quietSince } = update.addMerged;
-    const newest = before.merged.newest;
-    const isJoined = newest !== undefined && newest.last > sentTxn && newest.last >= quietSince;
-    if (isJoined) {
-      put(MERGED_PREFIX + newest.first, String(txnId), undefined);
-    } else {
-      put(MERGED_PREFIX + txnId, '', undefined);
-    }
-  }
+  writeMerged(txn, before.merged, update);
   if (update.lastSyncNs !== undefined) {
     put('last_sync', String(update.lastSyncNs), before.lastSyncNs?.toString());
   }
@@ -221,9 +220,6 @@ export function wouldChange(before: SyncState, update: SyncStateUpdate): boolean
     return true;
   }
   if (together !== undefined) {
-    if (vectorText(together.vector) !== vectorText(before.vector)) {
-      return true;
-    }
     if (together.maxTsNs !== before.maxTsNs) {
       return true;
     }
@@ -249,28 +245,39 @@ export function wouldChange(before: SyncState, update: SyncStateUpdate): boolean
   return entriesAtStop !== undefined && (entriesAtStop ?? undefined) !== before.entriesAtStop;
 }
 
-/**
- * Values carry a value header like any other, so that a program which parses all DBIs (upstream's sweeper does,
- * private ones too) finds nothing malformed here.
- */
-function encodePayload(txn: WriteTxn, text: string): Buffer {
-  const bytes = Buffer.from(text, 'utf8');
-  const value = Buffer.alloc(VALUE_HEADER_BYTES + bytes.length);
-  const length = writeValueHeader(value, 0, { timeHi: 0, timeLo: 0, txnId: txn.txnId, flags: 0 });
-  bytes.copy(value, length);
-  return value.subarray(0, length + bytes.length);
-}
-
-function payload(buffer: Buffer, start: number, end: number): string | undefined {
-  try {
-    return buffer.toString('utf8', start + headerLengthAt(buffer, start, end), end);
-  } catch {
-    return undefined;
+/** Brings the ids of merges up to date. */
+function writeMerged(txn: WriteTxn, merged: TxnRanges, update: SyncStateUpdate): void {
+  const key = (first: number) => Buffer.from(`${MERGED_PREFIX}${first}`, 'latin1');
+  // Up to the marker every entry counts as sent, whoever wrote it: those ids have done their work.
+  const sentTxn = update.forgetMerged === true ? Infinity : (update.together?.uploadedTxn ?? -1);
+  // A host that uploads nothing while its application writes has a range for nearly every merge. The oldest go:
+  // what they wrote counts as not sent, and is sent again at worst.
+  const { addMerged } = update;
+  const { newest } = merged;
+  const joined =
+    addMerged !== undefined && newest !== undefined && newest.last > sentTxn
+      ? newest.last >= addMerged.quietSince
+      : false;
+  const added = addMerged === undefined || joined ? 0 : 1;
+  let excess = merged.size + added - MERGED_RANGES_MAX;
+  // Ids of another count must not stay, or a change would pass for an echo.
+  let room = update.forgetMerged === true ? Infinity : MERGED_REMOVED_PER_TXN;
+  for (const { first, last } of merged) {
+    if ((last > sentTxn && excess <= 0) || room <= 0) {
+      break;
+    }
+    txn.remove(SYNC_STATE_DBI, key(first));
+    excess -= 1;
+    room -= 1;
   }
-}
-
-function vectorText(vector: VersionVector): string {
-  return JSON.stringify(encodeVectorJson(vector));
+  if (addMerged === undefined) {
+    return;
+  }
+  if (newest !== undefined && joined) {
+    txn.put(SYNC_STATE_DBI, key(newest.first), encodeState(txn, String(addMerged.txnId)));
+  } else {
+    txn.put(SYNC_STATE_DBI, key(addMerged.txnId), encodeState(txn, ''));
+  }
 }
 
 function heldSchemaText(held: HeldSchema | undefined): string {
@@ -283,24 +290,4 @@ function parseHeldSchema(text: string | undefined): HeldSchema | undefined {
   return parsed.version === undefined || parsed.timestampNs === undefined
     ? undefined
     : { version: parsed.version, timestampNs: parsed.timestampNs };
-}
-
-function parseVector(text: string | undefined): VersionVector | undefined {
-  if (text === undefined) {
-    return undefined;
-  }
-  try {
-    return decodeVectorJson(JSON.parse(text));
-  } catch {
-    return undefined;
-  }
-}
-
-function parseNumber(text: string | undefined): number | undefined {
-  const number = text === undefined || !/^\d{1,16}$/.test(text) ? Number.NaN : Number(text);
-  return Number.isSafeInteger(number) ? number : undefined;
-}
-
-function parseBigint(text: string | undefined): bigint | undefined {
-  return text !== undefined && /^\d{1,20}$/.test(text) ? BigInt(text) : undefined;
 }

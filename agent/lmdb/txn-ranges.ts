@@ -12,6 +12,10 @@ export class TxnRanges {
     this.#ranges = [...ranges].toSorted((a, b) => a.first - b.first);
   }
 
+  get size(): number {
+    return this.#ranges.length;
+  }
+
   /** The range with the highest ids. */
   get newest(): TxnRange | undefined {
     return this.#ranges.at(-1);

@@ -1,5 +1,5 @@
 import assert from 'node:assert';
-import { SyncError } from '../../protocol/errors.ts';
+import { errorText, SyncError } from '../../protocol/errors.ts';
 import { listDbis, type DataFile, type DbRecord, type Meta } from './pages/data-file.ts';
 import {
   EMPTY_ROOT,
@@ -56,6 +56,8 @@ export class BindingWriteTxn implements WriteTxn {
   readonly openedHere: string[] = [];
   /** Something was written: only then does it take its id. */
   wrote = false;
+  /** What the first call that failed said: LMDB answers MDB_BAD_TXN to every later one. */
+  firstFailure: string | undefined;
   readonly #handles: OpenHandles;
   readonly #openStore: OpenStore;
   readonly #file: DataFile;
@@ -77,7 +79,12 @@ export class BindingWriteTxn implements WriteTxn {
 
   put(dbiName: string, key: Uint8Array, value: Uint8Array): void {
     this.wrote = true;
-    const isPut = this.#store(dbiName).putSync(asBuffer(key), asBuffer(value)) === true;
+    let isPut: boolean;
+    try {
+      isPut = this.#store(dbiName).putSync(asBuffer(key), asBuffer(value)) === true;
+    } catch (error) {
+      throw this.#failed(error);
+    }
     if (isPut) {
       return;
     }
@@ -87,19 +94,29 @@ export class BindingWriteTxn implements WriteTxn {
   }
 
   remove(dbiName: string, key: Uint8Array): boolean {
-    const removed = this.#store(dbiName).removeSync(asBuffer(key));
+    return this.#remove(() => this.#store(dbiName).removeSync(asBuffer(key)));
+  }
+
+  removeValue(dbiName: string, key: Uint8Array, value: Uint8Array): boolean {
+    return this.#remove(() => this.#store(dbiName).removeSync(asBuffer(key), asBuffer(value)));
+  }
+
+  #remove(work: () => boolean): boolean {
+    let removed: boolean;
+    try {
+      removed = work();
+    } catch (error) {
+      throw this.#failed(error);
+    }
     if (removed) {
       this.wrote = true;
     }
     return removed;
   }
 
-  removeValue(dbiName: string, key: Uint8Array, value: Uint8Array): boolean {
-    const removed = this.#store(dbiName).removeSync(asBuffer(key), asBuffer(value));
-    if (removed) {
-      this.wrote = true;
-    }
-    return removed;
+  #failed(error: unknown): unknown {
+    this.firstFailure ??= errorText(error);
+    return error;
   }
 
   dbiFlags(dbiName: string): number | undefined {

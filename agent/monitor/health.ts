@@ -1,19 +1,10 @@
 import assert from 'node:assert/strict';
-import { errorText } from '../../protocol/errors.ts';
-import { parseObjectName } from '../../protocol/object-name.ts';
-import { MAX_ENTRY_BYTES, MAX_KEY_BYTES } from '../../protocol/limits.ts';
+import { errorText, SyncError } from '../../protocol/errors.ts';
 import { formatGoDuration } from '../../protocol/time.ts';
 import type { HealthConfig, TrackerConfig } from '../config/config.ts';
 import type { Check } from '../health-check.ts';
 import type { Watchdog } from '../watchdog/watchdog.ts';
-import type { DatabaseStatus, Occurrences } from './status.ts';
 import { ANY_STEPS, STEP_RULES, stepLimits, type AnyStep } from './step-rules.ts';
-
-/** What an entry may have for all instances to take it. */
-const LARGEST_ENTRY = `a key may have ${MAX_KEY_BYTES} bytes, a value ${MAX_ENTRY_BYTES / 1024 ** 3} GiB`;
-
-/** A regression or a time in the future is reported for this long after it was last seen. */
-const RECENT_MS = 3_600_000;
 
 /** Objects that are remembered as failing; of more than these only that the activity fails is known. */
 const MAX_SUBJECTS = 1000;
@@ -69,6 +60,12 @@ export class ActivityTracker {
     }
   }
 
+  /** What to do about the last error, where that is known. */
+  #hint(): string {
+    const hint = this.#lastError instanceof SyncError ? this.#lastError.hint : undefined;
+    return hint === undefined ? '' : `. ${hint}`;
+  }
+
   /** What to report now; undefined while fine. */
   check(): Check | undefined {
     if (!this.isFailing) {
@@ -77,7 +74,7 @@ export class ActivityTracker {
     const forMs = this.#now() - Math.min(...this.#failing.values());
     return overdue(forMs, this.#limits, (rounded) => ({
       name: this.#name,
-      message: `failed to ${this.#activity} for ${rounded} - last error: '${errorText(this.#lastError)}'`,
+      message: `failed to ${this.#activity} for ${rounded} - last error: '${errorText(this.#lastError)}'${this.#hint()}`,
     }));
   }
 }
@@ -156,6 +153,12 @@ export class DatabaseHealth {
     });
   }
 
+  /** Its LMDB's thread has not answered for this long, and waits for nothing that another program has. */
+  isThreadHung(limitMs: number): boolean {
+    const stalls = this.#watchdog?.stalls(limitMs) ?? [];
+    return stalls.some(({ loop, isElsewhere }) => loop === 'lmdb' && !isElsewhere);
+  }
+
   /** All that is not fine with its steps, its loops and the start. */
   checks(): Check[] {
     const { start } = this.#config;
@@ -171,173 +174,4 @@ export class DatabaseHealth {
     );
     return [...[...steps, starting].filter((check) => check !== undefined), ...this.stalls()];
   }
-}
-
-/** Conditions under which a database sends or receives nothing: they become errors. All others stay warnings. */
-const STOPS_SYNC: ReadonlySet<string> = new Set([
-  'map_full',
-  'lmdb_failed',
-  'max_dbs',
-  'wrong_schema_mode',
-]);
-
-/**
- * The conditions of all databases as checks. One that stops sync is a warning at first, and an error once it has been
- * seen for `errorAfterMs`.
- */
-export class Conditions {
-  readonly #errorAfterMs: number;
-  readonly #sinceMs = new Map<string, number>();
-
-  constructor(errorAfterMs: number) {
-    this.#errorAfterMs = errorAfterMs;
-  }
-
-  /** Asked again and again, it learns for how long each has lasted. */
-  checks(status: DatabaseStatus, nowMs: number): Check[] {
-    const checks = conditionChecks(status, nowMs);
-    for (const condition of STOPS_SYNC) {
-      const name = `${status.name}_${condition}`;
-      if (checks.some((check) => check.name === name)) {
-        this.#sinceMs.set(name, this.#sinceMs.get(name) ?? nowMs);
-      } else {
-        this.#sinceMs.delete(name);
-      }
-    }
-    return checks.map((check) => {
-      const sinceMs = this.#sinceMs.get(check.name);
-      const isError = sinceMs !== undefined && nowMs - sinceMs >= this.#errorAfterMs;
-      return isError ? { ...check, level: 'error' } : check;
-    });
-  }
-}
-
-/** What an operator has to know about a database, each with what to do; see {@link Conditions} for which are errors. */
-export function conditionChecks(status: DatabaseStatus, nowMs: number): Check[] {
-  const messages: [string, string | undefined][] = [
-    ['map_full', mapFullText(status)],
-    ['lmdb_failed', status.mapFull ? undefined : lmdbText(status)],
-    ['quarantined_objects', quarantineText(status)],
-    ['max_dbs', maxDbsText(status)],
-    [
-      'clock_behind',
-      recent(status.regressions, nowMs)
-        ? `${status.regressions.total} local changes were older than what they replaced and were put back: set the clock of this host, or of the application's container`
-        : undefined,
-    ],
-    [
-      'clock_skew',
-      recent(status.futureEntries, nowMs)
-        ? `${status.futureEntries.total} entries have a time in the future: check the clocks of all hosts; such entries win until that time has come`
-        : undefined,
-    ],
-    [
-      'invalid_values',
-      status.invalidValues > 0
-        ? `${status.invalidValues} local values have no valid header and are not sent: the application does not use the native schema, see schema_tracks_changes`
-        : undefined,
-    ],
-    ...schemaModeTexts(status),
-    ['schema_upgrade_held', heldSchemaText(status)],
-    ['entries_left_out', leftOutText(status)],
-    ['received_entries_left_out', receivedLeftOutText(status)],
-    ['rejoin_pending', rejoinText(status)],
-    [
-      'instance_name_shared',
-      status.sharedName.length > 0
-        ? `another agent uses this instance name (${status.sharedName.join(', ')}): give each agent a name of its own`
-        : undefined,
-    ],
-  ];
-  return messages.flatMap(([condition, message]) =>
-    message === undefined
-      ? []
-      : [{ name: `${status.name}_${condition}`, level: 'warning' as const, message }],
-  );
-}
-
-function mapFullText(status: DatabaseStatus): string | undefined {
-  return status.mapFull
-    ? 'the LMDB map is full, nothing can be merged: enlarge the map size in the application (PowerDNS: lmdb-map-size) and restart it'
-    : undefined;
-}
-
-function lmdbText(status: DatabaseStatus): string | undefined {
-  return status.error === undefined
-    ? undefined
-    : `the LMDB cannot be used now: ${status.error}; it is tried again`;
-}
-
-function quarantineText(status: DatabaseStatus): string | undefined {
-  const damaged = status.quarantined.filter(
-    ({ exceedsDbis = false, otherMode = false }) => !exceedsDbis && !otherMode,
-  );
-  const [first] = damaged;
-  return first === undefined
-    ? undefined
-    : `${damaged.length} damaged objects are left out, the first is ${first.name} (${first.error}): remove them with "snapshots remove" once their instance has stored a newer full snapshot`;
-}
-
-/**
- * A host that all others contradict gets nothing from anybody, and is most likely the one that is wrong. Where some
- * contradict, this one goes on with the rest: a wrong host must not make the right ones unhealthy.
- */
-function schemaModeTexts(status: DatabaseStatus): [string, string | undefined][] {
-  const others = status.quarantined.filter(({ otherMode }) => otherMode === true);
-  const [first] = others;
-  if (first === undefined) {
-    return [];
-  }
-  const writers = new Set<string | undefined>(
-    others.map(({ name }) => parseObjectName(name)?.instance),
-  );
-  const isAlone = status.instances.every(({ instance }) => writers.has(instance));
-  const who = isAlone ? 'all other instances write' : `${[...writers].join(', ')} writes`;
-  const text = `${who} in another schema mode, and such objects are left out (${others.length}), the first is ${first.name} (${first.error}): set schema_tracks_changes to what fits the application, the same on all hosts`;
-  return [[isAlone ? 'wrong_schema_mode' : 'other_schema_mode', text]];
-}
-
-function heldSchemaText({ heldSchema }: DatabaseStatus): string | undefined {
-  return heldSchema === undefined
-    ? undefined
-    : `schema version ${heldSchema.version} of PowerDNS came in and is held back, this host has ${heldSchema.localVersion}: upgrade PowerDNS here, or set allow_schema_upgrade`;
-}
-
-function maxDbsText({ quarantined }: DatabaseStatus): string | undefined {
-  const objects = quarantined.filter(({ exceedsDbis = false }) => exceedsDbis);
-  const [first] = objects;
-  return first === undefined
-    ? undefined
-    : `${counted(objects.length, 'object is', 'objects are')} not merged, the first is ${first.name} (${first.error}): raise options.max_dbs of this database and restart the agent, it is merged then`;
-}
-
-function leftOutText({ leftOut }: DatabaseStatus): string | undefined {
-  return (
-    leftOut &&
-    `${counted(leftOut.entries, 'local entry is', 'local entries are')} too large and not sent, the first is ${leftOut.first}: ${LARGEST_ENTRY}; shorten them in the application`
-  );
-}
-
-function receivedLeftOutText({ receivedLeftOut: leftOut }: DatabaseStatus): string | undefined {
-  return (
-    leftOut &&
-    `${counted(leftOut.entries, 'received entry is', 'received entries are')} too large and not merged, the first is ${leftOut.first} in ${leftOut.object}: ${LARGEST_ENTRY}; shorten them in the application that wrote them`
-  );
-}
-
-/** One that is under way is no reason to wake anybody; one that cannot be finished is. */
-function rejoinText({ rejoin }: DatabaseStatus): string | undefined {
-  if (rejoin?.postponed === undefined) {
-    return undefined;
-  }
-  const last = new Date(rejoin.lastSyncMs).toISOString();
-  return `this host was last in sync at ${last} and cannot rejoin: ${rejoin.postponed}; until it has, nothing is swept or cleaned here; it is tried again every ten minutes`;
-}
-
-function counted(count: number, one: string, many: string): string {
-  return `${count} ${count === 1 ? one : many}`;
-}
-
-function recent(occurrences: Occurrences, nowMs: number): boolean {
-  return occurrences.lastMs !== undefined && nowMs - occurrences.lastMs < RECENT_MS;
 }

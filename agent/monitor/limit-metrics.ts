@@ -27,7 +27,7 @@ export class LimitMetrics {
       labelNames: LABELS,
       registers: [registry],
     });
-    this.#limit = new Gauge(base('limit', 'Places; download: shared by all databases'));
+    this.#limit = new Gauge(base('limit', 'Places of this database'));
     this.#waiting = new Gauge(base('waiting', 'Waiting for a place'));
     this.#active = new Gauge(base('active', 'Holding a place'));
     this.#acquired = new Counter(base('acquired_total', 'Places taken'));
@@ -44,6 +44,8 @@ export class LimitMetrics {
     this.#waiting.set(labels, 0);
     this.#active.set(labels, 0);
     this.#acquired.inc(labels, 0);
+    this.#activeSeconds.zero(labels);
+    this.#waitingSeconds.zero(labels);
     return { limit: limit.limit, acquire: (signal) => this.#acquire(limit, { labels, signal }) };
   }
 

@@ -1,6 +1,8 @@
 import { isUtf8 } from 'node:buffer';
 import type { LeftOutEntries } from '../lmdb/local-database.ts';
-import type { ReceivedLeftOut } from './left-out-watch.ts';
+
+/** Entries of others that are left out here, and the object that had the first of them. */
+export type ReceivedLeftOut = LeftOutEntries & { readonly object: string };
 
 /** One DBI as the status page and the metrics show it. */
 export type DbiStatus = {
@@ -98,6 +100,9 @@ export type QuarantinedObject = {
 };
 
 /** Something that happened several times and matters for a while. */
+/** Looks that had to read a whole LMDB, and why the last one had to. */
+type RescanStatus = Occurrences & { readonly reason: string };
+
 export type Occurrences = { readonly total: number; readonly lastMs: number | undefined };
 
 /** Everything about one database that is shown or measured. A snapshot: reading it costs nothing. */
@@ -112,6 +117,8 @@ export type DatabaseStatus = {
   readonly started: boolean;
   /** When the last complete pass of this run ended. */
   readonly lastPassMs: number | undefined;
+  /** How long the oldest local change has been waiting that is in no stored object; 0: nothing waits. */
+  readonly unsentMs: number;
   readonly pendingKeys: number;
   readonly pendingBytes: number;
   /** More is pending than is remembered by key: the next object is made by a scan. */
@@ -123,11 +130,14 @@ export type DatabaseStatus = {
   /** What was stored and merged lately, the newest first. */
   readonly recent: readonly ActivityStatus[];
   readonly quarantined: readonly QuarantinedObject[];
+  /** Objects that the map has no room for. */
+  readonly refused: readonly QuarantinedObject[];
   readonly rejoin: RejoinStatus | undefined;
   /** Local writes that lost against what they replaced, and were put back. */
   readonly regressions: Occurrences;
   /** Entries with a time further in the future than `max_clock_skew`. */
   readonly futureEntries: Occurrences;
+  readonly rescans: RescanStatus;
   /** Local values without a valid header, which cannot be sent. */
   readonly invalidValues: number;
   /** A schema version of PowerDNS that is held back, and the lower one here. */

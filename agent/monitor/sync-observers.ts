@@ -60,6 +60,10 @@ export class SyncObservers implements SyncObserver {
     this.#observers.forEach((observer) => observer.quarantined?.(...event));
   }
 
+  refused(...event: Parameters<SyncObserver['refused']>): void {
+    this.#observers.forEach((observer) => observer.refused?.(...event));
+  }
+
   released(...event: Parameters<SyncObserver['released']>): void {
     this.#observers.forEach((observer) => observer.released?.(...event));
   }

@@ -15,6 +15,7 @@ import {
   type ReceiveOptions,
 } from './queue-service.ts';
 import { foreignOriginOf, type SqsOptions } from './sqs-options.ts';
+import { timerMs } from '../../protocol/time.ts';
 
 type Sdk = typeof sdkModule;
 
@@ -35,7 +36,7 @@ export async function openSqs(options: SqsOptions): Promise<QueueService> {
   const config: SQSClientConfig = {
     maxAttempts: REQUEST_ATTEMPTS,
     requestHandler: new NodeHttpHandler({
-      connectionTimeout: connection.dialTimeoutMs ?? DIAL_TIMEOUT_MS,
+      connectionTimeout: timerMs(connection.dialTimeoutMs ?? DIAL_TIMEOUT_MS),
       socketTimeout: SILENCE_MS,
       httpAgent: agents.http,
       httpsAgent: agents.https,

@@ -1,17 +1,34 @@
-import { setTimeout as sleepFor } from 'node:timers/promises';
+import { MAX_TIMER_MS } from '../../protocol/time.ts';
 
 /** Resolves after `delayMs`; rejects with the signal's reason when it aborts. Injected, so that tests own time. */
 export type Sleep = (delayMs: number, signal: AbortSignal) => Promise<void>;
 
-/** Waits; rejects with the signal's reason as soon as it aborts. The production form of an injected {@link Sleep}. */
+/**
+ * Waits, however long (Infinity: until the abort); rejects with the signal's reason as soon as it aborts. The production
+ * form of an injected {@link Sleep}.
+ */
 export async function sleep(delayMs: number, signal: AbortSignal): Promise<void> {
-  signal.throwIfAborted();
-  try {
-    await sleepFor(delayMs, undefined, { signal });
-  } catch (error) {
-    signal.throwIfAborted();
-    throw error;
+  // One timer cannot be set for more, and would fire at once.
+  let leftMs = delayMs;
+  for (; leftMs > MAX_TIMER_MS; leftMs -= MAX_TIMER_MS) {
+    await timer(MAX_TIMER_MS, signal);
   }
+  await timer(leftMs, signal);
+}
+
+async function timer(delayMs: number, signal: AbortSignal): Promise<void> {
+  signal.throwIfAborted();
+  await new Promise<void>((resolve, reject) => {
+    const abort = () => {
+      clearTimeout(timeout);
+      reject(signal.reason as Error);
+    };
+    const timeout = setTimeout(() => {
+      signal.removeEventListener('abort', abort);
+      resolve();
+    }, delayMs);
+    signal.addEventListener('abort', abort, { once: true });
+  });
 }
 
 /** Waits by `wait`; resolves with false when the signal ended the pause, and never rejects for that. */

@@ -11,6 +11,7 @@ import type {
   OpenResult,
   PersistOptions,
   RejoinResult,
+  ReopenOptions,
   SweepOptions,
   SweepSlice,
 } from '../lmdb/local-database.ts';
@@ -30,6 +31,10 @@ export class WatchedDatabase implements LocalDatabase {
     return this.#loop.during('the LMDB to open', () => this.#db.open());
   }
 
+  reopen(options: ReopenOptions): Promise<OpenResult> {
+    return this.#loop.during('the LMDB to open again', () => this.#db.reopen(options));
+  }
+
   detect(): Promise<Detection> {
     return this.#loop.during('the LMDB to show what changed', () => this.#db.detect());
   }
@@ -46,6 +51,12 @@ export class WatchedDatabase implements LocalDatabase {
 
   acknowledge(token: number): Promise<void> {
     return this.#db.acknowledge(token);
+  }
+
+  giveBack(token: number): Promise<Detection> {
+    return this.#loop.during('the LMDB to take back what was not sent', () =>
+      this.#db.giveBack(token),
+    );
   }
 
   merge(request: MergeRequest): Promise<MergeResult> {

@@ -7,6 +7,7 @@ import { errorText, SyncError } from '../../protocol/errors.ts';
 import type { ConnectionOptions, TlsOptions } from './connection-options.ts';
 import { parseProxyRules } from './proxy-rules.ts';
 import { limitSocket, type SocketLimits, unwatchStall, watchStall } from './socket-limits.ts';
+import { timerMs } from '../../protocol/time.ts';
 
 const SECOND = 1000;
 
@@ -19,7 +20,7 @@ export function agentOptions(
     keepAlive: true,
     keepAliveMsecs: options.dialKeepAliveMs ?? 10 * SECOND,
     // While a connection is idle; a request in flight has its own limit.
-    timeout: options.idleConnTimeoutMs ?? 90 * SECOND,
+    timeout: timerMs(options.idleConnTimeoutMs ?? 90 * SECOND),
     maxFreeSockets: maxIdleConns === 0 ? Infinity : maxIdleConns,
   };
 }
@@ -198,7 +199,7 @@ function watchMaterial(agent: HttpsAgent, tls: TlsOptions): NodeJS.Timeout {
         () => undefined,
       );
     },
-    tls.watchCertsPollIntervalMs ?? 5 * SECOND,
+    timerMs(tls.watchCertsPollIntervalMs ?? 5 * SECOND),
   );
   timer.unref();
   return timer;

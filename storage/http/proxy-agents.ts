@@ -15,6 +15,7 @@ import {
   unwatchStall,
   watchStall,
 } from './socket-limits.ts';
+import { timerMs } from '../../protocol/time.ts';
 
 /** How connections through a proxy are made. */
 export type ProxyAgentOptions = {
@@ -163,7 +164,7 @@ async function dial(
   connect: (signal: AbortSignal) => Promise<Socket>,
 ): Promise<Socket> {
   const controller = new AbortController();
-  const timer = setTimeout(() => controller.abort(), dialTimeoutMs);
+  const timer = setTimeout(() => controller.abort(), timerMs(dialTimeoutMs));
   try {
     return await connect(controller.signal);
   } catch (error) {

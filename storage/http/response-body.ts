@@ -2,6 +2,7 @@ import { Readable } from 'node:stream';
 
 import { SyncError } from '../../protocol/errors.ts';
 import type { Deadline } from '../deadline.ts';
+import { timerMs } from '../../protocol/time.ts';
 import type { FetchedObject } from '../object-store.ts';
 
 type ResponseBodyOptions = {
@@ -71,7 +72,7 @@ async function* chunksOf(
     setTimeout(() => {
       stalled = true;
       stream.destroy();
-    }, stallTimeoutMs);
+    }, timerMs(stallTimeoutMs));
   let stall = startStall();
   let total = 0;
   let reading = true;

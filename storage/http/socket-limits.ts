@@ -1,6 +1,7 @@
 import type { Duplex } from 'node:stream';
 import { Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
+import { timerMs } from '../../protocol/time.ts';
 
 /** Time limits of a connection, milliseconds; what is undefined is bounded elsewhere. */
 export type SocketLimits = {
@@ -32,7 +33,7 @@ export function watchStall(socket: Duplex, { stallTimeoutMs }: SocketLimits): vo
   if (stallTimeoutMs === undefined || !(socket instanceof Socket)) {
     return;
   }
-  socket.setTimeout(stallTimeoutMs);
+  socket.setTimeout(timerMs(stallTimeoutMs));
   // Once per connection: reused ones still have it.
   socket.removeListener('timeout', endStalled);
   socket.on('timeout', endStalled);
@@ -53,7 +54,7 @@ function endStalled(this: Socket): void {
 function limitUntil(socket: Socket, event: string, limit: { ms: number; what: string }): void {
   const timer = setTimeout(() => {
     socket.destroy(timeoutError(`no ${limit.what} within ${limit.ms} ms`));
-  }, limit.ms);
+  }, timerMs(limit.ms));
   for (const end of [event, 'close']) {
     socket.once(end, () => clearTimeout(timer));
   }

@@ -7,6 +7,7 @@ import { openAgents } from '../http/connections.ts';
 import { REQUEST_ATTEMPTS, STALL_TIMEOUT_MS } from '../limits.ts';
 import { configuredCredentials } from './credentials.ts';
 import type { S3StoreOptions } from './options.ts';
+import { timerMs } from '../../protocol/time.ts';
 
 /** The SDK, loaded only where S3 is used: it takes 24 MB and a noticeable part of a second. */
 type S3Sdk = typeof sdkModule;
@@ -43,8 +44,8 @@ export async function openS3Client(options: S3StoreOptions): Promise<OpenedClien
     followRegionRedirects: true,
     forcePathStyle: options.forcePathStyle ?? endpoint !== undefined,
     requestHandler: new NodeHttpHandler({
-      connectionTimeout: options.dialTimeoutMs ?? 10_000,
-      socketTimeout: options.stallTimeoutMs ?? STALL_TIMEOUT_MS,
+      connectionTimeout: timerMs(options.dialTimeoutMs ?? 10_000),
+      socketTimeout: timerMs(options.stallTimeoutMs ?? STALL_TIMEOUT_MS),
       httpAgent: agents.http,
       httpsAgent: agents.https,
     }),

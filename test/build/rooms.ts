@@ -18,11 +18,11 @@ export const ROOMS: readonly Room[] = [
   ['agent/build', '', 'node:* esbuild node-addon-api node-api-headers'],
   ['agent/health-check.ts', '', ''],
   ['agent/output-format.ts', '', ''],
-  ['agent/spool.ts', 'storage', 'node:*'],
+  ['agent/spool.ts', 'protocol storage', 'node:*'],
   ['agent/config', 'protocol', 'node:* yaml'],
   ['agent/log', 'agent/config', 'pino'],
   ['agent/process-signals.ts', 'protocol', 'node:inspector'],
-  ['agent/pacing', 'protocol', 'node:timers/promises'],
+  ['agent/pacing', 'protocol', ''],
   // A reader of LMDB's file format: it needs the file, and nothing else of the agent.
   ['agent/lmdb/pages', 'protocol', 'node:fs'],
   ['agent/lmdb', 'protocol agent/spool.ts agent/lmdb/pages', 'node:* lmdb'],
@@ -50,7 +50,7 @@ export const ROOMS: readonly Room[] = [
   [
     'agent/engine',
     'protocol storage agent/spool.ts agent/log agent/pacing agent/watchdog agent/lmdb',
-    'zod',
+    'node:assert zod',
   ],
   [
     'agent/open-store.ts',
@@ -64,13 +64,18 @@ export const ROOMS: readonly Room[] = [
   ],
   [
     'agent/after-merge',
-    'protocol agent/health-check.ts agent/config agent/log agent/pacing agent/lmdb agent/engine',
+    'protocol agent/health-check.ts agent/config agent/log agent/pacing agent/watchdog agent/lmdb agent/engine',
     'node:*',
   ],
   [
     'agent/monitor',
     'protocol storage agent/health-check.ts agent/config agent/log agent/pacing agent/watchdog agent/lmdb agent/engine agent/notices agent/after-merge',
     'node:* prom-client',
+  ],
+  [
+    'agent/monitor/database',
+    'protocol agent/config agent/log agent/watchdog agent/lmdb agent/engine agent/monitor',
+    '',
   ],
   [
     'agent/status/page',
@@ -95,12 +100,17 @@ export const ROOMS: readonly Room[] = [
   ],
   [
     'agent/member.ts',
-    'protocol storage agent/config agent/log agent/pacing agent/watchdog agent/lmdb agent/lmdb/thread agent/engine agent/after-merge agent/monitor agent/member-settings.ts agent/run-lines.ts',
+    'protocol storage agent/config agent/log agent/pacing agent/watchdog agent/guard agent/lmdb agent/lmdb/thread agent/engine agent/after-merge agent/monitor agent/monitor/database agent/member-settings.ts agent/run-lines.ts',
+    'node:*',
+  ],
+  [
+    'agent/agent-health.ts',
+    'agent/health-check.ts agent/config agent/log agent/monitor agent/open-store.ts agent/status',
     'node:*',
   ],
   [
     'agent/agent.ts',
-    'protocol storage storage/http agent/health-check.ts agent/config agent/log agent/pacing agent/guard agent/notices agent/after-merge agent/monitor agent/status agent/open-store.ts agent/member.ts agent/process-signals.ts agent/reload.ts agent/run-lines.ts',
+    'protocol storage storage/http agent/health-check.ts agent/spool.ts agent/config agent/log agent/pacing agent/guard agent/notices agent/after-merge agent/monitor agent/status agent/open-store.ts agent/agent-health.ts agent/member.ts agent/process-signals.ts agent/reload.ts agent/run-lines.ts',
     'node:*',
   ],
   [

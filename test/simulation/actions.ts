@@ -1,7 +1,8 @@
 import type { SeededRandom } from '../support/random.ts';
 import { pickDatabase, pickHost, type Action } from './action.ts';
 import { removeKey, upstreamWrites, write, writeLoser, writeTie } from './application-actions.ts';
-import type { World } from './world.ts';
+import type { SimDatabase } from './sim-database.ts';
+import type { SimHost, World } from './world.ts';
 
 const SKEWS = [0, 1, -1, 0.01, -0.01];
 
@@ -88,11 +89,24 @@ function backup(world: World, random: SeededRandom): void {
 async function restore(world: World, random: SeededRandom): Promise<void> {
   const host = pickHost(world, random);
   const database = pickDatabase(host, random);
-  if (host.agent !== undefined || database.backup === undefined) {
+  if (database.backup === undefined || !mayReplace(world, host, database)) {
     return;
   }
   await database.replace(database.backup);
   world.log(`${database.label} is restored`);
+  host.agent?.find(database.name)?.engine.noteReplaced();
+}
+
+/** Under a running agent, too: it opens what has come. What changes before that, it finds as after a start. */
+function mayReplace(world: World, { agent }: SimHost, database: SimDatabase): boolean {
+  if (agent === undefined) {
+    return true;
+  }
+  if (world.traits.growsMaps) {
+    return false;
+  }
+  const isOpen = agent.find(database.name)?.isOpen === true;
+  return isOpen && !agent.isDoomed && !database.mustLook && database.schema === 'native';
 }
 
 async function clone(world: World, random: SeededRandom): Promise<void> {

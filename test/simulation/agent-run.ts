@@ -1,5 +1,7 @@
 import type { DatabaseEngine } from '../../agent/engine/database-engine.ts';
+import type { SyncObserver } from '../../agent/engine/observer.ts';
 import type { EngineDeps, EngineSettings } from '../../agent/engine/types.ts';
+import { Semaphore } from '../../agent/pacing/semaphore.ts';
 import type { Sleep } from '../../agent/pacing/sleep.ts';
 import { DirectLocalDatabase } from '../../agent/lmdb/thread/direct-database.ts';
 import type { DatabaseOptions, LocalDatabase } from '../../agent/lmdb/local-database.ts';
@@ -29,6 +31,10 @@ export type RunOptions = {
   readonly onLog: (text: string) => void;
   /** Objects stay this long after they became superfluous; undefined: this agent deletes nothing. */
   readonly mustKeepMs: number | undefined;
+  /** How many objects are held at a time, from before the fetch until they are merged. */
+  readonly downloadPlaces: number;
+  /** Told of what the engine does; what it throws comes out where the engine told it. */
+  readonly observer?: Partial<SyncObserver> | undefined;
 };
 
 /**
@@ -56,9 +62,10 @@ export class AgentRun {
         randomBytes: random.bytes,
         random: random.next,
         log: textLog(options.onLog),
+        observer: options.observer,
         cleaning: options.mustKeepMs === undefined ? undefined : cleaning(options.mustKeepMs),
       },
-      { signal: this.#stopping.signal },
+      { signal: this.#stopping.signal, memory: new Semaphore(options.downloadPlaces) },
     );
   }
 

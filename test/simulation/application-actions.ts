@@ -2,6 +2,7 @@ import type { Register } from '../../protocol/register.ts';
 import type { SeededRandom } from '../support/random.ts';
 import { pickDatabase, pickHost } from './action.ts';
 import { lacks, show } from './ledger.ts';
+import { beforeLocks } from './lock-commits.ts';
 import type { SimDatabase } from './sim-database.ts';
 import type { SimHost, World } from './world.ts';
 
@@ -70,11 +71,34 @@ export function write(world: World, random: SeededRandom): void {
     return;
   }
   const database = pickDatabase(host, random);
-  const { keys, growsMaps, upgrades } = world.traits;
-  if (upgrades && database.schema === 'native' && random.chance(0.15)) {
+  if (world.traits.upgrades && database.schema === 'native' && random.chance(0.15)) {
     upgrade(world, random, { host, database });
     return;
   }
+  commitSome(world, random, { host, database });
+}
+
+/** Each agent that waits for a write lock may find that its application has committed at the last moment. */
+export function commitBeforeLocks(world: World, random: SeededRandom): void {
+  const { lockCommitRate, receiveOnly } = world.traits;
+  for (const host of world.hosts.filter(({ index }) => !receiveOnly.includes(index))) {
+    for (const database of host.databases) {
+      beforeLocks(database.file, () => {
+        const isIdle = world.fate.isHealing || host.agent === undefined || host.agent.isGone;
+        if (!isIdle && random.chance(lockCommitRate)) {
+          commitSome(world, random, { host, database });
+        }
+      });
+    }
+  }
+}
+
+function commitSome(
+  world: World,
+  random: SeededRandom,
+  { host, database }: { host: SimHost; database: SimDatabase },
+): void {
+  const { keys, growsMaps } = world.traits;
   const values = new Map<string, string | undefined>();
   const count = random.pick([1, 1, 1, 2, 10]);
   for (let at = 0; at < count; at += 1) {

@@ -28,22 +28,25 @@ export async function checkVectors(world: World): Promise<void> {
       // What the application must not do is repaired at the next look. (With maps that grow, and where versions are
       // held back, it does nothing of that kind: a look may find that the vector is void, and the engine would not hear of it.)
       const { growsMaps, upgrades } = world.traits;
-      if (!growsMaps && !upgrades) {
-        await agent.detect(database.name);
-      }
+      const looked = growsMaps || upgrades || (await agent.detect(database.name));
       if (agent.isGone) {
         break;
+      }
+      // It was replaced, and is not open again yet.
+      if (!looked) {
+        continue;
       }
       const ledger = world.ledger(database.name);
       const objects = [...ledger.objects.values()];
       const known = objects.filter(({ object }) => running.engine.has(object));
-      const { vector, heldSchema } = database.syncState;
       requireMerged(`${database.label} counts`, {
         database,
         ledger,
         objects: known,
         mayHold: upgrades,
       });
+      const vector = database.savedVector;
+      const { heldSchema } = database.syncState;
       const saved = objects.filter(({ object }) => covers(vector, object));
       requireMerged(`the LMDB of ${database.label} counts`, {
         database,
@@ -81,6 +84,18 @@ function requireMerged(
       }
       const [has, had] = [show(content.get(key)), show(register)];
       throw new Violation(`I5: ${who} ${object.name} as merged and has ${key}=${has}, not ${had}`);
+    }
+  }
+}
+
+/** Once all is well again no agent says otherwise: what failed is over with the next success of just that. */
+function checkHealth(world: World): void {
+  for (const { label, agent } of world.hosts) {
+    for (const { name, followed } of agent?.isGone === false ? agent.engines : []) {
+      const trouble = followed.trouble();
+      if (trouble.length > 0) {
+        throw new Violation(`${label} still reports trouble with ${name}: ${trouble.join(', ')}`);
+      }
     }
   }
 }
@@ -151,6 +166,7 @@ export async function healAndCheck(world: World): Promise<void> {
   if (wrong !== undefined) {
     throw new Violation(`not for long: ${wrong}`);
   }
+  checkHealth(world);
   await checkVectors(world);
   await checkBucket(world);
   checkPlainWrites(world);

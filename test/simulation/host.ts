@@ -1,7 +1,8 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { DataFile, listDbis } from '../../agent/lmdb/pages/data-file.ts';
-import { readSyncState, SYNC_STATE_DBI } from '../../agent/lmdb/sync-state.ts';
+import { SavedVector } from '../../agent/lmdb/saved-vector.ts';
+import { SYNC_STATE_DBI } from '../../agent/lmdb/state-value.ts';
 import type { Register } from '../../protocol/register.ts';
 import type { VersionVector } from '../../protocol/version-vector.ts';
 import { Application, dumpEntries, lastTxn } from '../support/lmdb.ts';
@@ -73,7 +74,8 @@ export class Host {
   /** The version vector that goes with the LMDB. */
   savedVector(): VersionVector {
     using data = DataFile.open(this.file);
-    return readSyncState(data, listDbis(data, data.readMeta()).get(SYNC_STATE_DBI)).vector;
+    const record = listDbis(data, data.readMeta()).get(SYNC_STATE_DBI);
+    return SavedVector.read(data, record).positions;
   }
 
   saveBackup(): void {

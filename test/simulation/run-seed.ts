@@ -1,6 +1,8 @@
 import { createHash } from 'node:crypto';
 import { drawWeights, takeAction } from './actions.ts';
+import { commitBeforeLocks } from './application-actions.ts';
 import { checkBucket, checkVectors, healAndCheck } from './checks.ts';
+import { clearBeforeLocks } from './lock-commits.ts';
 import { realClock } from './time/real-clock.ts';
 import { SeededRandom } from '../support/random.ts';
 import { drawTraits, type Traits } from './traits.ts';
@@ -38,6 +40,7 @@ export async function runSeed(seed: number, options: SeedOptions = {}): Promise<
   const weights = drawWeights(random);
   const world = new World(random.fork(), traits);
   const actions = random.fork();
+  commitBeforeLocks(world, random.fork());
   const clock = realClock();
   let failure: Error | undefined;
   let done = 0;
@@ -76,6 +79,7 @@ export async function runSeed(seed: number, options: SeedOptions = {}): Promise<
     failure = error instanceof Error ? error : new Error(String(error));
   } finally {
     clock.restore();
+    clearBeforeLocks();
     await world.dispose();
   }
   return {

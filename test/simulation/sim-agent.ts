@@ -1,5 +1,8 @@
 import type { DatabaseEngine } from '../../agent/engine/database-engine.ts';
 import type { SyncObserver } from '../../agent/engine/observer.ts';
+import { SyncObservers } from '../../agent/monitor/sync-observers.ts';
+import { Watchdog } from '../../agent/watchdog/watchdog.ts';
+import { FollowedEngine } from '../support/followed-engine.ts';
 import { Semaphore } from '../../agent/pacing/semaphore.ts';
 import type { SweeperObserver } from '../../agent/engine/sweeper-types.ts';
 import type { EngineDeps, EngineSettings } from '../../agent/engine/types.ts';
@@ -24,6 +27,7 @@ export type AgentOptions = {
   readonly scheduler: Scheduler;
   readonly store: ObjectStore;
   readonly clock: Clock;
+  readonly monotonicMs?: (() => number) | undefined;
   readonly random: SeededRandom;
   /** Usual time of a call to an LMDB. */
   readonly databaseMs: number;
@@ -35,12 +39,15 @@ export type AgentOptions = {
   /** Told of everything that matters to measurements and checks. */
   readonly observer?: Partial<SyncObserver> | undefined;
   readonly onRejoined?: (() => void) | undefined;
+  /** How many objects each database holds at a time, from before the fetch until they are merged. */
+  readonly downloadPlaces: number;
 };
 
 /** One engine of a running agent. */
 export type RunningEngine = {
   readonly name: string;
   readonly hosted: HostedEngine;
+  readonly followed: FollowedEngine;
   readonly engine: DatabaseEngine;
   readonly path: string;
   readonly database: DirectLocalDatabase;
@@ -65,9 +72,8 @@ export class SimAgent implements Owner {
   constructor(options: AgentOptions & { readonly makeStore: (owner: Owner) => ObjectStore }) {
     this.#options = options;
     const store = options.makeStore(this);
-    const memory = new Semaphore(4);
     for (const database of options.databases) {
-      this.#start(database, { store, memory });
+      this.#start(database, store);
     }
   }
 
@@ -139,33 +145,36 @@ export class SimAgent implements Owner {
     });
   }
 
-  #start(
-    { settings, options }: AgentDatabase,
-    shared: { store: ObjectStore; memory: Semaphore },
-  ): void {
-    const { clock, random, scheduler, cleaning, sweeping, onLog } = this.#options;
+  #start({ settings, options }: AgentDatabase, store: ObjectStore): void {
+    const { clock, monotonicMs, random, scheduler, cleaning, sweeping, onLog } = this.#options;
     // One that was meant for an earlier process, which ended otherwise.
     clearCrashPoint(options.path);
     const database = new DirectLocalDatabase(options, clock);
     let isOpen = false;
+    // By the time that passes for all: clocks of hosts step, and go wrong.
+    const nowMs = () => scheduler.nowMs;
+    const watchdog = new Watchdog(nowMs);
+    const followed = new FollowedEngine({ watchdog, nowMs });
     const hosted = new HostedEngine(
       {
         settings,
         db: this.#gated(database, () => {
           isOpen = true;
         }),
-        store: shared.store,
+        store,
         clock,
+        monotonicMs,
         sleep: (ms, signal) => scheduler.sleep(ms, this, signal),
         randomBytes: random.bytes,
         random: random.next,
         log: textLog(onLog),
-        observer: this.#options.observer,
+        observer: new SyncObservers([followed.observer, this.#options.observer ?? {}]),
+        watchdog,
         cleaning,
         sweeping: sweeping && { settings: sweeping, observer: this.#sweeperObserver() },
         rejoinObserver: this.#sweeperObserver(),
       },
-      { signal: this.#stopping.signal, memory: shared.memory },
+      { signal: this.#stopping.signal, memory: new Semaphore(this.#options.downloadPlaces) },
     );
     void hosted.ended.then(() => {
       if (!this.isGone) {
@@ -177,6 +186,7 @@ export class SimAgent implements Owner {
       path: options.path,
       database,
       hosted,
+      followed,
       engine: hosted.engine,
       get isOpen() {
         return isOpen;

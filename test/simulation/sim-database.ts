@@ -1,8 +1,11 @@
 import fs from 'node:fs';
 import { DataFile, listDbis } from '../../agent/lmdb/pages/data-file.ts';
 import { PageCursor } from '../../agent/lmdb/pages/cursor.ts';
-import { readSyncState, SYNC_STATE_DBI, type SyncState } from '../../agent/lmdb/sync-state.ts';
+import { SavedVector } from '../../agent/lmdb/saved-vector.ts';
+import { SYNC_STATE_DBI } from '../../agent/lmdb/state-value.ts';
+import { readSyncState, type SyncState } from '../../agent/lmdb/sync-state.ts';
 import type { Register } from '../../protocol/register.ts';
+import type { VersionVector } from '../../protocol/version-vector.ts';
 import { parseValueHeader } from '../../protocol/value-header.ts';
 import { Application, lastTxn } from '../support/lmdb.ts';
 import { PlainApplication } from '../support/shadow.ts';
@@ -131,6 +134,14 @@ export class SimDatabase {
     return content;
   }
 
+  /** The version vector that goes with the LMDB. */
+  get savedVector(): VersionVector {
+    using data = DataFile.open(this.file);
+    const record = listDbis(data, data.readMeta()).get(SYNC_STATE_DBI);
+    return SavedVector.read(data, record).positions;
+  }
+
+  /** `_sync_state` without the vector. */
   get syncState(): SyncState {
     using data = DataFile.open(this.file);
     return readSyncState(data, listDbis(data, data.readMeta()).get(SYNC_STATE_DBI));

@@ -1,5 +1,6 @@
 import { setMaxListeners } from 'node:events';
 import { SyncError } from '../../protocol/errors.ts';
+import { parseObjectName } from '../../protocol/object-name.ts';
 import { bytesBody, collectBody } from '../../storage/bodies.ts';
 import type {
   FetchedObject,
@@ -25,6 +26,8 @@ export type Network = {
   /** A slow call's, and how long one that hangs takes at most to land after all. */
   readonly slowMs: number;
   readonly lateMs: number;
+  /** Of objects whose bytes come wrong at the first reading, and right at every later one. */
+  readonly hurtRate: number;
 };
 
 export type Requests = Record<StoreCall, number>;
@@ -57,6 +60,7 @@ export class SimStore implements ObjectStore {
     delete: 0,
   };
   readonly #parts: SimStoreParts;
+  readonly #read = new Set<string>();
 
   constructor(parts: SimStoreParts) {
     this.#parts = parts;
@@ -80,7 +84,10 @@ export class SimStore implements ObjectStore {
       bucket.get(name, { ...options, signal: NEVER }),
     );
     const isCutOff = !fate.isHealing && random.chance(network.faultRate / 6);
-    return got === undefined || !isCutOff ? got : { ...got, body: cutOff(got.body) };
+    if (got === undefined || isCutOff) {
+      return got && { ...got, body: cutOff(got.body) };
+    }
+    return this.#isHurt(name, options) ? { ...got, body: hurt(got.body) } : got;
   }
 
   async create(name: string, body: ObjectBody, signal: AbortSignal): Promise<'stored' | 'exists'> {
@@ -113,6 +120,16 @@ export class SimStore implements ObjectStore {
   }
 
   async close(): Promise<void> {}
+
+  /** Only what has a checksum: wrong bytes of anything else cannot be told from right ones. */
+  #isHurt(name: string, { firstBytes }: GetOptions): boolean {
+    if (firstBytes !== undefined || this.#read.has(name) || parseObjectName(name) === undefined) {
+      return false;
+    }
+    this.#read.add(name);
+    const { random, network } = this.#parts;
+    return random.chance(network.hurtRate);
+  }
 
   #collect(body: ObjectBody): Promise<Uint8Array> {
     const { scheduler } = this.#parts;
@@ -216,4 +233,18 @@ async function* cutOff(body: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Arra
   throw new SyncError('STORAGE_FAILED', 'cannot get: injected fault (cut off)', {
     retryable: true,
   });
+}
+
+/** The same with one wrong bit, in the middle: neither the length nor the head of a gzip stream tells. */
+async function* hurt(body: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array> {
+  let isFirst = true;
+  for await (const chunk of body) {
+    const copy = Uint8Array.from(chunk);
+    if (isFirst) {
+      const middle = copy.length >> 1;
+      copy[middle] = (copy[middle] ?? 0) ^ 1;
+    }
+    isFirst = false;
+    yield copy;
+  }
 }

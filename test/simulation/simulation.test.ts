@@ -4,7 +4,8 @@ import { runSeed } from './run-seed.ts';
  * Agents on real LMDBs and one bucket, with everything that goes wrong in the field, in virtual time. These seeds are
  * fixed; `npm run simulate` runs new ones. Those from 1001 on have failed. 1001: the sweeper dropped a tombstone while
  * the base was from before the deletion. 2843: a wiped host that wrote nothing more left what it had in deltas alone,
- * which upstream cannot read. The others were mistakes of the simulator's own.
+ * which upstream cannot read. 5002: a damaged object waited
+ * for a place to be read again, which those behind it held. The others were mistakes of the simulator's own.
  */
 const SEEDS = [
   ...Array.from({ length: 24 }, (_, index) => index + 1),
@@ -13,6 +14,7 @@ const SEEDS = [
   1230,
   1843,
   2843,
+  5002,
 ];
 
 test.each(SEEDS)('all hosts end equal and nothing is lost: seed %i', async (seed) => {

@@ -57,8 +57,12 @@ export type Traits = {
   readonly pendingBytesMax: number;
   readonly spoolMemoryBytes: number;
   readonly downloadConcurrency: number;
+  /** How many objects one database holds at a time, from before the fetch until they are merged. */
+  readonly downloadPlaces: number;
   readonly shutdownTimeoutMs: number;
   readonly maxLockHoldMs: number;
+  /** How often an application commits at the last moment before its agent wins the write lock. */
+  readonly lockCommitRate: number;
   readonly upstream: boolean;
   readonly growsMaps: boolean;
   readonly exchangesBucket: boolean;
@@ -101,6 +105,7 @@ export function drawTraits(random: SeededRandom): Traits {
       halfMs: random.pick([1, 20]),
       slowMs: pace === 'long' ? 5 * MINUTE : random.pick([200, 10 * SECOND]),
       lateMs: pace === 'long' ? retentionMs / 8 : random.pick([SECOND, 5 * MINUTE]),
+      hurtRate: random.pick([0, 0, 0.1, 0.3]),
     },
     databaseMs: random.pick([0.5, 20]),
     databaseFaultRate: random.pick([0, 0, 0.05, 0.2]),
@@ -116,9 +121,11 @@ export function drawTraits(random: SeededRandom): Traits {
     persistIntervalMs: pace === 'long' ? 5 * MINUTE : random.pick([200, SECOND, HOUR]),
     pendingBytesMax: random.pick([40, 1 << 20, 1 << 20]),
     spoolMemoryBytes: random.pick([100, 1 << 20, 1 << 20]),
-    downloadConcurrency: random.pick([1, 3]),
+    downloadConcurrency: random.pick([1, 4]),
+    downloadPlaces: random.pick([1, 2, 4]),
     shutdownTimeoutMs: random.pick([1, 10, 30 * SECOND]),
     maxLockHoldMs: random.pick([250, 250, 0]),
+    lockCommitRate: random.pick([0, 0, 0.5, 0.95]),
     upstream,
     growsMaps: random.chance(0.15),
     exchangesBucket: retention === undefined && !upstream && random.chance(0.1),

@@ -190,6 +190,7 @@ export class World {
         }),
       })),
       scheduler,
+      downloadPlaces: traits.downloadPlaces,
       makeStore: (owner) =>
         new SimStore({
           bucket: this.bucket,
@@ -202,6 +203,7 @@ export class World {
         }),
       store: this.bucket,
       clock: host.clock,
+      monotonicMs: host.clock.runningMs,
       random: this.random.fork(),
       databaseMs: traits.databaseMs,
       databaseFails: () => !fate.isHealing && this.#faults.chance(traits.databaseFaultRate),
@@ -340,7 +342,7 @@ export class World {
       scheduler,
       random: this.#faults,
       owner: NOBODY,
-      network: { ...traits.network, faultRate: 0 },
+      network: { ...traits.network, faultRate: 0, hurtRate: 0 },
       fate: this.fate,
       log: () => undefined,
     });

@@ -12,6 +12,7 @@ import { Application, databaseOptions, dumpEntries, type DumpedEntry } from './l
 /** Waits longer than this last until they are aborted: a test says itself when time passes. */
 const LONG_MS = 10_000;
 const EVENTUALLY_MS = 20_000;
+const MAP_BYTES = 16 * 1024 ** 2;
 
 export type EngineHostOptions = {
   readonly folder: string;
@@ -25,7 +26,7 @@ let hosts = 0;
 /** A host of one database: its application, and the engine that is started and stopped beside it. */
 export class EngineHost {
   readonly file: string;
-  readonly app: Application;
+  app: Application;
   readonly warnings: string[] = [];
   readonly #options: EngineHostOptions;
   #runs = 0;
@@ -36,7 +37,7 @@ export class EngineHost {
     this.#options = options;
     hosts += 1;
     this.file = path.join(options.folder, `host-${hosts}.lmdb`);
-    this.app = new Application(this.file, { mapSize: 16 * 1024 ** 2 });
+    this.app = new Application(this.file, { mapSize: MAP_BYTES });
   }
 
   get engine(): DatabaseEngine {
@@ -65,7 +66,7 @@ export class EngineHost {
             instance,
             run,
             spoolFolder: folder,
-            mapSizeBytes: 16 * 1024 ** 2,
+            mapSizeBytes: MAP_BYTES,
           }),
           clock,
         ),
@@ -83,6 +84,19 @@ export class EngineHost {
     if (wait !== false) {
       await this.eventually(() => hosted.isStarted);
     }
+  }
+
+  /** Puts another file in the place of the LMDB, as an operator does who has stopped the application. */
+  async replaceFile(work: () => void): Promise<void> {
+    await this.app.close();
+    work();
+    const hosted = this.#hosted;
+    if (hosted !== undefined) {
+      // Both are in this process: the lock file must not be open twice.
+      hosted.engine.noteReplaced();
+      await this.eventually(() => this.warnings.includes('beginning a new run'));
+    }
+    this.app = new Application(this.file, { mapSize: MAP_BYTES });
   }
 
   async stop(): Promise<void> {

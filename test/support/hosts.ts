@@ -42,11 +42,17 @@ export class Fleet {
     return opened;
   }
 
-  /** Removes a host's LMDB, as a new disk does; its agent and whatever else has it open must be gone. */
-  async forget(host: string, database = 'main'): Promise<void> {
+  /** Ends the application on a host; {@link application} starts it again. */
+  stopApplication(host: string, database = 'main'): void {
     const file = this.lmdbFile(host, database);
     this.#applications.get(file)?.[Symbol.dispose]();
     this.#applications.delete(file);
+  }
+
+  /** Removes a host's LMDB, as a new disk does; its agent and whatever else has it open must be gone. */
+  async forget(host: string, database = 'main'): Promise<void> {
+    const file = this.lmdbFile(host, database);
+    this.stopApplication(host, database);
     await rm(file, { force: true });
     await rm(`${file}-lock`, { force: true });
   }

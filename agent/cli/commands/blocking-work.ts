@@ -1,6 +1,6 @@
 import { setImmediate } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
-import { formatGoDuration } from '../../../protocol/time.ts';
+import { formatGoDuration, timerMs } from '../../../protocol/time.ts';
 import type { CommandContext } from './context.ts';
 
 /** The ordinary end of `--timeout` goes first: it has a better message, and exit code 75. */
@@ -21,7 +21,7 @@ export async function beginBlockingWork({ deps, flags, signal }: CommandContext)
   signal.throwIfAborted();
   if (flags.timeout > 0) {
     const message = `Error: not done after ${formatGoDuration(flags.timeout)}: it waits for the write lock of an LMDB, which another program holds\n`;
-    const workerData = { message, afterMs: flags.timeout + GRACE_MS };
+    const workerData = { message, afterMs: timerMs(flags.timeout + GRACE_MS) };
     new Worker(WATCH, { eval: true, workerData, name: 'timeout' }).unref();
   }
 }

@@ -40,6 +40,8 @@ export type OwnWrite = {
   /** Nothing local was put back in it. */
   readonly onlyMerged: boolean;
   readonly quietSince: number;
+  /** The state that it started from was the basis: nothing of the application's was unseen. */
+  readonly isExact: boolean;
 };
 
 /** What is remembered of our own last transactions. */
@@ -51,6 +53,11 @@ export class OwnWrites {
 
   get overlay(): ValueMap | undefined {
     return this.#last?.written.map;
+  }
+
+  /** A diff must pass the last one before there is another: it is the old side of that diff. */
+  get isPassed(): boolean {
+    return this.#last === undefined;
   }
 
   /** The first of our transactions in a row up to `txn`. */
@@ -66,7 +73,12 @@ export class OwnWrites {
 
   /** Our last transaction, if `to` is the state that it left: then nothing differs from before but what it wrote. */
   leftExactly(to: Meta): OwnWrite | undefined {
-    return this.#last?.txnId === to.txnId ? this.#last : undefined;
+    return this.#last?.isExact === true && this.#last.txnId === to.txnId ? this.#last : undefined;
+  }
+
+  /** True if one of ours was committed after this state. */
+  isAhead({ txnId }: Meta): boolean {
+    return (this.#last?.txnId ?? 0) > txnId;
   }
 
   /** What the last one wrote and another process has removed or replaced by a loser since, as of `to`. */

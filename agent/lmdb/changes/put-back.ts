@@ -4,6 +4,7 @@ import { showValue } from './stored-value.ts';
 import { ValueMap } from './value-map.ts';
 import type { WriteTxn } from '../environment.ts';
 import { listDbis, type DataFile, type Meta } from '../pages/data-file.ts';
+import { WRITES_PER_CLOCK_LOOK } from '../limits.ts';
 import { StoredRegisters } from './stored-registers.ts';
 
 export type PutBackOptions = {
@@ -13,31 +14,43 @@ export type PutBackOptions = {
   /** Flags of DBIs that were dropped: an entry of one brings it back. */
   readonly droppedDbis: ReadonlyMap<string, number>;
   readonly onPut: (dbiName: string, key: string, value: Buffer) => void;
+  /** Stop at this moment of `performance.now()`, and leave the rest; undefined: all of it. */
+  readonly untilMs?: number | undefined;
 };
 
-/** Writes each winner back, unless something newer is there by now; returns how many were written. */
-export function putBack(txn: WriteTxn, options: PutBackOptions): number {
-  const { file, regressed, droppedDbis, onPut } = options;
+/** A key that was dealt with. */
+export type PutBackKey = { readonly dbiName: string; readonly key: string };
+
+/**
+ * Writes each winner back, unless something newer is there by now. Returns the keys that are dealt with, in whichever
+ * way, once the transaction is committed.
+ */
+export function putBack(txn: WriteTxn, options: PutBackOptions): PutBackKey[] {
+  const { file, regressed, droppedDbis, onPut, untilMs } = options;
+  const done: PutBackKey[] = [];
   if (regressed.size === 0) {
-    return 0;
+    return done;
   }
   const dbis = listDbis(file, txn.committed);
   const stored = new StoredRegisters(file, dbis);
-  let count = 0;
   for (const { dbiName, key: keyText, value } of regressed.entries()) {
+    const isLookDue = done.length > 0 && done.length % WRITES_PER_CLOCK_LOOK === 0;
+    if (untilMs !== undefined && isLookDue && performance.now() >= untilMs) {
+      break;
+    }
+    done.push({ dbiName, key: keyText });
     const key = Buffer.from(keyText, 'latin1');
     if (stored.compare({ dbiName, key, value }) !== 'wins') {
       continue;
     }
     const restored = plainValue(value, txn.txnId);
-    if (!dbis.has(dbiName)) {
+    if (txn.dbiFlags(dbiName) === undefined) {
       txn.createDbi(dbiName, droppedDbis.get(dbiName) ?? 0);
     }
     txn.put(dbiName, key, restored);
     onPut(dbiName, keyText, restored);
-    count += 1;
   }
-  return count;
+  return done;
 }
 
 /**

@@ -31,16 +31,8 @@ export class StoredRegisters {
    */
   compare(write: { dbiName: string; key: Buffer; value: Buffer }): 'wins' | 'loses' | 'invalid' {
     const { dbiName, key, value } = write;
-    const record = this.#dbis.get(dbiName);
-    if (record === undefined) {
-      return 'wins';
-    }
-    let cursor = this.#cursors.get(dbiName);
+    const cursor = this.#cursorAt(dbiName, key);
     if (cursor === undefined) {
-      cursor = new PageCursor(this.#file, record);
-      this.#cursors.set(dbiName, cursor);
-    }
-    if (!cursor.seek(key, 0, key.length) || !isAtKey(cursor, key)) {
       return 'wins';
     }
     const { valueStart, valueEnd } = cursor;
@@ -53,5 +45,31 @@ export class StoredRegisters {
     }
     showValue(this.#incoming, value, 0, value.length);
     return incomingWins(valueBuffer, valueStart, valueEnd, this.#incoming) ? 'wins' : 'loses';
+  }
+
+  /** A copy of what is stored; undefined: nothing, or nothing with a valid header. */
+  find(dbiName: string, key: Buffer): Buffer | undefined {
+    const cursor = this.#cursorAt(dbiName, key);
+    if (cursor === undefined) {
+      return undefined;
+    }
+    const { valueBuffer, valueStart, valueEnd } = cursor;
+    if (!isValidValue(valueBuffer, valueStart, valueEnd)) {
+      return undefined;
+    }
+    return Buffer.from(valueBuffer.subarray(valueStart, valueEnd));
+  }
+
+  #cursorAt(dbiName: string, key: Buffer): PageCursor | undefined {
+    const record = this.#dbis.get(dbiName);
+    if (record === undefined) {
+      return undefined;
+    }
+    let cursor = this.#cursors.get(dbiName);
+    if (cursor === undefined) {
+      cursor = new PageCursor(this.#file, record);
+      this.#cursors.set(dbiName, cursor);
+    }
+    return cursor.seek(key, 0, key.length) && isAtKey(cursor, key) ? cursor : undefined;
   }
 }

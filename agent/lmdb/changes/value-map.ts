@@ -21,11 +21,19 @@ export class ValueMap {
     if (dbi === undefined) {
       this.#dbis.set(dbiName, (dbi = new Map()));
     }
-    if (!dbi.has(key)) {
-      this.#size += 1;
-    }
+    this.delete(dbiName, key);
+    this.#size += 1;
     this.#bytes += key.length + value.length;
     dbi.set(key, value);
+  }
+
+  delete(dbiName: string, key: string): void {
+    const dbi = this.#dbis.get(dbiName);
+    const value = dbi?.get(key);
+    if (value !== undefined && dbi?.delete(key) === true) {
+      this.#size -= 1;
+      this.#bytes -= key.length + value.length;
+    }
   }
 
   *entries(): IterableIterator<{ dbiName: string; key: string; value: Buffer }> {

@@ -25,6 +25,7 @@ import { PageCursor } from '../pages/cursor.ts';
 import { MDB_INTEGERKEY } from '../pages/layout.ts';
 import { incomingSchemaVersion, POWERDNS_DBI } from '../schema/powerdns-schema.ts';
 import type { HeldSchema } from '../sync-state.ts';
+import { entryBytes } from './room.ts';
 import {
   rejected,
   tooManyDbis,
@@ -58,8 +59,11 @@ export type CollectorOptions = {
   readonly seenKeys?: KeyHashes | undefined;
   /** When the collected writes exceed this many bytes, `flush` is called. */
   readonly maxBytes: number;
-  /** Takes over what was collected (in slices), or makes the collector go on only checking. */
-  readonly flush: (writes: Write[]) => 'continue' | 'check only';
+  /**
+   * Takes over what was collected (in slices) and adds `growthBytes` to the LMDB, or makes the collector go on only
+   * checking.
+   */
+  readonly flush: (writes: Write[], growthBytes: number) => 'continue' | 'check only';
 };
 
 /** What a write costs beyond its bytes. */
@@ -82,6 +86,11 @@ export class MergeCollector implements SnapshotSink {
   readonly skippedDbis = new Set<string>();
   /** A schema version that would have won here and was left out. */
   heldSchema: HeldSchema | undefined;
+  /** What all writes add to the trees at least, less what they replace; and the DBIs that they go to. */
+  growthBytes = 0;
+  readonly grownDbis = new Set<string>();
+  /** What entries would add that were only checked, if every one of them were new. */
+  uncomparedBytes = 0;
   readonly #highest = new HighestTime();
   #leftOut: LeftOutEntries | undefined;
   readonly #options: CollectorOptions;
@@ -99,6 +108,9 @@ export class MergeCollector implements SnapshotSink {
       }
     | undefined;
   #bytes = 0;
+  #flushedGrowthBytes = 0;
+  /** Size of the local value that the entry just compared replaces; -1: none. */
+  #replacedBytes = -1;
   #checkOnly = false;
   /** The DBI's last key; entries at or below it need a look at what was collected already. */
   #lastKey: Buffer | undefined;
@@ -178,7 +190,13 @@ export class MergeCollector implements SnapshotSink {
     }
     dbi.check?.(entry, dbi.name);
     this.#options.seenKeys?.add(dbi.name, entry.buffer, entry.keyStart, entry.keyEnd);
-    if (this.#checkOnly || !this.#winsLocally(dbi, entry)) {
+    if (this.#checkOnly) {
+      const valueBytes = VALUE_HEADER_BYTES + entry.valueEnd - entry.valueStart;
+      const { pageSize } = this.#options.file;
+      this.uncomparedBytes += entryBytes(entry.keyEnd - entry.keyStart, valueBytes, pageSize);
+      return;
+    }
+    if (!this.#winsLocally(dbi, entry)) {
       return;
     }
     if (dbi.isPowerdns && this.#isHeldBack(entry)) {
@@ -214,6 +232,7 @@ export class MergeCollector implements SnapshotSink {
   #winsLocally(dbi: { name: string; cursor: PageCursor | undefined }, entry: EntryView): boolean {
     const { cursor } = dbi;
     const { buffer, keyStart, keyEnd } = entry;
+    this.#replacedBytes = -1;
     if (cursor === undefined || !cursor.seek(buffer, keyStart, keyEnd)) {
       return true;
     }
@@ -228,6 +247,7 @@ export class MergeCollector implements SnapshotSink {
       }
     }
     const { valueStart, valueEnd } = cursor;
+    this.#replacedBytes = valueEnd - valueStart;
     if (this.#options.leftOut.isTooLarge(0, valueEnd - valueStart)) {
       // The application's own, which nobody else can have: it is left alone.
       return false;
@@ -258,6 +278,7 @@ export class MergeCollector implements SnapshotSink {
     }
     this.#collected?.set(key.toString('latin1'), this.writes.length);
     this.writes.push(write);
+    this.#countGrowth(write);
     this.#bytes += key.length + write.value.length + WRITE_OVERHEAD_BYTES;
     if (this.#bytes <= this.#options.maxBytes) {
       return;
@@ -268,11 +289,27 @@ export class MergeCollector implements SnapshotSink {
     // What was taken over is in the LMDB by the time the next entry is compared.
     this.#collected = undefined;
     this.#seen.clear();
-    if (this.#options.flush(writes) === 'check only') {
+    if (this.#options.flush(writes, this.setGrowthBytes) === 'check only') {
       this.#checkOnly = true;
       return;
     }
+    this.#flushedGrowthBytes = this.growthBytes;
     this.#reopenCursor();
+  }
+
+  /** What the writes add that were collected since the last flush. */
+  get setGrowthBytes(): number {
+    return this.growthBytes - this.#flushedGrowthBytes;
+  }
+
+  #countGrowth({ dbiName, key, value }: Write): void {
+    const { pageSize } = this.#options.file;
+    this.growthBytes += entryBytes(key.length, value.length, pageSize);
+    if (this.#replacedBytes >= 0) {
+      // A node has an even size: the one that goes may have been a byte larger.
+      this.growthBytes -= entryBytes(key.length, this.#replacedBytes, pageSize) + 1;
+    }
+    this.grownDbis.add(dbiName);
   }
 
   /** A large DBI comes as several messages whose keys go on ascending; the same DBI once more, later, may not. */

@@ -5,9 +5,10 @@ import type { KeyHashes } from '../key-hashes.ts';
 import { WRITE_SET_BYTES } from '../limits.ts';
 import { schemaModeOf, type MergeRequest } from '../local-database.ts';
 import { listDbis } from '../pages/data-file.ts';
-import type { Session } from '../session/session.ts';
+import type { MergedState, Session } from '../session/session.ts';
 import { tooManyDbis } from '../schema/merge-target.ts';
 import { MergeCollector, type Write } from './collector.ts';
+import { requireRoom, roomOf } from './room.ts';
 import { WriteSetApplier, type WriteSet } from './write-set-applier.ts';
 
 export type MergeObjectOptions = {
@@ -25,7 +26,7 @@ export type MergedObject = {
  * Checks a whole object, then writes into the LMDB what wins there. A damaged object changes nothing. The session must
  * have been refreshed right before.
  *
- * Errors: SNAPSHOT_CORRUPT, SNAPSHOT_INCOMPATIBLE, SNAPSHOT_REJECTED, SNAPSHOT_DBIS_EXCEED; MAP_FULL and TRANSACTION_FAILED.
+ * Errors: SNAPSHOT_CORRUPT, SNAPSHOT_INCOMPATIBLE, SNAPSHOT_REJECTED, SNAPSHOT_DBIS_EXCEED; MAP_TOO_SMALL, MAP_FULL and TRANSACTION_FAILED.
  */
 export async function mergeObject(
   session: Session,
@@ -33,6 +34,9 @@ export async function mergeObject(
   options: MergeObjectOptions,
 ): Promise<MergedObject> {
   const applied = new WriteSetApplier(session);
+  const { rejoinBeforeNs } = request;
+  // Found out here, not while the lock is held.
+  const end = { rising: session.vector.rising(request.vector), rejoinBeforeNs };
   // First pass: everything is checked, nothing applied. Complete when the writes fitted into memory.
   let complete = true;
   const checked = collectorOf(session, options, () => {
@@ -40,32 +44,57 @@ export async function mergeObject(
     return 'check only';
   });
   await readSnapshot(readSpool(request.spool), checked);
+  await requireRoomFor(session, request, checked);
   if (complete) {
-    applyLast(session, checked, { request, applied });
+    applyLast(session, checked, { end, applied });
     return { checked, applied };
   }
   // Now it is read again and applied slice by slice.
-  const collector: MergeCollector = collectorOf(session, options, (writes) => {
+  const collector: MergeCollector = collectorOf(session, options, (writes, growthBytes) => {
     // All DBIs with the first slice: where they do not fit, nothing has been written.
-    applySet(session, applied, { writes, missingDbis: checked.missingDbis });
+    applySet(session, applied, { writes, missingDbis: checked.missingDbis, growthBytes });
     return 'continue';
   });
   await readSnapshot(readSpool(request.spool), collector);
-  applyLast(session, collector, { request, applied });
+  applyLast(session, collector, { end, applied });
   return { checked, applied };
+}
+
+/** Before anything of the object is written: a part of it would help nobody, and take what the application needs. */
+async function requireRoomFor(
+  session: Session,
+  { name, spool }: MergeRequest,
+  checked: MergeCollector,
+): Promise<void> {
+  const { file, basis } = session;
+  let counted = checked;
+  // Not all of it was compared. That is made up for only where it could matter.
+  if (checked.uncomparedBytes > 0) {
+    if (checked.growthBytes + checked.uncomparedBytes <= roomOf(file, basis).freeBytes) {
+      return;
+    }
+    counted = collectorOf(session, { seenKeys: undefined }, () => 'continue');
+    await readSnapshot(readSpool(spool), counted);
+  }
+  requireRoom(file, basis, { name, bytes: counted.growthBytes, dbis: counted.grownDbis });
 }
 
 /** The last writes of a merge. The vector goes with them. */
 function applyLast(
   session: Session,
-  { writes, missingDbis, maxTsNs, heldSchema }: MergeCollector,
-  { request, applied }: { request: MergeRequest; applied: WriteSetApplier },
+  { writes, missingDbis, maxTsNs, setGrowthBytes, heldSchema }: MergeCollector,
+  { end, applied }: { end: Omit<MergedState, 'maxTsNs'>; applied: WriteSetApplier },
 ): void {
   // Before the vector covers it.
   if (heldSchema !== undefined) {
     session.schemaHold.add(heldSchema);
   }
-  applySet(session, applied, { writes, missingDbis, last: { ...request, maxTsNs } });
+  applySet(session, applied, {
+    writes,
+    missingDbis,
+    growthBytes: setGrowthBytes,
+    last: { ...end, maxTsNs },
+  });
 }
 
 /** Where its DBIs do not fit it is the object that is refused, once and not again with every try. */
@@ -83,7 +112,7 @@ function applySet(session: Session, applied: WriteSetApplier, set: WriteSet): vo
 function collectorOf(
   session: Session,
   { seenKeys }: MergeObjectOptions,
-  flush: (writes: Write[]) => 'continue' | 'check only',
+  flush: (writes: Write[], growthBytes: number) => 'continue' | 'check only',
 ): MergeCollector {
   return new MergeCollector({
     file: session.file,

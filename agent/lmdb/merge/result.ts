@@ -2,7 +2,7 @@ import type { Detection, MergeResult } from '../local-database.ts';
 import type { MergeCollector } from './collector.ts';
 import type { WriteSetApplier } from './write-set-applier.ts';
 
-/** The result of a merge that was not begun. */
+/** The result of a merge that was not begun, because its vector is not true any more. */
 export function nothingMerged(detection: Detection): MergeResult {
   return {
     entries: 0,
@@ -14,6 +14,7 @@ export function nothingMerged(detection: Detection): MergeResult {
     skippedDbis: [],
     futureEntries: 0,
     detection,
+    isStale: true,
   };
 }
 

@@ -1,10 +1,10 @@
 import { noteInvalid } from '../changes/stored-value.ts';
-import type { ValueMap } from '../changes/value-map.ts';
 import type { Write } from './collector.ts';
 import { listDbis, type Meta } from '../pages/data-file.ts';
 import type { SessionTxn } from '../session/txn.ts';
 import type { MergedState, Session } from '../session/session.ts';
 import { WRITES_PER_CLOCK_LOOK } from '../limits.ts';
+import { requireReserve } from './room.ts';
 import { replaces, StoredRegisters } from '../changes/stored-registers.ts';
 import { TouchedKeySet } from '../touched-keys.ts';
 
@@ -12,6 +12,8 @@ export type WriteSet = {
   readonly writes: readonly Write[];
   /** DBIs to create, with their flags. */
   readonly missingDbis: ReadonlyMap<string, number>;
+  /** What the writes add to the trees. */
+  readonly growthBytes: number;
   /** Of the last writes of a merge: the vector goes with them, and only with them. */
   readonly last?: MergedState;
 };
@@ -41,7 +43,7 @@ export class WriteSetApplier {
   }
 
   apply(set: WriteSet): void {
-    const { writes, missingDbis, last } = set;
+    const { writes, missingDbis, growthBytes, last } = set;
     // Nothing differs: no transaction at all, the vector waits for the next one.
     if (
       writes.length === 0 &&
@@ -53,11 +55,17 @@ export class WriteSetApplier {
     let comparedTxn = this.#session.basis.txnId;
     let done = 0;
     do {
-      const budgetMs =
-        (this.#session.options.maxLockHoldMs * PLANNED_PART) / (1 + this.#commitRatio);
+      if (growthBytes > 0) {
+        requireReserve(this.#session.file, this.#session.basis);
+      }
+      const plannedMs = this.#session.options.maxLockHoldMs * PLANNED_PART;
       let puttingMs = 0;
+      let beforeMs = 0;
       const { result, lockHeldMs, lockWaitMs } = this.#session.transact((txn) => {
         const startedMs = performance.now();
+        // What the transaction had to do before counts, too.
+        beforeMs = startedMs - txn.lockedMs;
+        const budgetMs = Math.max(0, plannedMs - beforeMs) / (1 + this.#commitRatio);
         for (const [name, flags] of missingDbis) {
           txn.createDbi(name, flags);
         }
@@ -72,12 +80,13 @@ export class WriteSetApplier {
         });
         const isLast = part.next >= writes.length && last !== undefined;
         if (part.put > 0 || isLast) {
-          txn.writeState({
+          const update = {
             ...(isLast ? this.#session.mergeUpdate(last) : {}),
             ...(txn.onlyMerged
               ? { addMerged: { txnId: txn.txnId, quietSince: txn.quietSince } }
               : {}),
-          });
+          };
+          txn.writeState(update, last?.rising);
         }
         puttingMs = performance.now() - startedMs;
         return { ...part, txnId: txn.txnId, rechecked: recheckAt !== undefined };
@@ -91,7 +100,7 @@ export class WriteSetApplier {
       this.lockHeldMaxMs = Math.max(this.lockHeldMaxMs, lockHeldMs);
       this.lockWaitMs += lockWaitMs;
       if (puttingMs > 1) {
-        const ratio = (lockHeldMs - puttingMs) / puttingMs;
+        const ratio = (lockHeldMs - beforeMs - puttingMs) / puttingMs;
         // A disk that was slow once (344 ms for one commit among 560, 10,000,000 entries) is slow again soon.
         this.#commitRatio = Math.max(0.1, ratio, this.#commitRatio * 0.9);
       }
@@ -108,7 +117,7 @@ export class WriteSetApplier {
     },
   ): { next: number; put: number } {
     const { writes, from, untilMs, recheckAt } = options;
-    const stillWins = recheckAt === undefined ? undefined : this.#recheck(recheckAt, txn.local);
+    const stillWins = recheckAt === undefined ? undefined : this.#recheck(recheckAt, txn);
     let put = 0;
     for (let at = from; at < writes.length; at += 1) {
       const write = writes[at];
@@ -130,11 +139,12 @@ export class WriteSetApplier {
   }
 
   /** Compares once more, with the state that the transaction starts from and the local entries that it has written. */
-  #recheck(committed: Meta, local: ValueMap): (write: Write) => boolean {
+  #recheck(committed: Meta, txn: SessionTxn): (write: Write) => boolean {
     const { file, changes } = this.#session;
     const stored = new StoredRegisters(file, listDbis(file, committed));
     return (write) => {
-      const ours = local.get(write.dbiName, write.key.toString('latin1'));
+      txn.settle(write.dbiName, write.key);
+      const ours = txn.local.get(write.dbiName, write.key.toString('latin1'));
       if (ours !== undefined) {
         return replaces(write.value, ours);
       }

@@ -34,6 +34,7 @@ export class DataFile implements PageSource, Disposable {
 
   #pageCount = 0;
   #isClosed = false;
+  #beforeRead: (() => void) | undefined;
   readonly #metaBytes: readonly [Buffer, Buffer];
 
   private constructor(path: string, fd: number) {
@@ -122,9 +123,24 @@ export class DataFile implements PageSource, Disposable {
     this.#checkNumber(pageNumber, into);
   }
 
+  /** A page as it is, whatever it says of itself. */
+  readBytes(pageNumber: number, into: Buffer): void {
+    this.#read(into, this.pageSize, pageNumber * this.pageSize);
+  }
+
   readRun(pageNumber: number, byteLength: number, into: Buffer): void {
     this.#read(into, byteLength, pageNumber * this.pageSize);
     this.#checkNumber(pageNumber, into);
+  }
+
+  /** Runs `work`; `check` comes before each read in it, and what it throws ends the work. Does not nest. */
+  bounded<T>(check: () => void, work: () => T): T {
+    this.#beforeRead = check;
+    try {
+      return work();
+    } finally {
+      this.#beforeRead = undefined;
+    }
   }
 
   /** Size of the file now, in bytes. */
@@ -159,7 +175,12 @@ export class DataFile implements PageSource, Disposable {
   }
 
   #read(into: Buffer, length: number, position: number): void {
+    if (this.#isClosed) {
+      // The descriptor's number may be another file's by now.
+      throw unreadable(this.path, 'it is closed');
+    }
     let done = 0;
+    this.#beforeRead?.();
     this.pagesRead += 1;
     while (done < length) {
       let count: number;

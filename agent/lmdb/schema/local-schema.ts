@@ -10,8 +10,10 @@ import { diffPages } from '../pages/diff.ts';
 import type { PageSet } from '../pages/set.ts';
 import { putBack } from '../changes/put-back.ts';
 import { nativeDbis, type SyncedDbis } from '../changes/synced-dbis.ts';
-import { REGRESSION_BYTES } from '../limits.ts';
-import { openShadow, type Shadow } from './shadow.ts';
+import { LockGivenBack } from '../changes/given-back.ts';
+import { UnseenChanges } from '../changes/unseen.ts';
+import { REGRESSION_BYTES, STAMPS_WITH_MERGE } from '../limits.ts';
+import { findingsOf, openShadow, type Shadow } from './shadow.ts';
 import type { SyncState } from '../sync-state.ts';
 
 /** Two states, and what is known of the way from one to the other. */
@@ -31,8 +33,10 @@ export type RepairOptions = {
   readonly written: WrittenValues;
   readonly nowNs: bigint;
   readonly futureFromNs: bigint;
-  /** Stamp registers only for so long, and leave the rest; undefined: all that are behind. */
+  /** Stamp registers or put back only for so long, and leave the rest; undefined: all that are known. */
   readonly stampMs: number | undefined;
+  /** What the application did since this state is not known; undefined: all of it is. */
+  readonly unseenSince: Meta | undefined;
 };
 
 /** What a transaction wrote before its own work. */
@@ -41,6 +45,8 @@ export type Repaired = {
   readonly local: ValueMap;
   /** To be called with each register before it is put. */
   readonly alsoPut: ((dbiName: string, key: Buffer, value: Buffer) => void) | undefined;
+  /** Brings what the application did to a register, unseen, into `local`; undefined: nothing is unseen. */
+  readonly settle: ((dbiName: string, key: Buffer) => void) | undefined;
   readonly committed: () => void;
 };
 
@@ -88,6 +94,7 @@ export class LocalSchema {
     };
     const { shadow } = this;
     const classifier = shadow?.classifier(file, to, options) ?? new ChangeClassifier(options);
+    let isGivenBack = false;
     try {
       diffPages(file, from, to, pages, classifier);
       // Both sides of what we wrote were compared in the diff.
@@ -95,45 +102,117 @@ export class LocalSchema {
       if (overwritten !== undefined) {
         this.#changes.addRegressed(overwritten);
       }
+    } catch (error) {
+      isGivenBack = error instanceof LockGivenBack;
+      throw error;
     } finally {
-      this.#changes.addDiff(classifier);
+      // The same diff comes at once, without the lock: counted here, its changes would count twice.
+      if (!isGivenBack) {
+        this.#changes.addDiff(classifier);
+      }
     }
     return classifier.dataChanged;
   }
 
   /** Inside a transaction, before its work: puts regressed entries back, or brings registers up to date. */
   repair(txn: WriteTxn, options: RepairOptions): Repaired {
-    const { file, written, stampMs } = options;
+    const { file, written, stampMs, unseenSince } = options;
     const { shadow } = this;
-    if (shadow === undefined) {
-      const local = this.putBack(txn, file, written);
-      return { local, alsoPut: undefined, committed: () => undefined };
-    }
     const untilMs = stampMs === undefined ? undefined : performance.now() + stampMs;
+    if (shadow === undefined) {
+      if (untilMs === undefined && this.#changes.regressed.size > STAMPS_WITH_MERGE) {
+        throw new LockGivenBack();
+      }
+      const { local, committed } = this.putBack(txn, { file, written, untilMs });
+      const settle =
+        unseenSince && this.#keyPutBack(txn, { file, from: unseenSince, written, local });
+      return { local, alsoPut: undefined, settle, committed };
+    }
+    if (unseenSince !== undefined && untilMs === undefined) {
+      // What is behind is left alone: stamping it is other transactions' work.
+      const local = new ValueMap();
+      return {
+        local,
+        alsoPut: this.#mainWriter(shadow, txn, { file, local }),
+        settle: shadow.keyStamper(txn, { ...options, local }),
+        committed: () => this.#changes.addChanges(findingsOf(local, options.futureFromNs)),
+      };
+    }
     const stamped = shadow.stamp(txn, { ...options, untilMs });
     const { local } = stamped;
     return {
       local,
-      alsoPut: shadow.mainWriter(txn, { file, local }),
+      alsoPut: this.#mainWriter(shadow, txn, { file, local }),
+      settle: undefined,
       committed: () => stamped.committed(this.#changes),
     };
   }
 
-  /** Returns what was put back. */
-  putBack(txn: WriteTxn, file: DataFile, written: WrittenValues): ValueMap {
+  /** Puts back what regressed, until a moment. */
+  putBack(
+    txn: WriteTxn,
+    options: { file: DataFile; written: WrittenValues; untilMs: number | undefined },
+  ): Pick<Repaired, 'local' | 'committed'> {
     const local = new ValueMap();
-    const changes = this.#changes;
-    const count = putBack(txn, {
-      file,
-      regressed: changes.regressed,
-      droppedDbis: changes.droppedDbis,
-      onPut: (dbiName, key, value) => {
-        written.add(dbiName, Buffer.from(key, 'latin1'), value);
-        local.set(dbiName, key, value);
-        changes.pending.add(dbiName, key);
-      },
+    const { regressed, droppedDbis } = this.#changes;
+    const done = putBack(txn, {
+      ...options,
+      regressed,
+      droppedDbis,
+      onPut: (dbiName, key, value) =>
+        this.#notePut({ dbiName, key, value }, options.written, local),
     });
-    changes.countPutBack(count);
-    return local;
+    this.#changes.countPutBack(local.size);
+    const committed = () => {
+      for (const { dbiName, key } of done) {
+        regressed.delete(dbiName, key);
+      }
+    };
+    return { local, committed };
+  }
+
+  #notePut(
+    { dbiName, key, value }: { dbiName: string; key: string; value: Buffer },
+    written: WrittenValues,
+    local: ValueMap,
+  ): void {
+    written.add(dbiName, Buffer.from(key, 'latin1'), value);
+    local.set(dbiName, key, value);
+    this.#changes.pending.add(dbiName, key);
+  }
+
+  /** As {@link putBack}, of single keys, where no diff has told what regressed. */
+  #keyPutBack(
+    txn: WriteTxn,
+    parts: { file: DataFile; from: Meta; written: WrittenValues; local: ValueMap },
+  ): (dbiName: string, key: Buffer) => void {
+    const { file, from, written, local } = parts;
+    const unseen = new UnseenChanges({ file, from, to: txn.committed });
+    return (dbiName, key) => {
+      const text = key.toString('latin1');
+      const flags = unseen.flagsBefore(dbiName);
+      if (flags !== undefined && txn.dbiFlags(dbiName) === undefined) {
+        txn.createDbi(dbiName, flags);
+        written.dataChanged = true;
+      }
+      const lost = local.get(dbiName, text) === undefined ? unseen.lost(dbiName, key) : undefined;
+      if (lost === undefined) {
+        return;
+      }
+      const regressed = new ValueMap();
+      regressed.set(dbiName, text, lost);
+      const onPut = (name: string, put: string, value: Buffer) =>
+        this.#notePut({ dbiName: name, key: put, value }, written, local);
+      putBack(txn, { file, regressed, droppedDbis: new Map(), onPut });
+      this.#changes.countPutBack(1);
+    };
+  }
+
+  #mainWriter(
+    shadow: Shadow,
+    txn: WriteTxn,
+    parts: { file: DataFile; local: ValueMap },
+  ): Repaired['alsoPut'] {
+    return shadow.mainWriter(txn, { ...parts, dropped: this.#changes.droppedDbis });
   }
 }

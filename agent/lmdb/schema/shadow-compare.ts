@@ -41,16 +41,24 @@ export function* findBehind(
   meta: Meta,
   options: CompareOptions,
 ): Generator<BehindKey> {
+  if (!options.dupsortHack) {
+    requireNoDuplicates(file, meta);
+  }
   for (const dbiName of applicationDbis(file, meta)) {
-    const record = listDbis(file, meta).get(dbiName);
-    if (((record?.flags ?? 0) & MDB_DUPSORT) !== 0 && !options.dupsortHack) {
-      throw duplicatesRefused(dbiName);
-    }
     const sides = new ShadowSides(file, meta, options.leftOut).of(dbiName);
     const liveMet = yield* walkMain(file, { ...options, dbiName, sides });
     // Where the application's entries account for all live registers, none of them is left over.
     if (countLive(file, sides) !== liveMet) {
       yield* walkShadow(file, { dbiName, sides });
+    }
+  }
+}
+
+/** Errors: CONFIG_INVALID where one of the application's DBIs is of duplicate values. */
+export function requireNoDuplicates(file: DataFile, meta: Meta): void {
+  for (const [name, { flags }] of listDbis(file, meta)) {
+    if (!isPrivateDbi(name) && (flags & MDB_DUPSORT) !== 0) {
+      throw duplicatesRefused(name);
     }
   }
 }

@@ -1,7 +1,7 @@
 import type { Meta, DataFile } from '../pages/data-file.ts';
 import type { LeftOut } from '../changes/left-out.ts';
 import type { KeySet } from '../changes/key-set.ts';
-import { type Shadow, TooManyLocalChanges } from './shadow.ts';
+import type { Shadow } from './shadow.ts';
 import { COMPARE_BYTES, MAX_CATCH_UP_ROUNDS } from '../limits.ts';
 
 /** What catching up needs of a session. */
@@ -56,22 +56,5 @@ function settle(shadow: Shadow, host: CatchUpHost): void {
       return;
     }
     host.stampSome();
-  }
-}
-
-/** Runs a transaction; when very many local changes turn up in it, these go first, in transactions of their own. */
-export function transactCaughtUp<T>(shadow: Shadow, host: CatchUpHost, transact: () => T): T {
-  for (let round = 0; ; round += 1) {
-    try {
-      return transact();
-    } catch (error) {
-      if (!(error instanceof TooManyLocalChanges)) {
-        throw error;
-      }
-      if (round >= MAX_CATCH_UP_ROUNDS) {
-        throw error.asSyncError();
-      }
-      catchUp(shadow, host);
-    }
   }
 }

@@ -1,4 +1,3 @@
-import { SyncError } from '../../../protocol/errors.ts';
 import {
   FLAG_DELETED,
   VALUE_HEADER_BYTES,
@@ -8,6 +7,7 @@ import {
   isDeletedAt,
   timestampNsAt,
 } from '../../../protocol/value-header.ts';
+import { LockGivenBack } from '../changes/given-back.ts';
 import { ValueMap } from '../changes/value-map.ts';
 import { decodePair } from '../../../protocol/dupsort-hack.ts';
 import type { WriteTxn } from '../environment.ts';
@@ -21,7 +21,13 @@ import { listDbis, type DataFile, type Meta } from '../pages/data-file.ts';
 import { MDB_DUPSORT } from '../pages/layout.ts';
 import type { SyncedDbis } from '../changes/synced-dbis.ts';
 import { ShadowClassifier, type ShadowClassifierOptions } from './shadow-classifier.ts';
-import { findBehind, lacksShadow, type BehindKey, type CompareOptions } from './shadow-compare.ts';
+import {
+  findBehind,
+  lacksShadow,
+  requireNoDuplicates,
+  type BehindKey,
+  type CompareOptions,
+} from './shadow-compare.ts';
 import { shadowedDbis, shadowTargets, type ShadowSchemaOptions } from './shadow-schema.ts';
 import { applicationDbiName, shadowDbiName, isPrivateDbi } from '../../../protocol/dbi-name.ts';
 import { shadowDbiFlags, ShadowSides, type DbiSides } from './shadow-sides.ts';
@@ -45,14 +51,6 @@ export function openShadow(
   return new Shadow({ dupsortHack, createFlags, lastSyncNs, leftOut });
 }
 
-/** Thrown out of a transaction that has other work than the many changes that the application made just before. */
-export class TooManyLocalChanges extends Error {
-  asSyncError(): SyncError {
-    const what = 'the application changes entries faster than they can be taken over';
-    return new SyncError('TRANSACTION_FAILED', what, { retryable: true, cause: this });
-  }
-}
-
 /** What a transaction has to know to bring registers up to date. */
 export type StampOptions = {
   readonly file: DataFile;
@@ -63,6 +61,8 @@ export type StampOptions = {
   readonly futureFromNs: bigint;
   /** Stop at this moment of `performance.now()`, and leave the rest; undefined: all of it must be done. */
   readonly untilMs: number | undefined;
+  /** What the application did since this state is not known; undefined: all of it is. */
+  readonly unseenSince?: Meta | undefined;
 };
 
 /** What a transaction has stamped. */
@@ -110,6 +110,13 @@ export class Shadow {
     return shadowedDbis(file, meta, { ...this.#schema, dropped });
   }
 
+  /** Errors: CONFIG_INVALID for an MDB_DUPSORT DBI without dupsort_hack. */
+  requireSyncable(file: DataFile, meta: Meta): void {
+    if (!this.#schema.dupsortHack) {
+      requireNoDuplicates(file, meta);
+    }
+  }
+
   /** Takes what a diff up to `to` finds. */
   classifier(
     file: DataFile,
@@ -142,14 +149,21 @@ export class Shadow {
   stamp(txn: WriteTxn, options: StampOptions): Stamped {
     const { file, untilMs, written, futureFromNs } = options;
     if (untilMs === undefined && (this.behind.overflowed || this.behind.size > STAMPS_WITH_MERGE)) {
-      throw new TooManyLocalChanges();
+      throw new LockGivenBack();
     }
     createShadows(txn, file, written);
     const local = new ValueMap();
     const sides = new ShadowSides(file, txn.committed, this.#leftOut);
+    const before =
+      options.unseenSince &&
+      unseenMain(
+        new ShadowSides(file, options.unseenSince, this.#leftOut),
+        new ShadowSides(file, txn.committed, this.#leftOut),
+      );
     const done: Done[] = [];
     for (const { set, dbiName, key } of this.#allBehind()) {
-      const timeNs = set === this.behind ? options.nowNs : this.#downNs;
+      const isOfNow = set === this.behind || before?.hasChanged(dbiName, key) === true;
+      const timeNs = isOfNow ? options.nowNs : this.#downNs;
       stampOne(txn, { dbiName, key, timeNs, sides: sides.of(dbiName), local, written });
       done.push({ set, dbiName, key });
       const isLookDue = done.length % WRITES_PER_CLOCK_LOOK === 0;
@@ -164,6 +178,26 @@ export class Shadow {
       changes.addChanges(findingsOf(local, futureFromNs));
     };
     return { local, committed };
+  }
+
+  /**
+   * Stamps single keys of shadow DBIs, as a change of now, where the application has another value: what
+   * {@link stamp} does for all that are known to be behind.
+   */
+  keyStamper(
+    txn: WriteTxn,
+    options: Omit<StampOptions, 'untilMs' | 'futureFromNs'> & { readonly local: ValueMap },
+  ): (shadowName: string, key: Buffer) => void {
+    const { file, written, nowNs, local } = options;
+    const sides = new ShadowSides(file, txn.committed, this.#leftOut);
+    return (shadowName, key) => {
+      const dbiName = applicationDbiName(shadowName);
+      if (dbiName !== undefined) {
+        const both = sides.of(dbiName);
+        const text = key.toString('latin1');
+        stampOne(txn, { dbiName, key: text, timeNs: nowNs, sides: both, local, written });
+      }
+    };
   }
 
   *#allBehind(): Generator<Done> {
@@ -183,7 +217,11 @@ export class Shadow {
    */
   mainWriter(
     txn: WriteTxn,
-    { file, local }: { file: DataFile; local: ValueMap },
+    {
+      file,
+      local,
+      dropped,
+    }: { file: DataFile; local: ValueMap; dropped: ReadonlyMap<string, number> },
   ): (shadowName: string, key: Buffer, value: Buffer) => void {
     const sides = new ShadowSides(file, txn.committed, this.#leftOut);
     return (shadowName, key, value) => {
@@ -198,9 +236,33 @@ export class Shadow {
       if (own === undefined && both.isTooLarge && both.hasMain) {
         return;
       }
-      writeMain(txn, { dbiName, key, before, after: liveValue(value) });
+      const after = liveValue(value);
+      // Dropped by the application since it was looked at; what wins there brings it back.
+      if (after !== undefined && txn.dbiFlags(dbiName) === undefined) {
+        txn.createDbi(dbiName, dropped.get(dbiName) ?? 0);
+      }
+      writeMain(txn, { dbiName, key, before, after });
     };
   }
+}
+
+/** Tells what the application did to single keys between two states. */
+function unseenMain(
+  old: ShadowSides,
+  now: ShadowSides,
+): { hasChanged(dbiName: string, key: string): boolean } {
+  return {
+    hasChanged(dbiName, keyText) {
+      const key = Buffer.from(keyText, 'latin1');
+      const [before, after] = [old.of(dbiName), now.of(dbiName)];
+      before.look(key);
+      after.look(key);
+      if (!before.hasMain || !after.hasMain) {
+        return before.hasMain !== after.hasMain;
+      }
+      return !mainValue(before).equals(mainValue(after));
+    },
+  };
 }
 
 /** Makes the shadow DBIs that are missing, also those of empty DBIs: they travel, too. */
@@ -216,7 +278,7 @@ function createShadows(txn: WriteTxn, file: DataFile, written: WrittenValues): v
 }
 
 /** What is stamped is local changes like any other. */
-function findingsOf(local: ValueMap, futureFromNs: bigint): ChangeFindings {
+export function findingsOf(local: ValueMap, futureFromNs: bigint): ChangeFindings {
   const pending = new KeySet(Number.POSITIVE_INFINITY);
   let maxTsNs = 0n;
   let futureEntries = 0;

@@ -1,14 +1,18 @@
+import { SyncError } from '../../../protocol/errors.ts';
 import type { Clock } from '../../../protocol/time.ts';
 import type { LocalChanges } from '../changes/local-changes.ts';
 import type { DatabaseOptions } from '../local-database.ts';
 import { LocalSchema } from '../schema/local-schema.ts';
 import { OwnWrites } from '../changes/own-writes.ts';
+import { replaced } from '../file-watch.ts';
+import { hasPageOrder } from '../page-order.ts';
 import type { DataFile, Meta } from '../pages/data-file.ts';
 import { collectPages, diffPages } from '../pages/diff.ts';
+import { RootPage } from './root-page.ts';
 import { PageSet } from '../pages/set.ts';
 import { scanLocalChanges, type ScanResult } from '../changes/scan.ts';
 import type { SyncedDbis } from '../changes/synced-dbis.ts';
-import { SyncStateReader, type SyncState } from '../sync-state.ts';
+import { isSameState, SyncStateReader, type SyncState } from '../sync-state.ts';
 import { TxnRanges } from '../txn-ranges.ts';
 
 export type BasisParts = {
@@ -21,6 +25,17 @@ export type BasisParts = {
   readonly changes: LocalChanges;
 };
 
+/** Pages of the known state were written over, though they are pinned: no diff from it is possible. */
+export class PinnedPagesReused extends SyncError {
+  constructor(path: string) {
+    super(
+      'TRANSACTION_FAILED',
+      `pages of ${path} under an open read transaction were written over: a program writes without LMDB's locks (MDB_NOLOCK)`,
+      { hint: 'Let that program use locks, or give it an LMDB of its own.', retryable: true },
+    );
+  }
+}
+
 /**
  * The state up to which changes are known, with what belongs to exactly this state: its page set, its `_sync_state`, and
  * what our last transactions wrote. It moves by page diffs, or is set anew by a scan. Its pages must stay pinned.
@@ -31,6 +46,7 @@ export class Basis {
   readonly #parts: BasisParts;
   readonly #states = new SyncStateReader();
   #meta: Meta;
+  readonly #rootPage = new RootPage();
   #state: SyncState;
   #pages = new PageSet();
   #dataTxnId: number;
@@ -38,6 +54,7 @@ export class Basis {
   constructor(parts: BasisParts) {
     this.#parts = parts;
     this.#meta = parts.meta;
+    this.#rootPage.keep(parts.file(), parts.meta);
     this.#dataTxnId = parts.meta.txnId;
     this.#state = this.#states.read(parts.file(), parts.meta);
     const { options, changes } = parts;
@@ -68,15 +85,28 @@ export class Basis {
     return clock.nowNs() + BigInt(Math.round(options.maxClockSkewMs * 1e6));
   }
 
-  /** Moves on by a page diff. If it throws, nothing but the found regressions has changed. */
+  /** `_sync_state` of a newer state, whose pages are pinned, too. */
+  stateAt(meta: Meta): SyncState {
+    return meta.txnId === this.#meta.txnId
+      ? this.#state
+      : this.#states.read(this.#parts.file(), meta);
+  }
+
+  /**
+   * Moves on by a page diff. If it throws, nothing but the found regressions has changed. Errors: PinnedPagesReused,
+   * ENVIRONMENT_REPLACED, and those of the diff.
+   */
   advance(to: Meta): void {
-    if (to.txnId === this.#meta.txnId) {
+    if (this.#isAt(to)) {
       return;
     }
     const file = this.#parts.file();
     const state = this.#states.read(file, to);
     const own = this.own.leftExactly(to);
     if (own === undefined) {
+      if (!this.#rootPage.isKept(file)) {
+        throw new PinnedPagesReused(file.path);
+      }
       const { own: writes } = this;
       const futureFromNs = this.futureFromNs();
       const between = {
@@ -98,24 +128,69 @@ export class Basis {
         this.#dataTxnId = to.txnId;
       }
     }
+    this.#rootPage.keep(file, to);
     this.#meta = to;
     this.#state = state;
     this.own.forgetOverlay();
   }
 
-  /** A pinned state that no diff leads to: the file was opened anew. True if it is another one than before. */
-  jumpTo(meta: Meta): boolean {
-    const moved = meta.txnId !== this.#meta.txnId;
-    this.#states.reset();
-    this.#meta = meta;
-    if (!moved) {
+  /**
+   * True if this is the known state; false: it is a later one. Errors: ENVIRONMENT_REPLACED for one that this LMDB cannot
+   * come to from the known one.
+   */
+  #isAt(to: Meta): boolean {
+    const { path } = this.#parts.file();
+    if (to.txnId < this.#meta.txnId) {
+      throw replaced(path, `went from transaction ${this.#meta.txnId} back to ${to.txnId}`);
+    }
+    if (to.txnId > this.#meta.txnId) {
       return false;
     }
-    this.#state = this.#states.read(this.#parts.file(), meta);
+    const { mainDb, freeDb, lastPage } = this.#meta;
+    const isSame =
+      to.mainDb.root === mainDb.root && to.freeDb.root === freeDb.root && to.lastPage === lastPage;
+    if (!isSame) {
+      throw replaced(path, `has another content at transaction ${to.txnId} than before`);
+    }
+    return true;
+  }
+
+  /** False if `_sync_state` at `meta` is another one than it was: nobody but us writes it, so that file is another one. */
+  continuesTo(meta: Meta, hadPageOrder: boolean): boolean {
+    const file = this.#parts.file();
+    if (hadPageOrder && !hasPageOrder(file, meta)) {
+      return false;
+    }
+    if (this.own.isAhead(this.#meta)) {
+      return true;
+    }
+    return isSameState(new SyncStateReader().read(file, meta), this.#state);
+  }
+
+  /**
+   * A pinned state that no diff leads to. False: it is the known one, whose page set is still right. Errors:
+   * ENVIRONMENT_REPLACED.
+   */
+  jumpTo(meta: Meta): boolean {
+    const moved = !this.#isAt(meta);
+    this.#states.reset();
+    if (!moved) {
+      this.#meta = meta;
+      return false;
+    }
+    const file = this.#parts.file();
+    this.#rootPage.keep(file, meta);
+    this.#state = this.#states.read(file, meta);
+    this.#meta = meta;
     this.own.forgetOverlay();
     this.schema.shadow?.behind.overflow();
     this.#dataTxnId = meta.txnId;
     return true;
+  }
+
+  /** Errors: CONFIG_INVALID where the application has what only another configuration can sync. */
+  requireSyncable(): void {
+    this.schema.shadow?.requireSyncable(this.#parts.file(), this.#meta);
   }
 
   /** Finds local changes without a diff; `low`: one of them may have replaced something newer. */

@@ -1,6 +1,7 @@
 import { SyncError } from '../../../protocol/errors.ts';
-import { needsReopen, type Environment, type ReadTxn } from '../environment.ts';
+import type { Environment, ReadTxn } from '../environment.ts';
 import type { Meta } from '../pages/data-file.ts';
+import { needsReopen } from '../txn-errors.ts';
 
 /** A pin that several may hold: its pages stay until the last one releases it. */
 export class Pin {
@@ -36,14 +37,16 @@ export class Pin {
 /** A pin that somebody holds beside the session. */
 export type RetainedPin = { readonly meta: Meta; release(): void };
 
-/** The pin of a session. It moves to newer states of one environment, and opens the LMDB anew where the map has grown. */
+/** The pin of a session. It moves to newer states of one environment, and opens the LMDB anew where that must be. */
 export class MovingPin {
   readonly #environment: Environment;
   /** Follows to a newer state; throws where the pin must stay. */
   readonly #advance: (to: Meta) => void;
-  #pin: Pin;
+  /** undefined: nothing is pinned, because nothing can follow now. */
+  #pin: Pin | undefined;
   /** Pins held elsewhere. They cannot outlive this opening of the LMDB. */
   #retained = 0;
+  #mustReopen = false;
 
   /** Pins the newest state. */
   constructor(environment: Environment, advance: (to: Meta) => void) {
@@ -52,13 +55,14 @@ export class MovingPin {
     this.#pin = new Pin(environment.beginRead());
   }
 
+  /** The newest state as of the last move. Errors: TRANSACTION_FAILED, where nothing is pinned. */
   get meta(): Meta {
-    return this.#pin.meta;
+    return this.#require().meta;
   }
 
   /** The pin, which must be at this state, for somebody else to hold. Errors: TRANSACTION_FAILED. */
   retainAt(state: Meta): RetainedPin {
-    const pin = this.#pin;
+    const pin = this.#require();
     pin.retainAt(state);
     this.#retained += 1;
     const release = () => {
@@ -68,47 +72,74 @@ export class MovingPin {
     return { meta: pin.meta, release };
   }
 
-  /** Moves to the newest state. Returns its meta if the LMDB was opened anew for it: then nothing has followed. */
-  async move(): Promise<Meta | undefined> {
-    let read: ReadTxn | undefined;
+  /** The next {@link move} opens the LMDB anew. */
+  requireReopen(): void {
+    this.#mustReopen = true;
+  }
+
+  /**
+   * Moves to the newest state. Returns its meta if nothing has followed: the LMDB was opened anew for it, nothing was
+   * pinned before, or `follows` is false. Errors besides those of `advance`: ENVIRONMENT_REPLACED.
+   */
+  async move({ follows }: { readonly follows: boolean }): Promise<Meta | undefined> {
+    const environment = this.#environment;
+    const mayReopen = this.#retained === 0;
+    if (!environment.isOpen || (this.#mustReopen && mayReopen)) {
+      return this.#reopen();
+    }
+    environment.requireAtPath();
+    let read: ReadTxn;
     try {
-      read = this.#environment.beginRead();
+      read = environment.beginRead();
     } catch (error) {
-      if (!needsReopen(error) || this.#retained > 0) {
+      if (!needsReopen(error) || !mayReopen) {
         throw error;
       }
+      return this.#reopen();
     }
-    if (read !== undefined && (!this.#environment.mapGrew(read.meta) || this.#retained > 0)) {
-      this.#adopt(read);
-      return undefined;
+    if (mayReopen && environment.mapGrew(read.meta)) {
+      read.close();
+      return this.#reopen();
     }
-    read?.close();
-    return this.#reopen();
+    return this.#adopt(read, follows && this.#pin !== undefined);
   }
 
   /** As {@link move}, but a grown map is left as it is. */
   moveWithoutReopen(): void {
-    this.#adopt(this.#environment.beginRead());
+    this.#adopt(this.#environment.beginRead(), true);
   }
 
+  /** Pins nothing, until the next {@link move}: its pages can be used again by whoever writes. */
   release(): void {
-    this.#pin.release();
+    this.#pin?.release();
+    this.#pin = undefined;
   }
 
-  #adopt(read: ReadTxn): void {
-    try {
-      this.#advance(read.meta);
-    } catch (error) {
-      read.close();
-      throw error;
+  #require(): Pin {
+    if (this.#pin === undefined) {
+      throw new SyncError('TRANSACTION_FAILED', 'no state is pinned', { retryable: true });
     }
-    this.#pin.release();
+    return this.#pin;
+  }
+
+  #adopt(read: ReadTxn, follows: boolean): Meta | undefined {
+    if (follows) {
+      try {
+        this.#advance(read.meta);
+      } catch (error) {
+        read.close();
+        throw error;
+      }
+    }
+    this.#pin?.release();
     this.#pin = new Pin(read);
+    return follows ? undefined : read.meta;
   }
 
   async #reopen(): Promise<Meta> {
-    this.#pin.release();
+    this.release();
     await this.#environment.reopen();
+    this.#mustReopen = false;
     const read = this.#environment.beginRead();
     this.#pin = new Pin(read);
     return read.meta;

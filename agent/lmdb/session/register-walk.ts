@@ -85,7 +85,7 @@ export function changeSome(session: Session, options: WalkOptions): WalkResult {
   }
   const readAt = session.basis.txnId;
   const { result } = session.transact((txn) => {
-    const untilMs = performance.now() + options.lockMs * WRITING_PART;
+    const untilMs = txn.lockedMs + options.lockMs * WRITING_PART;
     const isSame = txn.committed.txnId === readAt ? undefined : sameValues(session, txn.committed);
     let removed = 0;
     let stamped = 0;
@@ -100,6 +100,10 @@ export function changeSome(session: Session, options: WalkOptions): WalkResult {
       }
       // Somebody has committed since it was read: what changed is no longer what was decided on.
       if (isSame?.(one) === false) {
+        continue;
+      }
+      txn.settle(one.dbiName, one.key);
+      if (txn.local.get(one.dbiName, one.key.toString('latin1')) !== undefined) {
         continue;
       }
       if (one.decision === 'remove') {

@@ -1,30 +1,35 @@
 import { SyncError } from '../../../protocol/errors.ts';
 import type { Clock } from '../../../protocol/time.ts';
-import { instanceOfStream } from '../../../protocol/object-name.ts';
+import type { StreamId } from '../../../protocol/object-name.ts';
 import type { VersionVector } from '../../../protocol/version-vector.ts';
 import { Basis } from './basis.ts';
 import { TooManyRegressions } from '../changes/change-classifier.ts';
-import { ValueMap } from '../changes/value-map.ts';
 import { Environment, type WriteOutcome, type WriteTxn } from '../environment.ts';
 import { LocalChanges } from '../changes/local-changes.ts';
 import { schemaModeOf, type DatabaseOptions, type Detection } from '../local-database.ts';
-import type { DataFile, Meta } from '../pages/data-file.ts';
+import { hasPageOrder } from '../page-order.ts';
+import { listDbis, type DataFile, type Meta } from '../pages/data-file.ts';
+import { needsReopen } from '../txn-errors.ts';
+import { Follower } from './follower.ts';
 import { MovingPin, type RetainedPin } from './pin.ts';
-import { WrittenValues } from '../changes/own-writes.ts';
 import type { FindTarget } from '../schema/merge-target.ts';
 import { SchemaHold } from './schema-hold.ts';
-import { sessionTxn, type SessionTxn } from './txn.ts';
+import { Transactions } from './transactions.ts';
+import type { SessionTxn } from './txn.ts';
 import { countEntries, type SyncedDbis } from '../changes/synced-dbis.ts';
-import { mayHaveVanished } from '../changes/scan.ts';
-import { MAX_PUT_BACK_ROUNDS, STAMP_PART } from '../limits.ts';
+import { scanAtStart } from './start-scan.ts';
+import { MAX_PUT_BACK_ROUNDS } from '../limits.ts';
 import { requireFittingSchema } from '../schema/mode-check.ts';
 import { localSchemaVersion } from '../schema/powerdns-schema.ts';
-import { catchUp, compareAll, transactCaughtUp } from '../schema/shadow-update.ts';
-import { isRenumbered, wouldChange, type SyncState, type SyncStateUpdate } from '../sync-state.ts';
+import { catchUp } from '../schema/shadow-update.ts';
+import { SavedVector } from '../saved-vector.ts';
+import { SYNC_STATE_DBI } from '../state-value.ts';
+import { wouldChange, type SyncState, type SyncStateUpdate } from '../sync-state.ts';
 
 /** What is known when the last write of a merge is in. */
 export type MergedState = {
-  readonly vector: VersionVector;
+  /** What the merge adds to the vector; see `SavedVector.rising`. */
+  readonly rising: VersionVector;
   readonly rejoinBeforeNs?: bigint | undefined;
   readonly maxTsNs: bigint;
 };
@@ -42,16 +47,22 @@ export class Session {
   readonly changes: LocalChanges;
   readonly schemaHold: SchemaHold;
   readonly options: DatabaseOptions;
-  readonly #clock: Clock;
   readonly #known: Basis;
   readonly #pin: MovingPin;
+  readonly #follower: Follower;
+  readonly #transactions: Transactions;
   #uploadedTxn: number | undefined;
+  /** Its keys are written by this session alone: what it holds in memory is ahead of them, or the same. */
+  readonly vector: SavedVector;
   #vectorForgotten = false;
+  #rescan: string | undefined;
+  /** Ours stand in their order in this file, and will: nobody else touches them. */
+  #hasPageOrder: boolean;
+  #emptied = 0;
 
   private constructor(environment: Environment, options: DatabaseOptions, clock: Clock) {
     this.environment = environment;
     this.options = options;
-    this.#clock = clock;
     this.#pin = new MovingPin(environment, (to) => this.#known.advance(to));
     this.changes = new LocalChanges(options.pendingBytesMax, options.valueBytesMax);
     this.#known = new Basis({
@@ -61,6 +72,15 @@ export class Session {
       meta: this.#pin.meta,
       changes: this.changes,
     });
+    this.#transactions = new Transactions({
+      session: this,
+      known: this.#known,
+      clock,
+      repin: () => {
+        this.#repin();
+        this.#hasPageOrder ||= hasPageOrder(this.file, this.basis);
+      },
+    });
     this.changes.raiseMaxTs(this.state.maxTsNs);
     this.#uploadedTxn = this.state.uploadedTxn;
     this.schemaHold = new SchemaHold({
@@ -68,16 +88,50 @@ export class Session {
       allowed: options.allowSchemaUpgrade === true,
       local: () => localSchemaVersion(this.file, this.synced(this.basis)),
     });
+    this.#hasPageOrder = hasPageOrder(this.file, this.basis);
+    this.#follower = new Follower({
+      path: environment.dataPath,
+      pin: this.#pin,
+      basis: this.#known,
+      hasVector: () => this.vector.positions.size > 0,
+      hadPageOrder: () => this.#hasPageOrder,
+      onMarkerDoubted: () => {
+        this.#uploadedTxn = this.state.uploadedTxn;
+      },
+      onLow: () => this.#forgetVector(),
+      onRescan: (reason) => {
+        this.#rescan = reason;
+      },
+    });
+    this.vector = SavedVector.read(this.file, listDbis(this.file, this.basis).get(SYNC_STATE_DBI));
   }
 
-  /** Opens the LMDB; its first read transaction is the first pin, and is scanned for what is not uploaded. */
-  static async open(options: DatabaseOptions, clock: Clock): Promise<Session> {
-    const environment = Environment.open(options);
+  /**
+   * Opens the LMDB; its first read transaction is the first pin, and is scanned for what is not uploaded. Errors besides
+   * those of opening: TRANSACTION_FAILED where the "-lock" file is another LMDB's.
+   */
+  static async open(
+    options: DatabaseOptions,
+    clock: Clock,
+    openEnvironment = (given: DatabaseOptions) => Environment.open(given),
+  ): Promise<Session> {
+    const environment = openEnvironment(options);
     try {
+      environment.requireLockTable();
       const session = new Session(environment, options, clock);
       // Before anything is written.
       requireFittingSchema({ file: environment.file, meta: session.basis }, options, clock.nowNs());
-      session.#scanAtStart();
+      scanAtStart({
+        session,
+        basis: session.#known,
+        hasPageOrder: session.#hasPageOrder,
+        doubtMarker: () => {
+          session.#uploadedTxn = undefined;
+        },
+        forgetMerged: (rising) =>
+          session.#write({ together: session.#together(0n), forgetMerged: true }, rising),
+        forgetVector: () => session.#forgetVector(),
+      });
       session.schemaHold.release(() => session.#forgetVector());
       return session;
     } catch (error) {
@@ -88,6 +142,11 @@ export class Session {
 
   get file(): DataFile {
     return this.environment.file;
+  }
+
+  /** See {@link hasPageOrder}. */
+  get lacksPageOrder(): boolean {
+    return !this.#hasPageOrder;
   }
 
   /** The state up to which changes are known; its pages are pinned. */
@@ -129,6 +188,11 @@ export class Session {
     return this.#vectorForgotten;
   }
 
+  /** True if whoever asks does not know yet that the vector was emptied: positions that it gives are not true. */
+  isStale({ emptied = this.#emptied }: { readonly emptied?: number | undefined }): boolean {
+    return this.#vectorForgotten || emptied !== this.#emptied;
+  }
+
   futureFromNs(): bigint {
     return this.#known.futureFromNs();
   }
@@ -141,6 +205,7 @@ export class Session {
       hasData: this.hasData,
       vectorForgotten: this.#vectorForgotten,
       heldSchema: this.schemaHold.status(),
+      rescan: this.#rescan,
     };
   }
 
@@ -148,21 +213,47 @@ export class Session {
   takeDetection(): Detection {
     const detection = this.detection();
     this.changes.resetCounts();
+    if (this.#vectorForgotten) {
+      this.#emptied += 1;
+    }
     this.#vectorForgotten = false;
+    this.#rescan = undefined;
     return detection;
   }
 
-  /** Moves the pin to the newest state; finds local changes; puts regressed entries back. */
+  /** A detection that was taken does not reach the caller after all. */
+  returnDetection({ vectorForgotten }: Detection): void {
+    if (vectorForgotten) {
+      this.#emptied -= 1;
+      this.#vectorForgotten = true;
+    }
+  }
+
+  /**
+   * Moves the pin to the newest state; finds local changes; puts regressed entries back. Errors: ENVIRONMENT_REPLACED,
+   * and CONFIG_INVALID, while which nothing is pinned: only the operator can end it.
+   */
   async refresh(): Promise<void> {
+    try {
+      await this.#refresh();
+    } catch (error) {
+      if (error instanceof SyncError && error.code === 'CONFIG_INVALID') {
+        this.#follower.letGo();
+      }
+      throw error;
+    }
+  }
+
+  async #refresh(): Promise<void> {
     for (let round = 0; round < MAX_PUT_BACK_ROUNDS; round += 1) {
       try {
-        await this.#movePin();
+        await this.#follower.move();
         break;
       } catch (error) {
         if (!(error instanceof TooManyRegressions)) {
           throw error;
         }
-        this.#putBackWithoutMoving();
+        this.#transactions.putBackWithoutMoving();
       }
     }
     try {
@@ -192,7 +283,7 @@ export class Session {
   }
 
   stampSome(): void {
-    this.#transactOnce(() => undefined, this.options.maxLockHoldMs * STAMP_PART);
+    this.#transactions.stampSome();
   }
 
   markUploaded(txnId: number): void {
@@ -203,33 +294,43 @@ export class Session {
   resetMarker(): void {
     this.#uploadedTxn = undefined;
     this.schemaHold.forget();
+    this.vector.empty();
     if (this.hasData) {
       this.changes.pending.overflow();
     }
   }
 
+  /** Writes what differs, and all of the vector that is not written yet: in several transactions where that is much. */
   persist(update: {
-    vector: VersionVector;
     rejoinBeforeNs: bigint | undefined;
     lastSyncNs: bigint | undefined;
     bucketId: string | undefined;
     entriesAtStop: number | null;
   }): void {
-    const { vector, ...rest } = update;
-    const whole = { ...rest, together: this.#together(vector, 0n) };
+    const whole = { ...update, together: this.#together(0n) };
     if (wouldChange(this.state, whole)) {
+      this.#write(whole);
+    }
+    while (!this.vector.isSaved) {
       this.#write(whole);
     }
   }
 
-  #write(update: SyncStateUpdate): void {
-    this.transact((txn) => txn.writeState(update));
+  /** Its objects are to be merged like anybody's. */
+  forgetStream(stream: StreamId | undefined): void {
+    if (stream !== undefined && this.vector.positions.has(stream)) {
+      this.vector.drop([stream]);
+      this.#write({ together: this.#together(0n) });
+    }
   }
 
-  /** Vector, marker and max_ts, which are only ever written together. */
-  #together(vector: VersionVector, maxTsNs: bigint): NonNullable<SyncStateUpdate['together']> {
+  #write(update: SyncStateUpdate, rising?: VersionVector): void {
+    this.transact((txn) => txn.writeState(update, rising));
+  }
+
+  /** Marker and max_ts, which are only ever written together, and the vector never without them. */
+  #together(maxTsNs: bigint): NonNullable<SyncStateUpdate['together']> {
     return {
-      vector,
       uploadedTxn: this.#uploadedTxn ?? null,
       maxTsNs: maxTsNs > this.changes.maxTsNs ? maxTsNs : this.changes.maxTsNs,
       heldSchema: this.schemaHold.held,
@@ -238,52 +339,25 @@ export class Session {
   }
 
   /** The update that the last transaction of a merge writes. */
-  mergeUpdate({ vector, rejoinBeforeNs, maxTsNs }: MergedState): SyncStateUpdate {
-    return { together: this.#together(vector, maxTsNs), rejoinBeforeNs, entriesAtStop: null };
+  mergeUpdate({ rejoinBeforeNs, maxTsNs }: MergedState): SyncStateUpdate {
+    return { together: this.#together(maxTsNs), rejoinBeforeNs, entriesAtStop: null };
   }
 
-  /**
-   * One write transaction. Inside it, first, the diff up to the state that it starts from (which cannot move now):
-   * what regressed there is put back in the same transaction. After it the pin moves past it, with what it wrote
-   * as the old side of that diff, so that an application's write in between is still seen.
-   */
+  /** One write transaction; see {@link Transactions.transact}. */
   transact<T>(work: (txn: SessionTxn) => T): WriteOutcome<T> {
-    const { shadow } = this.#known.schema;
-    if (shadow === undefined) {
-      return this.#transactOnce(work);
-    }
-    return transactCaughtUp(shadow, this, () => this.#transactOnce(work));
+    return this.#transactions.transact(work);
   }
 
-  /** `stampMs`: stamp only for so long, and leave the rest of what is behind. */
-  #transactOnce<T>(work: (txn: SessionTxn) => T, stampMs?: number): WriteOutcome<T> {
-    const written = new WrittenValues();
-    const outcome = this.environment.write((txn) => {
-      this.#advanceInside(txn);
-      const repaired = this.#known.schema.repair(txn, {
-        file: this.file,
-        written,
-        nowNs: this.#clock.nowNs(),
-        futureFromNs: this.futureFromNs(),
-        stampMs,
-      });
-      const { local, alsoPut } = repaired;
-      const onlyMerged = local.size === 0;
-      const own = { written, onlyMerged, quietSince: this.#known.own.quietSince(txn, onlyMerged) };
-      const result = work(sessionTxn(txn, { ...own, state: this.state, local, alsoPut }));
-      // What the work wrote as local counts, too.
-      return { result, own: { ...own, onlyMerged: local.size === 0 }, repaired };
-    });
-    // From here on it is committed.
-    const { result, own, repaired } = outcome.result;
-    repaired.committed();
-    const { txnId } = outcome;
-    if (txnId !== undefined) {
-      this.#known.own.add({ ...own, txnId });
+  /** A write transaction of the environment, without the diff; where none can begin any more, it is opened anew. */
+  writeInto<T>(work: (txn: WriteTxn) => T): WriteOutcome<T> {
+    try {
+      return this.environment.write(work);
+    } catch (error) {
+      if (needsReopen(error)) {
+        this.#pin.requireReopen();
+      }
+      throw error;
     }
-    this.changes.regressed = new ValueMap();
-    this.#repin();
-    return { ...outcome, result };
   }
 
   async close(): Promise<void> {
@@ -291,15 +365,7 @@ export class Session {
     await this.environment.close();
   }
 
-  async #movePin(): Promise<void> {
-    const since = this.basis.txnId;
-    const reopenedAt = await this.#pin.move();
-    if (reopenedAt !== undefined) {
-      this.#scanAfterReopen(reopenedAt, since);
-    }
-  }
-
-  /** As {@link #movePin}, right after a transaction of ours; a grown map is dealt with at the next refresh. */
+  /** Moves the pin right after a transaction of ours; a grown map is dealt with at the next refresh. */
   #repin(): void {
     try {
       this.#pin.moveWithoutReopen();
@@ -311,86 +377,10 @@ export class Session {
     }
   }
 
-  #advanceInside(txn: WriteTxn): void {
-    try {
-      this.#known.advance(txn.committed);
-    } catch (error) {
-      // The next refresh puts them back in rounds.
-      throw error instanceof TooManyRegressions ? error.asSyncError() : error;
-    }
-  }
-
-  /** Too many to hold: these are put back first; the pin and the page set stay, and the same diff goes on after it. */
-  #putBackWithoutMoving(): void {
-    this.environment.write((txn) => {
-      this.#known.schema.putBack(txn, this.file, new WrittenValues());
-    });
-    this.changes.regressed = new ValueMap();
-  }
-
-  #scanAtStart(): void {
-    // In a compacted copy transactions count from 1 again: marker and ids of merges belong to another count, and with
-    // them changes of the next transactions would pass for sent ones.
-    const { schemaMode, entriesAtStop, vector } = this.state;
-    // What went out in another schema mode was left out everywhere, and what came in was another value.
-    const otherMode = schemaMode !== undefined && schemaMode !== schemaModeOf(this.options);
-    const renumbered = otherMode || isRenumbered(this.state, this.basis.txnId);
-    if (renumbered) {
-      this.#uploadedTxn = undefined;
-    }
-    if (
-      this.#uploadedTxn === undefined &&
-      vector.size === 0 &&
-      this.#known.schema.shadow === undefined
-    ) {
-      // Nothing was ever sent or merged: all of it is to be sent, and there is nothing to be compared with.
-      this.#known.skipScan();
-      if (this.hasData) {
-        this.changes.pending.overflow();
-      }
-      if (!renumbered) {
-        return;
-      }
-    }
-    const { low, changes } = this.#known.scanSince(this.#uploadedTxn ?? 0, {
-      ignoresMerged: renumbered,
-    });
-    const { entries } = this;
-    const vanished = mayHaveVanished(entriesAtStop ?? entries, { entries, changes });
-    if (renumbered) {
-      const { instance } = this.options;
-      // Own objects of the other mode are made superfluous by the next full snapshot.
-      const kept = otherMode ? positionsOf(vector, instance) : vector;
-      this.#write({ together: this.#together(kept, 0n), forgetMerged: true });
-    }
-    if ((low || vanished) && vector.size > 0 && !otherMode) {
-      this.#forgetVector();
-    }
-    const { shadow } = this.#known.schema;
-    if (shadow !== undefined) {
-      compareAll(shadow, this, shadow.behindAtStart);
-    }
-  }
-
   /** The vector says more than the entries hold: everything in the bucket is to be merged again. */
   #forgetVector(): void {
     this.#vectorForgotten = true;
-    this.#write({ together: this.#together(new Map(), 0n) });
+    this.vector.empty();
+    this.#write({ together: this.#together(0n) });
   }
-
-  /** The application enlarged the map. The pin could not be kept, so changes since then are found by a scan. */
-  #scanAfterReopen(meta: Meta, since: number): void {
-    const { vector } = this.state;
-    if (!this.#known.jumpTo(meta)) {
-      return;
-    }
-    if (this.#known.scanSince(since).low && vector.size > 0) {
-      this.#forgetVector();
-    }
-  }
-}
-
-/** The places of this instance's own streams. */
-function positionsOf(vector: VersionVector, instance: string): VersionVector {
-  return new Map([...vector].filter(([stream]) => instanceOfStream(stream) === instance));
 }

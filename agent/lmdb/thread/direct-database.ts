@@ -2,7 +2,7 @@ import assert from 'node:assert';
 import { SyncError } from '../../../protocol/errors.ts';
 import type { SnapshotMeta } from '../../../protocol/snapshot.ts';
 import type { Clock } from '../../../protocol/time.ts';
-import { joinVectors } from '../../../protocol/version-vector.ts';
+import { EMPTY_VECTOR, joinVectors } from '../../../protocol/version-vector.ts';
 import { streamOf } from '../../../protocol/object-name.ts';
 import { encodeKeys, encodeRegisters, type Encoded } from '../changes/encode.ts';
 import { schemaModeOf } from '../local-database.ts';
@@ -21,13 +21,17 @@ import type {
   OpenResult,
   PersistOptions,
   RejoinResult,
+  ReopenOptions,
   SweepOptions,
   SweepSlice,
 } from '../local-database.ts';
+import { ComingFile } from '../coming-file.ts';
+import { statsOf } from './database-stats.ts';
+import { notReopened, openResult } from './open-result.ts';
+import { discardSpool } from '../../spool.ts';
 import { finishRejoin, type RejoinStart } from '../session/rejoin-end.ts';
 import { KeyHashes } from '../key-hashes.ts';
 import { mergeResult, nothingMerged } from '../merge/result.ts';
-import { listDbis } from '../pages/data-file.ts';
 import { readValues } from '../read-values.ts';
 import { Session } from '../session/session.ts';
 import { mergeObject } from '../merge/object.ts';
@@ -38,12 +42,17 @@ import { sweepSlice } from '../session/sweep-slice.ts';
  * worker thread; tests and the simulation use it as it is.
  */
 export class DirectLocalDatabase implements LocalDatabase {
-  readonly #options: DatabaseOptions;
+  #options: DatabaseOptions;
   readonly #clock: Clock;
   #session: Session | undefined;
+  /** Why there is no session until the next {@link reopen}. */
+  #replaced: SyncError | undefined;
+  /** The full snapshot that is being encoded; it reads the LMDB as it was opened. */
+  #encoding: Promise<unknown> | undefined;
+  readonly #comingFile = new ComingFile();
   #turn: Promise<unknown> = Promise.resolve();
   #lastToken = 0;
-  /** The stored-or-not object: its keys come back into consideration only if this run ends. */
+  /** The stored-or-not object: its keys come back into consideration if it is given back, or this run ends. */
   #inFlight: { token: number; txnId: number } | undefined;
   #rejoin: RejoinStart | undefined;
 
@@ -57,17 +66,43 @@ export class DirectLocalDatabase implements LocalDatabase {
       assert(this.#session === undefined, 'a database is opened once');
       const session = await Session.open(this.#options, this.#clock);
       this.#session = session;
-      const { state } = session;
-      return {
-        ...session.takeDetection(),
-        vector: state.vector,
-        uploadedTxn: state.uploadedTxn,
-        lastSyncNs: state.lastSyncNs,
-        bucketId: state.bucketId,
-        entries: session.entries,
-        rejoinBeforeNs: state.rejoinBeforeNs,
-      };
+      return openResult(session);
     });
+  }
+
+  reopen({ run, forgetStream }: ReopenOptions): Promise<OpenResult> {
+    return this.#exclusive(async () => {
+      await this.#letGo();
+      this.#replaced ??= notReopened(this.#options.name);
+      this.#options = { ...this.#options, run };
+      const session = await Session.open(this.#options, this.#clock, this.#comingFile.open);
+      try {
+        session.forgetStream(forgetStream);
+      } catch (error) {
+        await session.close();
+        throw error;
+      }
+      this.#session = session;
+      this.#replaced = undefined;
+      return openResult(session);
+    });
+  }
+
+  /** Closes what is open, and its "-lock" file with it: whoever opens it next finds nobody else there. */
+  async #letGo(): Promise<void> {
+    const session = this.#session;
+    this.#session = undefined;
+    this.#inFlight = undefined;
+    this.#rejoin = undefined;
+    if (session === undefined) {
+      return;
+    }
+    if (this.#encoding !== undefined) {
+      // Its next read fails; a file that is gone has nothing to say.
+      session.file.close();
+      await this.#encoding.catch(() => undefined);
+    }
+    await session.close();
   }
 
   detect(): Promise<Detection> {
@@ -93,6 +128,7 @@ export class DirectLocalDatabase implements LocalDatabase {
       session.changes.pending.clear();
       // Whatever was pending has been replaced by merges meanwhile: nothing is left to say.
       if (encoded.entries === 0) {
+        await discardSpool(encoded.spool);
         return { detection: session.takeDetection(), object: undefined };
       }
       const { txnId } = session.basis;
@@ -110,7 +146,15 @@ export class DirectLocalDatabase implements LocalDatabase {
     });
   }
 
-  async encodeSnapshot(options: EncodeOptions): Promise<EncodeResult> {
+  encodeSnapshot(options: EncodeOptions): Promise<EncodeResult> {
+    const encoding = this.#encodeSnapshot(options);
+    this.#encoding = encoding;
+    return encoding.finally(() => {
+      this.#encoding = undefined;
+    });
+  }
+
+  async #encodeSnapshot(options: EncodeOptions): Promise<EncodeResult> {
     const startedMs = performance.now();
     // Encoding takes long; it keeps the pin that it began with, and other work goes on meanwhile.
     const begun = await this.#exclusive(async () => {
@@ -124,7 +168,8 @@ export class DirectLocalDatabase implements LocalDatabase {
       const pinned = session.retainPin();
       const own = streamOf(this.#options.instance, this.#options.run);
       // What is held back is in no state of this host: it covers nobody else's objects.
-      const covered = session.schemaHold.held !== undefined ? new Map() : session.state.vector;
+      const covered =
+        session.schemaHold.held === undefined ? session.vector.positions : EMPTY_VECTOR;
       const vector = joinVectors(covered, new Map([[own, options.seq]]));
       const { rejoinBeforeNs } = session.state;
       const meta = { ...this.#snapshotMeta(session, options), vector, rejoinBeforeNs };
@@ -161,6 +206,7 @@ export class DirectLocalDatabase implements LocalDatabase {
       // What was pending is in no object after all: the next one finds it by a scan.
       this.#inFlight = undefined;
       session.changes.pending.overflow();
+      session.returnDetection(detection);
       throw error;
     } finally {
       pinned.release();
@@ -177,16 +223,29 @@ export class DirectLocalDatabase implements LocalDatabase {
     });
   }
 
+  giveBack(token: number): Promise<Detection> {
+    return this.#exclusive(async () => {
+      const session = this.#require();
+      if (this.#inFlight?.token === token) {
+        this.#inFlight = undefined;
+        // Its keys are not known any more: the next object finds them by a scan.
+        session.changes.pending.overflow();
+      }
+      return session.takeDetection();
+    });
+  }
+
   merge(request: MergeRequest): Promise<MergeResult> {
     return this.#exclusive(async () => {
       const session = this.#require();
       await session.refresh();
-      if (session.vectorForgotten) {
+      if (session.isStale(request)) {
         return nothingMerged(session.takeDetection());
       }
       const seenKeys = this.#rejoin?.seen;
       const { checked, applied } = await mergeObject(session, request, { seenKeys });
       session.changes.raiseMaxTs(checked.maxTsNs);
+      session.vector.join(request.vector);
       return mergeResult(checked, applied, session.takeDetection());
     });
   }
@@ -199,9 +258,12 @@ export class DirectLocalDatabase implements LocalDatabase {
         session.resetMarker();
         this.#inFlight = undefined;
       }
+      // Emptied meanwhile, it must not come back from whoever asked before.
+      if (!session.isStale(options)) {
+        session.vector.drop(options.dropped ?? []);
+        session.vector.join(options.vector);
+      }
       session.persist({
-        // Emptied in this very look, it must not come back from whoever asked before.
-        vector: session.vectorForgotten ? new Map() : options.vector,
         rejoinBeforeNs: options.rejoinBeforeNs,
         lastSyncNs: options.lastSyncNs,
         bucketId: options.bucketId,
@@ -251,24 +313,7 @@ export class DirectLocalDatabase implements LocalDatabase {
 
   stats(): Promise<DatabaseStats> {
     return this.#exclusive(async () => {
-      const { environment, file } = this.#require();
-      const read = environment.beginRead();
-      try {
-        const dbis = [...listDbis(file, read.meta)].map(([name, record]) => ({ name, ...record }));
-        const readers = environment.readers();
-        return {
-          pageSize: file.pageSize,
-          mapSizeBytes: read.meta.mapSizeBytes,
-          fileSizeBytes: file.sizeBytes(),
-          lastPage: read.meta.lastPage,
-          lastTxnId: read.meta.txnId,
-          readers: readers.used,
-          maxReaders: readers.max,
-          dbis,
-        };
-      } finally {
-        read.close();
-      }
+      return statsOf(this.#require().environment);
     });
   }
 
@@ -338,12 +383,21 @@ export class DirectLocalDatabase implements LocalDatabase {
     if (this.#session !== undefined) {
       return this.#session;
     }
+    if (this.#replaced !== undefined) {
+      throw this.#replaced;
+    }
     throw new SyncError('ENVIRONMENT_UNREADABLE', `the database ${this.#options.name} is closed`);
   }
 
   /** One call after the other: all but the encoding of full snapshots works on the same pin and page set. */
   #exclusive<T>(work: () => Promise<T>): Promise<T> {
-    const turn = this.#turn.then(work);
+    const turn = this.#turn.then(work).catch(async (error: unknown) => {
+      if (error instanceof SyncError && error.code === 'ENVIRONMENT_REPLACED') {
+        this.#replaced = error;
+        await this.#letGo();
+      }
+      throw error;
+    });
     this.#turn = turn.catch(() => undefined);
     return turn;
   }

@@ -16,6 +16,7 @@ import type {
   OpenResult,
   PersistOptions,
   RejoinResult,
+  ReopenOptions,
   SweepOptions,
   SweepSlice,
 } from '../local-database.ts';
@@ -104,6 +105,10 @@ export class WorkerLocalDatabase implements LocalDatabase {
     return Promise.resolve();
   }
 
+  giveBack(token: number): Promise<Detection> {
+    return this.#call('giveBack', token);
+  }
+
   merge(request: MergeRequest): Promise<MergeResult> {
     const { spool, transfer } = packSpool(request.spool, { mayTake: false });
     return this.#send('merge', [{ ...request, spool }], transfer);
@@ -135,6 +140,12 @@ export class WorkerLocalDatabase implements LocalDatabase {
 
   stats(): Promise<DatabaseStats> {
     return this.#call('stats');
+  }
+
+  reopen(options: ReopenOptions): Promise<OpenResult> {
+    // Of the run that ends.
+    this.#acknowledged = undefined;
+    return this.#call('reopen', options);
   }
 
   /** Closes the LMDB and ends the thread. */

@@ -1,6 +1,6 @@
 import type { ErrorCode } from '../../../protocol/errors.ts';
 import { SyncError } from '../../../protocol/errors.ts';
-import type { Spool } from '../../spool.ts';
+import { handOverSpool, type Spool } from '../../spool.ts';
 import type { LocalDatabase } from '../local-database.ts';
 
 /** The calls that cross the thread. */
@@ -56,6 +56,9 @@ export type PackedSpool = { readonly spool: Spool; readonly transfer: ArrayBuffe
  */
 export function packSpool(spool: Spool, { mayTake }: { readonly mayTake: boolean }): PackedSpool {
   if (spool.kind === 'file') {
+    if (mayTake) {
+      handOverSpool(spool);
+    }
     return { spool, transfer: [] };
   }
   const { bytes } = spool;

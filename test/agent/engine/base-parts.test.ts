@@ -84,6 +84,7 @@ function startReceiver(vector: VersionVector) {
   const tracker = new VectorTracker(vector);
   const merger = {
     isQuarantined: () => false,
+    isLeftOut: () => false,
     releaseExcept: () => {},
     async fetch(object: ObjectName) {
       const got = await watched.get(object.name, { signal: SIGNAL });
@@ -94,9 +95,9 @@ function startReceiver(vector: VersionVector) {
       const absorbed = { ...object, vector: upTo(1n) };
       return { kind: 'fetched', fetched: { object, absorbed, release: async () => {} } };
     },
-    async merge({ object, absorbed }: Parameters<ObjectMerger['merge']>[0]) {
+    async merge({ object, absorbed, published }: Parameters<ObjectMerger['merge']>[0]) {
       merged.push(object.name);
-      tracker.absorb([absorbed]);
+      tracker.absorb([published ?? absorbed]);
       return 'merged' as const;
     },
   } as unknown as ObjectMerger;

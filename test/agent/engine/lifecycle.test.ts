@@ -1,7 +1,7 @@
-import fs from 'node:fs';
 import { bucketIdName } from '../../../protocol/object-name.ts';
 import { bytesBody } from '../../../storage/bodies.ts';
 import { QuietFleet, shortName } from '../../simulation/quiet/quiet-fleet.ts';
+import { openSpools } from '../../support/open-spools.ts';
 
 const NEVER = new AbortController().signal;
 
@@ -239,6 +239,5 @@ test('no spool is left behind', async () => {
   await fleet.until('the merge', () => fleet.read(fleet.b, 'k') === '1');
   await fleet.stop(fleet.a);
   await fleet.stop(fleet.b);
-  const left = fs.readdirSync(fleet.folder).filter((name) => name.endsWith('.spool'));
-  expect(left).toEqual([]);
+  expect(openSpools(fleet.folder)).toEqual([]);
 });

@@ -155,6 +155,28 @@ describe('FullSnapshotPolicy', () => {
     expect(policy.dueReason(9)).toBeUndefined();
   });
 
+  test('becomes due by the bytes of deltas, those of earlier runs included', () => {
+    const { policy } = make({ maxDeltaFraction: 0.5 });
+    const full = { timeNs: 1n, sizeBytes: 2_000_000 };
+    policy.noteEarlier({ full, deltas: 2, deltaBytes: 900_000 });
+    policy.deltaStored(100_000);
+    expect(policy.dueReason(9)).toBeUndefined();
+    policy.deltaStored(1);
+    expect(policy.dueReason(9)).toBe('many deltas');
+    policy.fullStored(2_000_000, 9);
+    // A listing that began before it.
+    policy.noteEarlier({ full, deltas: 2, deltaBytes: 9_000_000 });
+    expect(policy.dueReason(9)).toBeUndefined();
+  });
+
+  test('a full snapshot with a name from the future does not put the next one off', () => {
+    const { policy, clock } = make({ forceSnapshotIntervalMs: 60_000 });
+    const full = { timeNs: clock.nowNs() + 10n ** 18n, sizeBytes: 1 };
+    policy.noteEarlier({ full, deltas: 0, deltaBytes: 0 });
+    clock.advanceMs(60_000);
+    expect(policy.dueReason(1)).toBe('interval');
+  });
+
   test('becomes due by time, and tells when', () => {
     const { policy, clock } = make({ forceSnapshotIntervalMs: 60_000 });
     clock.advanceMs(59_000);

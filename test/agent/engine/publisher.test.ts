@@ -56,6 +56,62 @@ test.each(['fail', 'answer lost', 'lands later'] as const)(
   },
 );
 
+describe('after an error that nobody expects', () => {
+  test('while an object is made ready, what it held is sent all the same', async () => {
+    await startedA();
+    fleet.write(fleet.a, 'k', '1');
+    await fleet.until('the first object', () => fleet.stored().length === 1);
+    fleet.observer = { generated: failOnce() };
+    await fleet.stop(fleet.a);
+    await startedA();
+    fleet.write(fleet.a, 'k', '2');
+    fleet.write(fleet.a, 'l', '1');
+    await fleet.until('the object', () => fleet.stored().length === 2);
+    expect(fleet.stored()).toEqual(['a.1 snapshot', 'a.1 delta']);
+    expect([...lastContent().keys()]).toEqual(['zones/k', 'zones/l']);
+  });
+
+  test('behind an attempt, its number is given up and a full snapshot holds what it held', async () => {
+    await startedA();
+    fleet.write(fleet.a, 'k', '1');
+    await fleet.until('the first object', () => fleet.stored().length === 1);
+    fleet.observer = { storeFailed: failOnce() };
+    await fleet.stop(fleet.a);
+    await startedA();
+    // The answer is lost and the object is there: under its number nothing else may be stored.
+    let failures = 1;
+    fleet.store.plan = (call) => (call === 'create' && failures-- > 0 ? 'answer lost' : 'none');
+    fleet.write(fleet.a, 'k', '2');
+    await fleet.until('the full snapshot', () => fleet.stored().length === 3);
+    expect(fleet.stored()).toEqual(['a.1 snapshot', 'a.1 delta', 'a.2 snapshot']);
+    const b = fleet.start(fleet.b);
+    await fleet.until('the start of B', () => b.isStarted);
+    expect(fleet.read(fleet.b, 'k')).toBe('2');
+  });
+
+  test('only-once does not end before what is left is stored', async () => {
+    fleet.write(fleet.a, 'k', '1');
+    fleet.observer = { generated: failOnce() };
+    const run = fleet.start(fleet.a, { onlyOnce: true });
+    await run.ended();
+    run.requireNoFailure();
+    expect(fleet.stored()).toEqual(['a.1 snapshot']);
+  });
+
+  function failOnce(): () => void {
+    let failures = 1;
+    return () => {
+      if (failures-- > 0) {
+        throw new TypeError('nobody expects this');
+      }
+    };
+  }
+
+  function lastContent(): ReadonlyMap<string, unknown> {
+    return [...fleet.ledger.objects.values()].at(-1)?.content ?? new Map();
+  }
+});
+
 test('the next PUT begins when the one before is acknowledged, and holds all that changed meanwhile', async () => {
   await startedA();
   let letGo: () => void = () => undefined;
@@ -120,6 +176,64 @@ test('a full snapshot follows when there are many deltas', async () => {
     'a.4 snapshot',
     'a.5 delta',
   ]);
+});
+
+describe('over restarts', () => {
+  const kinds = () => fleet.stored().map((name) => name.split(' ')[1]);
+  const LONG_RUN = [
+    'snapshot',
+    'delta',
+    'delta',
+    'snapshot',
+    'delta',
+    'delta',
+    'snapshot',
+    'delta',
+  ];
+
+  test('six only-once runs make full snapshots as often as one long run', async () => {
+    await startedA({ maxDeltas: 2 });
+    for (const stored of [1, 2, 4, 5, 7, 8]) {
+      fleet.write(fleet.a, 'k', `${stored}`);
+      await fleet.until('its objects', () => fleet.stored().length === stored);
+    }
+    expect(kinds()).toEqual(LONG_RUN);
+    await fleet.dispose();
+    fleet = new QuietFleet();
+    for (let change = 0; change < 6; change += 1) {
+      fleet.write(fleet.a, 'k', `${change}`);
+      const run = fleet.start(fleet.a, { maxDeltas: 2, onlyOnce: true });
+      await run.ended();
+      run.requireNoFailure();
+    }
+    expect(kinds()).toEqual(LONG_RUN);
+  });
+
+  test('deltas that a published base holds do not count', async () => {
+    for (let change = 0; change < 3; change += 1) {
+      fleet.write(fleet.a, 'k', `${change}`);
+      await fleet.start(fleet.a, { onlyOnce: true }).ended();
+    }
+    fleet.startCompaction();
+    await fleet.compactionsEnded();
+    fleet.write(fleet.a, 'k', 'last');
+    await fleet.start(fleet.a, { maxDeltas: 2, onlyOnce: true }).ended();
+    expect(kinds()).toEqual(['snapshot', 'delta', 'delta', 'delta']);
+  });
+
+  test('the interval counts from the newest full snapshot in the bucket', async () => {
+    fleet.write(fleet.a, 'k', '1');
+    await fleet.start(fleet.a, { onlyOnce: true }).ended();
+    const hourMs = 3_600_000;
+    fleet.clock.advanceMs(3 * hourMs);
+    fleet.write(fleet.a, 'k', '2');
+    await fleet.start(fleet.a, { forceSnapshotIntervalMs: 4 * hourMs, onlyOnce: true }).ended();
+    expect(kinds()).toEqual(['snapshot', 'delta']);
+    fleet.clock.advanceMs(hourMs);
+    fleet.write(fleet.a, 'k', '3');
+    await fleet.start(fleet.a, { forceSnapshotIntervalMs: 4 * hourMs, onlyOnce: true }).ended();
+    expect(kinds()).toEqual(['snapshot', 'delta', 'snapshot']);
+  });
 });
 
 test('own objects that are gone from the bucket are sent again as a full snapshot', async () => {

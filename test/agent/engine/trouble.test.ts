@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -5,17 +6,20 @@ import { parseConfig } from '../../../agent/config/config.ts';
 import type { EngineDeps } from '../../../agent/engine/types.ts';
 import type { LocalDatabase } from '../../../agent/lmdb/local-database.ts';
 import { DirectLocalDatabase } from '../../../agent/lmdb/thread/direct-database.ts';
-import { DatabaseMonitor } from '../../../agent/monitor/database-monitor.ts';
-import { Conditions } from '../../../agent/monitor/health.ts';
+import { DatabaseMonitor } from '../../../agent/monitor/database/database-monitor.ts';
+import { Conditions } from '../../../agent/monitor/conditions.ts';
 import { Metrics } from '../../../agent/monitor/metrics.ts';
 import { Watchdog } from '../../../agent/watchdog/watchdog.ts';
 import { SyncError } from '../../../protocol/errors.ts';
+import { bucketIdName } from '../../../protocol/object-name.ts';
+import { bytesBody } from '../../../storage/bodies.ts';
 import { MemoryObjectStore } from '../../../storage/memory.ts';
 import type { ObjectStore } from '../../../storage/object-store.ts';
 import { EngineHost } from '../../support/engine-host.ts';
 import { FaultyStore, type StoreCall } from '../../support/faulty-store.ts';
 import { recordingLog } from '../../support/hosted-engine.ts';
-import { databaseOptions } from '../../support/lmdb.ts';
+import { databaseOptions, dumpEntries } from '../../support/lmdb.ts';
+import { testBundle } from '../../support/test-bundle.ts';
 import { statusSource } from '../../support/status.ts';
 import { VirtualTime } from '../../support/virtual-time.ts';
 
@@ -161,6 +165,30 @@ describe('a step that fails', () => {
     expect(host.values()['k']).toBe('1');
   });
 
+  test('with one object is over when that object is gone and all others are here', async () => {
+    const { name: bad } = await storedByOther();
+    store.plan = (call, name) => (call === 'get' && name === bad ? 'fail' : 'none');
+    const { checks, start, lines } = watchedHost();
+    await start();
+    await time.pass(6 * MINUTE);
+    expect(checks()[0]).toMatch(/^error storage_load_failed_duration: /);
+    await bucket.delete(bad, NEVER);
+    await time.until('all is well', () => checks().length === 0);
+    expect(lines).toContain('info can read from storage backend again');
+  });
+
+  test('to read the id of the bucket, since that is damaged, is told until the next start', async () => {
+    await bucket.put(bucketIdName(), bytesBody(Buffer.from('no id')), NEVER);
+    const { host, checks, start } = watchedHost();
+    await start();
+    host.write('k', '1');
+    await time.until('the object of a', async () => (await objects()).length > 0);
+    await time.pass(10 * MINUTE);
+    expect(checks()).toEqual([
+      expect.stringMatching(/^warning bucket_id_damaged: .*is not a bucket id.*Restore the object/),
+    ]);
+  });
+
   test('in the LMDB is a failure until just that works, and no hint makes a try come sooner', async () => {
     const { host, checks, start, lines } = watchedHost();
     let tries = 0;
@@ -247,5 +275,70 @@ describe('a loop that hangs', () => {
     ]);
     release();
     await time.until('all is well', () => checks().length === 0);
+  });
+});
+
+describe('an object that the map has no room for', () => {
+  const SMALL = 1024 ** 2;
+
+  /** A host whose LMDB is small, and another one that has written more than fits there. */
+  async function hostWithLittleRoom() {
+    const other = watchedHost('b');
+    await other.start();
+    const watched = watchedHost('a');
+    const file = path.join(folder, 'small.lmdb');
+    const options = databaseOptions(file, {
+      instance: 'a',
+      run: 'x',
+      spoolFolder: folder,
+      mapSizeBytes: SMALL,
+    });
+    await watched.start({ db: new DirectLocalDatabase(options, time.clock) });
+    await time.until('the start', () => watched.monitor.status().started);
+    other.host.write('large', 'x'.repeat(2 * SMALL));
+    await time.until('the object of b', async () => (await objects()).length > 0);
+    watched.host.engine.noteListing();
+    await time.until('the refusal', () => watched.monitor.status().refused.length > 0);
+    return { ...watched, other, file };
+  }
+
+  test('is named with the size that it takes, becomes an error, and is not fetched on and on', async () => {
+    const { checks, lines } = await hostWithLittleRoom();
+    const gets = store.calls.get;
+    const lists = store.calls.list;
+    const logged = lines.length;
+    expect(checks()).toEqual([
+      expect.stringMatching(
+        /^warning object_too_large: an object has no room .* takes more than 3 MiB/,
+      ),
+    ]);
+    await time.pass(6 * MINUTE);
+    expect(checks()).toEqual([expect.stringMatching(/^error object_too_large: /)]);
+    expect(store.calls.get).toBe(gets);
+    expect(store.calls.list).toBe(lists);
+    expect(lines).toHaveLength(logged);
+  });
+
+  test('stops no other, and is merged when the application has enlarged the map', async () => {
+    const { other, host, file, monitor, checks } = await hostWithLittleRoom();
+    other.host.write('small', '1');
+    await time.until('the next object', async () => (await objects()).length === 2);
+    host.engine.noteListing();
+    await time.until('its merge', () => 'small' in (dumpEntries(file)['d'] ?? {}));
+    const writer = await testBundle('test/support/children/write-once.ts');
+    expect(spawnSync(process.execPath, [writer, file, String(64 * SMALL)]).status).toBe(0);
+    await time.until('the merge', () => 'large' in (dumpEntries(file)['d'] ?? {}));
+    expect(monitor.status().refused).toEqual([]);
+    expect(checks()).toEqual([]);
+  });
+
+  test('is gone from the list when it is gone from the bucket', async () => {
+    const { host, monitor } = await hostWithLittleRoom();
+    for (const name of await objects()) {
+      await bucket.delete(name, NEVER);
+    }
+    host.engine.noteListing();
+    await time.until('the end of the pass', () => monitor.status().refused.length === 0);
+    expect(monitor.status().refused).toEqual([]);
   });
 });

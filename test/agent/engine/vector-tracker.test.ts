@@ -44,7 +44,7 @@ test('a full state joins its vector and closes gaps of other streams', () => {
 
 test('a preview changes nothing', () => {
   const tracker = new VectorTracker(new Map([[a, 1n]]));
-  expect(tracker.preview([{ stream: a, seq: 2n }]).get(a)).toBe(2n);
+  expect(tracker.preview([{ stream: a, seq: 2n }]).vector.get(a)).toBe(2n);
   expect(tracker.vector.get(a)).toBe(1n);
   expect(tracker.has({ stream: a, seq: 2n })).toBe(false);
 });
@@ -75,4 +75,38 @@ test('deltas in any order, repeated, end at the same vector: the longest run fro
       }
     }),
   );
+});
+
+test('what is sent to the LMDB is what has changed, however long the vector is', () => {
+  const many = Array.from({ length: 1000 }, (_, i) => [streamOf('many', `run${i}`), 1n] as const);
+  const tracker = new VectorTracker(new Map(many));
+  expect(tracker.change).toMatchObject({ vector: new Map(), dropped: [] });
+  const change = tracker.preview([{ stream: a, seq: 1n }]);
+  expect(change.vector).toEqual(new Map([[a, 1n]]));
+  tracker.absorb([{ stream: a, seq: 1n }]);
+  expect(tracker.change.vector).toEqual(new Map([[a, 1n]]));
+  tracker.noteSent(change);
+  expect(tracker.change.vector.size).toBe(0);
+  tracker.prune([a, b]);
+  expect(tracker.change.dropped).toEqual([a]);
+});
+
+test('what rose again since it was sent is sent again', () => {
+  const tracker = new VectorTracker(new Map());
+  tracker.acknowledgeOwn(a, 1n);
+  const { change, revision } = tracker;
+  tracker.acknowledgeOwn(a, 2n);
+  tracker.noteSent(change);
+  expect(tracker.change.vector).toEqual(new Map([[a, 2n]]));
+  expect(tracker.revision).not.toBe(revision);
+});
+
+test('a change made before the LMDB emptied its vector is not taken for sent', () => {
+  const tracker = new VectorTracker(new Map());
+  tracker.acknowledgeOwn(a, 1n);
+  const { change } = tracker;
+  tracker.noteEmptied();
+  tracker.acknowledgeOwn(a, 1n);
+  tracker.noteSent(change);
+  expect(tracker.change).toMatchObject({ vector: new Map([[a, 1n]]), emptied: 1 });
 });

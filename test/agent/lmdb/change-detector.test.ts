@@ -112,18 +112,80 @@ test('a file that does not exist yet is a problem until it does', () => {
   detector.close();
 });
 
-test('a file that takes the place of the old one is soon read and reported, though its ids are lower', () => {
+test('a file that takes the place of the old one is read and reported at the next poll, though its ids are lower', () => {
   fs.copyFileSync(lmdb.path, `${lmdb.path}.early`);
   commit();
   fs.copyFileSync(lmdb.path, `${lmdb.path}.copy`);
   const { detector, seen, poll } = controlled({ path: `${lmdb.path}.copy` });
   detector.start();
   fs.renameSync(`${lmdb.path}.early`, `${lmdb.path}.copy`);
-  for (let polls = 0; polls < 5; polls += 1) {
-    poll();
-  }
+  poll();
   expect(seen).toHaveLength(2);
   expect(seen[1]).toBeLessThan(seen[0]!);
+  detector.close();
+});
+
+/** A copy of the LMDB, watched, and an older state of it. */
+function replaceable() {
+  const path = `${lmdb.path}.copy`;
+  const backup = `${lmdb.path}.backup`;
+  commit();
+  fs.copyFileSync(lmdb.path, backup);
+  commit();
+  fs.copyFileSync(lmdb.path, path);
+  let replaced = 0;
+  const watched = controlled({
+    path,
+    onReplaced: () => {
+      replaced += 1;
+    },
+  });
+  watched.detector.start();
+  watched.poll();
+  return { ...watched, path, backup, count: () => replaced };
+}
+
+test.each([
+  ['is renamed over it', (path: string, backup: string) => fs.renameSync(backup, path)],
+  [
+    'is copied over it in place',
+    (path: string, backup: string) => fs.writeFileSync(path, fs.readFileSync(backup)),
+  ],
+  ['is not there yet', (path: string) => fs.rmSync(path)],
+])('whoever has it open is told at the next poll where another file %s', (_how, replace) => {
+  const { detector, path, backup, count, poll } = replaceable();
+  expect(count()).toBe(0);
+  replace(path, backup);
+  poll();
+  expect(count()).toBe(1);
+  detector.close();
+});
+
+test('a file that could not be read for a moment may be another one', () => {
+  const { detector, path, count, seen, poll } = replaceable();
+  const bytes = fs.readFileSync(path);
+  fs.writeFileSync(path, '');
+  poll();
+  fs.writeFileSync(path, bytes);
+  poll();
+  expect(count()).toBe(1);
+  expect(seen).toHaveLength(2);
+  detector.close();
+});
+
+test('commits alone never count as another file', () => {
+  let replaced = 0;
+  const { detector, poll } = controlled({
+    onReplaced: () => {
+      replaced += 1;
+    },
+  });
+  detector.start();
+  for (let i = 0; i < 5; i += 1) {
+    commit();
+    poll();
+  }
+  expect(replaced).toBe(0);
   detector.close();
 });
 

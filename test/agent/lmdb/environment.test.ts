@@ -292,7 +292,7 @@ describe('a full map', () => {
     const db = await start({ mapSizeBytes: MIB });
     await db.merge(big(0, 5));
     const before = lastTxn(file);
-    expect(await errorCodeOf(() => db.merge(big(5, 200)))).toBe('MAP_FULL');
+    expect(await errorCodeOf(() => db.merge(big(5, 200)))).toBe('MAP_TOO_SMALL');
     expect(lastTxn(file)).toBe(before);
     expect(await db.detect()).toMatchObject({ pendingKeys: 0, regressions: 0 });
     expect(await db.merge(big(0, 5))).toMatchObject({ changed: 0 });
@@ -303,7 +303,7 @@ describe('a full map', () => {
     await db.merge(big(0, 5));
     const { object } = await db.encodeSnapshot({ seq: 1n, timeNs: 1n });
     await db.acknowledge(object!.token);
-    expect(await errorCodeOf(() => db.merge(big(5, 200)))).toBe('MAP_FULL');
+    expect(await errorCodeOf(() => db.merge(big(5, 200)))).toBe('MAP_TOO_SMALL');
     const { status } = spawnSync(process.execPath, [writer, file, String(64 * MIB)]);
     expect(status).toBe(0);
     expect(await db.detect()).toMatchObject({ pendingKeys: 1 });

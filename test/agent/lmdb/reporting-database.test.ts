@@ -5,16 +5,22 @@ import { localDatabase, objectSpool } from '../../support/lmdb.ts';
 
 let host: LmdbHost;
 let told: Detection[];
+let failures: unknown[];
+const listener = {
+  onDetection: (detection: Detection) => void told.push(detection),
+  onFailure: (error: unknown) => void failures.push(error),
+};
 
 beforeEach(() => {
   host = new LmdbHost();
   told = [];
+  failures = [];
 });
 
 afterEach(() => host.close());
 
 async function reporting(): Promise<LocalDatabase> {
-  return new ReportingDatabase(await host.start(), (detection) => told.push(detection));
+  return new ReportingDatabase(await host.start(), listener);
 }
 
 const LOOKS: readonly [name: string, look: (db: LocalDatabase) => Promise<unknown>][] = [
@@ -51,13 +57,13 @@ test.each(LOOKS)('%s tells what its look found before it resolves', async (_, lo
 test('opening tells what the first look found', async () => {
   host.application.put('zones', 'a', { value: 'ours', ts: 10 });
   const inner = localDatabase(host.file);
-  const db = new ReportingDatabase(inner, (detection) => told.push(detection));
+  const db = new ReportingDatabase(inner, listener);
   const { txnId } = await db.open();
   await db.close();
   expect(told).toMatchObject([{ txnId, hasData: true }]);
 });
 
-test('a call that fails tells nothing', async () => {
+test('a call that fails tells of the failure and of no look', async () => {
   const db = await reporting();
   const damaged = { kind: 'memory', bytes: Buffer.from('damaged') } as const;
   await expect(
@@ -66,4 +72,5 @@ test('a call that fails tells nothing', async () => {
     code: 'SNAPSHOT_CORRUPT',
   });
   expect(told).toEqual([]);
+  expect(failures).toMatchObject([{ code: 'SNAPSHOT_CORRUPT' }]);
 });

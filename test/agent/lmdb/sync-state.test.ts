@@ -2,8 +2,8 @@ import path from 'node:path';
 import fs from 'node:fs';
 import { Environment } from '../../../agent/lmdb/environment.ts';
 import { listDbis } from '../../../agent/lmdb/pages/data-file.ts';
+import { MERGED_RANGES_MAX } from '../../../agent/lmdb/limits.ts';
 import {
-  SYNC_STATE_DBI,
   isRenumbered,
   readSyncState,
   wouldChange,
@@ -11,8 +11,8 @@ import {
   type SyncState,
   type SyncStateUpdate,
 } from '../../../agent/lmdb/sync-state.ts';
+import { SYNC_STATE_DBI } from '../../../agent/lmdb/state-value.ts';
 import { TxnRanges } from '../../../agent/lmdb/txn-ranges.ts';
-import { streamOf } from '../../../protocol/object-name.ts';
 import { databaseOptions, scratchFolder } from '../../support/lmdb.ts';
 
 const folder = scratchFolder();
@@ -38,9 +38,7 @@ function write(update: SyncStateUpdate): number | undefined {
   return environment.write((txn) => writeSyncState(txn, before, update)).txnId;
 }
 
-const STREAM = streamOf('b', 'runb');
 const TOGETHER = {
-  vector: new Map([[STREAM, 2n ** 60n]]),
   uploadedTxn: 7,
   maxTsNs: 2n ** 64n - 1n,
 };
@@ -64,7 +62,7 @@ test('what was written is read again; what an update leaves out stays', () => {
 
 test('nothing is written where nothing differs', () => {
   write({ together: TOGETHER, lastSyncNs: 5n });
-  const same = { together: { ...TOGETHER, vector: new Map(TOGETHER.vector) }, lastSyncNs: 5n };
+  const same = { together: { ...TOGETHER }, lastSyncNs: 5n };
   expect(wouldChange(read(), same)).toBe(false);
   expect(write(same)).toBeUndefined();
   expect(wouldChange(read(), { together: { ...TOGETHER, uploadedTxn: null } })).toBe(true);
@@ -99,7 +97,6 @@ test('damaged values count as missing', () => {
         Buffer.from(key),
         Buffer.concat([Buffer.alloc(24), Buffer.from(value)]),
       );
-    put('vector', '{"no stream": 7}');
     put('uploaded', '-3');
     put('merged/x', '');
     put('merged/9', '3');
@@ -107,7 +104,6 @@ test('damaged values count as missing', () => {
   });
   const { merged, ...state } = read();
   expect(state).toMatchObject({ uploadedTxn: undefined, lastSyncNs: undefined });
-  expect(state.vector.size).toBe(0);
   expect([...merged]).toEqual([]);
 });
 
@@ -117,4 +113,27 @@ test('a marker or merge above the last transaction shows that they were counted 
   expect(isRenumbered(state, 9)).toBe(true);
   const merged = new TxnRanges([{ first: 3, last: 12 }]);
   expect(isRenumbered({ ...state, merged }, 11)).toBe(true);
+});
+
+test('of very many merges the oldest are forgotten, and one that is joined to the newest forgets none', () => {
+  let before = read();
+  environment.write((txn) => {
+    // Numbers of other transactions: only their count matters.
+    for (let txnId = 10; txnId < 10 + 3 * MERGED_RANGES_MAX; txnId += 2) {
+      writeSyncState(txn, before, { addMerged: { txnId, quietSince: txnId } });
+    }
+  });
+  before = read();
+  expect(before.merged.size).toBe(1.5 * MERGED_RANGES_MAX);
+  write({ addMerged: { txnId: 9000, quietSince: 9000 } });
+  expect(read().merged.size).toBe(MERGED_RANGES_MAX);
+  expect(read().merged.has(9000)).toBe(true);
+  expect(read().merged.has(10)).toBe(false);
+  write({ addMerged: { txnId: 9001, quietSince: 9000 } });
+  expect(read().merged.size).toBe(MERGED_RANGES_MAX);
+  write({ addMerged: { txnId: 9003, quietSince: 9003 } });
+  expect([...read().merged].at(-2)).toEqual({ first: 9000, last: 9001 });
+  expect(read().merged.size).toBe(MERGED_RANGES_MAX);
+  write({ forgetMerged: true });
+  expect(read().merged.size).toBe(0);
 });

@@ -1,10 +1,6 @@
 import { parseConfig, type HealthConfig } from '../../../agent/config/config.ts';
-import {
-  ActivityTracker,
-  conditionChecks,
-  Conditions,
-  DatabaseHealth,
-} from '../../../agent/monitor/health.ts';
+import { conditionChecks, Conditions } from '../../../agent/monitor/conditions.ts';
+import { ActivityTracker, DatabaseHealth } from '../../../agent/monitor/health.ts';
 import { Healthz } from '../../../agent/status/healthz.ts';
 import { NoticeHealth } from '../../../agent/monitor/notice-health.ts';
 import type { DatabaseStatus } from '../../../agent/monitor/status.ts';
@@ -108,6 +104,12 @@ describe('conditions are warnings that say what to do', () => {
       /bad\.pb\.gz \(gzip\).*snapshots remove/,
     ],
     [
+      'an object without room',
+      { refused: [{ name: 'large.pb.gz', error: 'it takes more than 4 MiB' }] },
+      'main_object_too_large',
+      /large\.pb\.gz \(it takes more than 4 MiB\).*lmdb-map-size/,
+    ],
+    [
       'objects of another schema mode',
       { quarantined: [OTHER_MODE], instances: [instanceStatus('b'), instanceStatus('c')] },
       'main_other_schema_mode',
@@ -135,7 +137,7 @@ describe('conditions are warnings that say what to do', () => {
       'local entries too large',
       { leftOut: { entries: 1, first: 'DBI zones, key "k"' } },
       'main_entries_left_out',
-      /^1 local entry is .*DBI zones, key "k": a key may have 511 bytes, a value 1 GiB; shorten/,
+      /^1 local entry is .*DBI zones, key "k": a key may have 511 bytes, a value 256 MiB; shorten/,
     ],
     [
       'received entries too large',
@@ -146,6 +148,18 @@ describe('conditions are warnings that say what to do', () => {
     ['regressions', { regressions: recently }, 'main_clock_behind', /set the clock/],
     ['old regressions', { regressions: longAgo }, undefined, /^$/],
     ['future entries', { futureEntries: recently }, 'main_clock_skew', /check the clocks/],
+    [
+      'looks that read the whole LMDB',
+      { rescans: { ...recently, reason: 'a page is out of step' } },
+      'main_lmdb_read_whole',
+      /out of step; let no program write it without locks/,
+    ],
+    [
+      'such looks long ago',
+      { rescans: { ...longAgo, reason: 'a page is out of step' } },
+      undefined,
+      /^$/,
+    ],
     ['old future entries', { futureEntries: longAgo }, undefined, /^$/],
     ['invalid values', { invalidValues: 2 }, 'main_invalid_values', /schema_tracks_changes/],
     ['a rejoin under way', { rejoin: { lastSyncMs: 0, postponed: undefined } }, undefined, /^$/],
@@ -173,6 +187,35 @@ test('an object that needs more DBIs becomes an error, an entry left out stays a
   const levels = (ms: number) => conditions.checks(status, NOW_MS + ms).map(({ level }) => level);
   expect(levels(0)).toEqual(['warning', 'warning']);
   expect(levels(60_000)).toEqual(['error', 'warning']);
+});
+
+describe('a condition that lasts', () => {
+  const MINUTE = 60_000;
+  const levels = (changes: Partial<DatabaseStatus>) => {
+    const conditions = new Conditions(5 * MINUTE);
+    const at = (ms: number) => conditions.checks(databaseStatus(changes), NOW_MS + ms);
+    return [0, 4 * MINUTE, 5 * MINUTE, 50 * MINUTE].map((ms) => at(ms).map(({ level }) => level));
+  };
+
+  test.each([
+    ['a full map', { mapFull: true }],
+    ['an LMDB that cannot be used', { error: 'x' }],
+  ])('%s keeps the database from sending or receiving: a failure in the end', (_what, changes) => {
+    expect(levels(changes)).toEqual([['warning'], ['warning'], ['error'], ['error']]);
+  });
+
+  test('what lets the rest go on stays a warning', () => {
+    const quarantined = [{ name: 'x', error: 'y' }];
+    expect(levels({ quarantined }).flat()).toEqual(['warning', 'warning', 'warning', 'warning']);
+  });
+
+  test('begins anew when it was over', () => {
+    const conditions = new Conditions(5 * MINUTE);
+    const full = databaseStatus({ mapFull: true });
+    conditions.checks(full, NOW_MS);
+    conditions.checks(databaseStatus(), NOW_MS + 4 * MINUTE);
+    expect(conditions.checks(full, NOW_MS + 6 * MINUTE)).toMatchObject([{ level: 'warning' }]);
+  });
 });
 
 describe('/healthz', () => {

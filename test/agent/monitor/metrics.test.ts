@@ -1,5 +1,5 @@
-import { DatabaseMonitor } from '../../../agent/monitor/database-monitor.ts';
-import { conditionChecks } from '../../../agent/monitor/health.ts';
+import { DatabaseMonitor } from '../../../agent/monitor/database/database-monitor.ts';
+import { conditionChecks } from '../../../agent/monitor/conditions.ts';
 import { parseConfig } from '../../../agent/config/config.ts';
 import { Semaphore } from '../../../agent/pacing/semaphore.ts';
 import type { Detection, EncodedObject, MergeResult } from '../../../agent/lmdb/local-database.ts';
@@ -131,7 +131,13 @@ function everything() {
   covered.add(b1.name);
   monitor.merged({ object: b1, result: MERGED, sizeBytes: 100, totalMs: 5 });
   const leftOut = { entries: 3, first: 'DBI zones, key "k"' };
-  monitor.detected({ ...DETECTION, regressions: 2, futureEntries: 1, leftOut });
+  monitor.detected({
+    ...DETECTION,
+    regressions: 2,
+    futureEntries: 1,
+    leftOut,
+    rescan: 'pages differ',
+  });
   monitor.generated('x', ENCODED);
   monitor.storeFailed('x', new Error('store'));
   monitor.stored({
@@ -144,6 +150,7 @@ function everything() {
   });
   monitor.stepFailed('merge', new SyncError('MAP_FULL', 'the map is full'));
   monitor.quarantined(b2, new SyncError('SNAPSHOT_CORRUPT', 'gzip'));
+  monitor.refused(b2, new SyncError('MAP_TOO_SMALL', 'no room'));
   monitor.started();
   monitor.sharedNameSeen('a.x');
   monitor.rejoining({ lastSyncMs: 0, postponed: undefined });
@@ -198,6 +205,7 @@ test.each([
   ['lightningstream_pending_bytes{lmdb="main"} 99'],
   ['lightningstream_version_vector_size{lmdb="main"} 3'],
   ['lightningstream_quarantined_objects{lmdb="main"} 1'],
+  ['lightningstream_refused_objects{lmdb="main"} 1'],
   ['lightningstream_held_schema_version{lmdb="main"} 0'],
   ['lightningstream_entries_left_out{lmdb="main"} 3'],
   ['lightningstream_received_entries_left_out{lmdb="main"} 0'],
@@ -215,6 +223,7 @@ test.each([
   ['lightningstream_merged_changes_total{lmdb="main"} 3'],
   ['lightningstream_stored_objects_total{lmdb="main",kind="delta"} 1'],
   ['lightningstream_regressions_total{lmdb="main"} 2'],
+  ['lightningstream_lmdb_rescans_total{lmdb="main"} 1'],
   ['lightningstream_future_entries_total{lmdb="main"} 1'],
 ])('/metrics has %s', async (line) => {
   expect(await everything().metrics.text()).toContain(line);

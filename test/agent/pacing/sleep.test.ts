@@ -46,3 +46,38 @@ describe('work with a limit', () => {
     expect(steps).toEqual(['stopped']);
   });
 });
+
+describe('a pause that is longer than a timer can be', () => {
+  const HOUR_MS = 3_600_000;
+
+  beforeEach(() => {
+    jest.useFakeTimers();
+  });
+  afterEach(() => {
+    jest.useRealTimers();
+  });
+
+  test('of 720 hours ends after 720 hours, not at once', async () => {
+    let hasEnded = false;
+    const sleeping = sleep(720 * HOUR_MS, new AbortController().signal).then(() => {
+      hasEnded = true;
+    });
+    await jest.advanceTimersByTimeAsync(719 * HOUR_MS);
+    expect(hasEnded).toBe(false);
+    await jest.advanceTimersByTimeAsync(HOUR_MS);
+    await sleeping;
+    expect(hasEnded).toBe(true);
+  });
+
+  test('without an end lasts until the abort', async () => {
+    const stop = new AbortController();
+    let hasEnded = false;
+    const sleeping = slept(sleep, Number.POSITIVE_INFINITY, stop.signal).finally(() => {
+      hasEnded = true;
+    });
+    await jest.advanceTimersByTimeAsync(10_000 * HOUR_MS);
+    expect(hasEnded).toBe(false);
+    stop.abort();
+    expect(await sleeping).toBe(false);
+  });
+});

@@ -12,6 +12,7 @@ import {
   type Meta,
 } from '../../../agent/lmdb/pages/data-file.ts';
 import { parseMeta } from '../../../agent/lmdb/pages/meta.ts';
+import { SavedVector } from '../../../agent/lmdb/saved-vector.ts';
 import { readSyncState } from '../../../agent/lmdb/sync-state.ts';
 import { headerLengthAt, parseValueHeader } from '../../../protocol/value-header.ts';
 import { diffLines } from '../../support/lmdb-writer/diff.ts';
@@ -126,6 +127,7 @@ export const lmdbPages: FuzzTarget = {
       for (const record of listDbis(file, meta).values()) {
         refused(() => walk(file, record));
         refused(() => readSyncState(file, record));
+        refused(() => SavedVector.read(file, record));
         refused(() => {
           const cursor = new PageCursor(file, record);
           const key = input.subarray(0, 9);

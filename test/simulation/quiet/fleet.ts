@@ -1,5 +1,6 @@
 import fs from 'node:fs';
 import { setImmediate as nextTurn, setTimeout as pause } from 'node:timers/promises';
+import type { SyncObserver } from '../../../agent/engine/observer.ts';
 import type { EngineSettings } from '../../../agent/engine/types.ts';
 import { compact } from '../../../compaction/compact.ts';
 import { DEFAULT_POLICY, type CompactionPolicy } from '../../../compaction/policy.ts';
@@ -28,6 +29,7 @@ export type Traits = {
   readonly pendingBytesMax: number;
   readonly spoolMemoryBytes: number;
   readonly downloadConcurrency: number;
+  readonly downloadPlaces: number;
   readonly shutdownTimeoutMs: number;
   readonly upstreamReaders: boolean;
   readonly compaction: Partial<CompactionPolicy> | undefined;
@@ -108,6 +110,8 @@ export class Fleet {
       clock: host.clock,
       random: this.random.fork(),
       mustKeepMs: traits.mustKeepMs,
+      downloadPlaces: traits.downloadPlaces,
+      observer: this.observer,
       databaseFails: (call) => this.databaseFails(call),
       onLog: (text) => {
         if (process.env.SIMULATION_LOG !== undefined || BUGS.test(text)) {
@@ -219,6 +223,9 @@ export class Fleet {
   /** Whether the next call to an LMDB fails. */
   databaseFails: (call: string) => boolean = () =>
     !this.isHealing && this.#faults.chance(this.traits.databaseFaultRate);
+
+  /** What agents that start from now on tell of, and what comes back from it. */
+  observer: Partial<SyncObserver> | undefined;
 
   /** Storage is well from now on. */
   isHealing = false;

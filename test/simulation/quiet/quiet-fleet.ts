@@ -16,6 +16,7 @@ const QUIET: Traits = {
   pendingBytesMax: 1 << 20,
   spoolMemoryBytes: 1 << 20,
   downloadConcurrency: 3,
+  downloadPlaces: 4,
   shutdownTimeoutMs: 1_000_000,
   upstreamReaders: false,
   compaction: {},

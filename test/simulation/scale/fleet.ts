@@ -134,6 +134,7 @@ export class ScaleFleet {
       ],
       scheduler: this.scheduler,
       store: this.bucket,
+      downloadPlaces: 2,
       makeStore: (owner) => this.#store(owner, () => this.agentTraffic.s3),
       clock: host.clock,
       random: this.#random.fork(),
@@ -267,7 +268,13 @@ export class ScaleFleet {
       scheduler: this.scheduler,
       random: this.#random.fork(),
       owner,
-      network: { faultRate: 0, halfMs: this.#settings.times.s3HalfMs, slowMs: 0, lateMs: 0 },
+      network: {
+        faultRate: 0,
+        halfMs: this.#settings.times.s3HalfMs,
+        slowMs: 0,
+        lateMs: 0,
+        hurtRate: 0,
+      },
       fate: { dropsLate: false, isHealing: true },
       log: () => undefined,
       onRequest: (call) => {

@@ -41,4 +41,8 @@ export class HostClock implements Clock {
   nowNs(): bigint {
     return this.#world.nowNs() + BigInt(Math.round(this.skewMs * 1e6));
   }
+
+  /** For how long the host has run, whatever its clock was set to. */
+  readonly runningMs = (): number =>
+    Number((this.#world.peekNs() - this.#world.beginNs) / 1_000_000n);
 }

@@ -1,5 +1,7 @@
-import fs from 'node:fs';
-import path from 'node:path';
+import { DataFile, listDbis } from '../../../../agent/lmdb/pages/data-file.ts';
+import { SavedVector } from '../../../../agent/lmdb/saved-vector.ts';
+import { SYNC_STATE_DBI } from '../../../../agent/lmdb/state-value.ts';
+import { encodeVectorJson } from '../../../../protocol/version-vector.ts';
 import {
   dbiFlags,
   dumpEntries,
@@ -11,7 +13,8 @@ import {
   type ObjectContent,
 } from '../../../support/lmdb.ts';
 import { LmdbHost, OWN_STREAM, REMOTE_STREAM } from '../../../support/lmdb-host.ts';
-import type { Spool } from '../../../../agent/spool.ts';
+import { writeSpool, type Spool } from '../../../../agent/spool.ts';
+import { bytesBody } from '../../../../storage/bodies.ts';
 import { errorCodeOf } from '../../../support/fixtures.ts';
 
 const MDB_INTEGERKEY = 8;
@@ -31,8 +34,9 @@ function vector(seq: bigint): Map<typeof REMOTE_STREAM, bigint> {
 
 /** The vector in the file. */
 function storedVector(): unknown {
-  const text = dumpRaw(host.file)._sync_state?.vector?.subarray(24).toString();
-  return text === undefined ? undefined : JSON.parse(text);
+  using data = DataFile.open(host.file);
+  const record = listDbis(data, data.readMeta()).get(SYNC_STATE_DBI);
+  return encodeVectorJson(SavedVector.read(data, record).positions);
 }
 
 test('newer entries win, older ones lose, and the vector is stored with them', async () => {
@@ -147,10 +151,8 @@ describe('an object that is damaged at its end', () => {
     const damaged = { name: 'x', spool: cut({ zones: { entries } }), vector: vector(1n) };
     expect(await errorCodeOf(() => db.merge(damaged))).toBe('SNAPSHOT_CORRUPT');
     expect(lastTxn(host.file)).toBe(before);
-    const file = path.join(host.folder, 'object');
-    const bytes = objectBytes({ zones: { entries } });
-    fs.writeFileSync(file, bytes);
-    const spool: Spool = { kind: 'file', path: file, sizeBytes: bytes.length };
+    const body = bytesBody(objectBytes({ zones: { entries } })).open();
+    const spool = await writeSpool(body, { memoryBytes: 10, folder: host.folder });
     const merged = await db.merge({ name: 'x', spool, vector: vector(1n) });
     expect(merged.changed).toBe(300);
     expect(merged.transactions).toBeGreaterThan(1);

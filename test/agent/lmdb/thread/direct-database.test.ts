@@ -1,5 +1,6 @@
 import fs from 'node:fs';
-import { readEncoded, readEncodedSink } from '../../../support/lmdb.ts';
+import type { LocalDatabase } from '../../../../agent/lmdb/local-database.ts';
+import { objectSpool, readEncoded, readEncodedSink } from '../../../support/lmdb.ts';
 import { LmdbHost, OWN_STREAM, REMOTE_STREAM } from '../../../support/lmdb-host.ts';
 
 let host: LmdbHost;
@@ -178,5 +179,42 @@ describe('full snapshots', () => {
     const { object: encoded } = await db.encodeSnapshot(host.next());
     expect(encoded!.spool.kind).toBe('file');
     expect(await readEncoded(encoded!.spool)).toEqual({ empty: {}, zones: { a: `${large}@10` } });
+  });
+});
+
+describe('a request from before the vector was emptied', () => {
+  async function emptied(): Promise<LocalDatabase> {
+    host.application.put('zones', 'a', { value: 'new', ts: 100 });
+    const first = await host.start();
+    await host.sendAll(first, new Map([[REMOTE_STREAM, 7n]]));
+    await host.kill(first);
+    host.application.put('zones', 'a', { value: 'old', ts: 50 });
+    const { db, result } = await host.opened({ run: 'runb' });
+    expect(result.vectorForgotten).toBe(true);
+    return db;
+  }
+
+  test('does not bring its positions back', async () => {
+    const db = await emptied();
+    const vector = new Map([[REMOTE_STREAM, 8n]]);
+    await db.persist({ vector, emptied: 0, lastSyncNs: 5n });
+    await host.kill(db);
+    const { result } = await host.opened({ run: 'runc' });
+    expect(result).toMatchObject({ vector: new Map(), lastSyncNs: 5n });
+  });
+
+  test('is not merged; one that knows of it is', async () => {
+    const db = await emptied();
+    const request = {
+      name: 'object',
+      spool: objectSpool({ zones: { entries: { b: { value: 'merged', ts: 200 } } } }),
+      vector: new Map([[REMOTE_STREAM, 8n]]),
+    };
+    expect(await db.merge({ ...request, emptied: 0 })).toMatchObject({ isStale: true, entries: 0 });
+    expect(host.zones()).not.toHaveProperty('b');
+    expect(await db.merge({ ...request, emptied: 1 })).toMatchObject({ changed: 1 });
+    await host.sendAll(db);
+    await host.kill(db);
+    expect((await host.opened({ run: 'runc' })).result.vector).toEqual(request.vector);
   });
 });

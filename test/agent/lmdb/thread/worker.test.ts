@@ -81,7 +81,7 @@ test('an error arrives with its code, hint and whether a retry helps', async () 
   const full = db.merge({ ...REQUEST, spool });
   await expect(full).rejects.toBeInstanceOf(SyncError);
   await expect(full).rejects.toMatchObject({
-    code: 'MAP_FULL',
+    code: 'MAP_TOO_SMALL',
     retryable: true,
     hint: expect.stringContaining('map size') as string,
   });

@@ -1,7 +1,7 @@
-import { parseObjectName } from '../../../protocol/object-name.ts';
-import type { MergedEvent } from '../../../agent/engine/observer.ts';
-import { LeftOutWatch } from '../../../agent/monitor/left-out-watch.ts';
-import type { Logger } from '../../../agent/log/log.ts';
+import { parseObjectName } from '../../../../protocol/object-name.ts';
+import type { MergedEvent } from '../../../../agent/engine/observer.ts';
+import { LeftOutWatch } from '../../../../agent/monitor/database/left-out-watch.ts';
+import type { Logger } from '../../../../agent/log/log.ts';
 
 const ONE = { entries: 1, first: 'DBI zones, key "k"' };
 

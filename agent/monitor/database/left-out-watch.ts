@@ -1,9 +1,7 @@
-import type { MergedEvent } from '../engine/observer.ts';
-import type { LeftOutEntries } from '../lmdb/local-database.ts';
-import type { Logger } from '../log/log.ts';
-
-/** Entries of others that are left out here, and the object that had the first of them. */
-export type ReceivedLeftOut = LeftOutEntries & { readonly object: string };
+import type { MergedEvent } from '../../engine/observer.ts';
+import type { LeftOutEntries } from '../../lmdb/local-database.ts';
+import type { Logger } from '../../log/log.ts';
+import type { ReceivedLeftOut } from '../status.ts';
 
 /** Instances that are remembered; more are only logged. */
 const MAX_INSTANCES = 1000;

@@ -1,5 +1,5 @@
-import type { Detection } from '../lmdb/local-database.ts';
-import type { Logger } from '../log/log.ts';
+import type { Detection } from '../../lmdb/local-database.ts';
+import type { Logger } from '../../log/log.ts';
 
 type HeldSchema = Detection['heldSchema'];
 

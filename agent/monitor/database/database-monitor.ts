@@ -1,7 +1,7 @@
-import { errorText, SyncError } from '../../protocol/errors.ts';
-import { parseObjectName, type ObjectName } from '../../protocol/object-name.ts';
-import { formatGoDuration } from '../../protocol/time.ts';
-import type { HealthConfig } from '../config/config.ts';
+import { errorText, SyncError } from '../../../protocol/errors.ts';
+import { parseObjectName, type ObjectName } from '../../../protocol/object-name.ts';
+import { formatGoDuration } from '../../../protocol/time.ts';
+import type { HealthConfig } from '../../config/config.ts';
 import type {
   ListedEvent,
   MergedEvent,
@@ -9,27 +9,29 @@ import type {
   Step,
   StoredEvent,
   SyncObserver,
-} from '../engine/observer.ts';
-import { DatabaseHealth } from './health.ts';
+} from '../../engine/observer.ts';
+import { DatabaseHealth } from '../health.ts';
 import { LeftOutWatch } from './left-out-watch.ts';
 import { Quarantine } from './quarantine.ts';
-import type { Detection, EncodedObject } from '../lmdb/local-database.ts';
-import type { Logger } from '../log/log.ts';
-import type { SyncerMetrics } from './metrics.ts';
+import type { Detection, EncodedObject } from '../../lmdb/local-database.ts';
+import type { Logger } from '../../log/log.ts';
 import { logHeldSchema } from './schema-lines.ts';
+import type { SyncerMetrics } from '../syncer-metrics.ts';
+import { OccurrenceCount } from './occurrence-count.ts';
+import { RefusedObjects } from './refused-objects.ts';
 import { SeenInstances, type Coverage } from './seen-instances.ts';
 import { StepMonitor } from './step-monitor.ts';
-import type { Watchdog } from '../watchdog/watchdog.ts';
+import { UnsentAge } from './unsent-age.ts';
+import type { Watchdog } from '../../watchdog/watchdog.ts';
 import {
   shownName,
   type ActivityStatus,
   type DatabaseStatus,
   type EnvironmentStatus,
   type MergeStatus,
-  type Occurrences,
   type RejoinStatus,
   type UploadStatus,
-} from './status.ts';
+} from '../status.ts';
 
 export type MonitorDeps = {
   readonly name: string;
@@ -49,9 +51,6 @@ const MAX_SHARED_NAME = 1000;
 /** Uploads and merges that the status page shows. */
 const MAX_RECENT = 20;
 
-/** What goes on and on is logged anew only after it has stopped for this long; the metric counts all of it. */
-const QUIET_MS = 60_000;
-
 /** Steps whose failing says that the LMDB cannot be used now. */
 const LMDB_STEPS: readonly Step[] = ['merge', 'local changes', 'sync state'];
 
@@ -62,7 +61,9 @@ export class DatabaseMonitor implements SyncObserver {
   readonly #instances: SeenInstances;
   readonly #quarantine: Quarantine;
   readonly #leftOut: LeftOutWatch;
+  readonly #refused: RefusedObjects;
   readonly #sharedName = new Set<string>();
+  readonly #unsent = new UnsentAge();
   /** When the last complete pass ended. */
   #lastPassMs: number | undefined;
   #recent: readonly ActivityStatus[] = [];
@@ -73,15 +74,22 @@ export class DatabaseMonitor implements SyncObserver {
   readonly #steps: StepMonitor;
   #lastMerge: MergeStatus | undefined;
   #lastUpload: UploadStatus | undefined;
-  #regressions: Occurrences = { total: 0, lastMs: undefined };
-  #futureEntries: Occurrences = { total: 0, lastMs: undefined };
+  readonly #regressions: OccurrenceCount;
+  readonly #futureEntries: OccurrenceCount;
+  readonly #rescans: OccurrenceCount;
+  #rescanReason = '';
 
   constructor(deps: MonitorDeps) {
     this.#deps = deps;
     this.#leftOut = new LeftOutWatch(deps.log);
     this.#quarantine = new Quarantine(deps.log);
+    this.#refused = new RefusedObjects(deps.log);
+    this.#regressions = new OccurrenceCount(deps.now);
+    this.#futureEntries = new OccurrenceCount(deps.now);
+    this.#rescans = new OccurrenceCount(deps.now);
     this.health = new DatabaseHealth(deps.name, deps.health, deps);
     this.#instances = new SeenInstances(deps);
+    deps.metrics.beginDatabase(deps.name);
     this.#steps = new StepMonitor({ ...deps, health: this.health });
   }
 
@@ -112,6 +120,7 @@ export class DatabaseMonitor implements SyncObserver {
       mapFull: errors.some((failed) => failed instanceof SyncError && failed.code === 'MAP_FULL'),
       started: this.health.isStarted,
       lastPassMs: this.#lastPassMs,
+      unsentMs: this.#unsent.ageMs(this.#deps.now()),
       pendingKeys: detection?.pendingKeys ?? 0,
       pendingBytes: detection?.pendingBytes ?? 0,
       pendingScan: detection?.pendingScan ?? false,
@@ -122,8 +131,10 @@ export class DatabaseMonitor implements SyncObserver {
       recent: this.#recent,
       rejoin: this.#rejoin,
       quarantined: this.#quarantine.objects,
-      regressions: this.#regressions,
-      futureEntries: this.#futureEntries,
+      refused: this.#refused.objects,
+      regressions: this.#regressions.occurrences,
+      futureEntries: this.#futureEntries.occurrences,
+      rescans: { ...this.#rescans.occurrences, reason: this.#rescanReason },
       invalidValues: detection?.invalidValues ?? 0,
       heldSchema: detection?.heldSchema,
       leftOut: this.#leftOut.local,
@@ -133,26 +144,40 @@ export class DatabaseMonitor implements SyncObserver {
   }
 
   detected(detection: Detection): void {
-    const { metrics, log, name } = this.#deps;
+    const { metrics, log, name, now } = this.#deps;
     logHeldSchema(log, this.#detection?.heldSchema, detection.heldSchema);
     this.#detection = detection;
     this.#leftOut.detected(detection.leftOut);
+    this.#unsent.looked(detection.pendingKeys > 0 || detection.pendingScan, now());
     if (detection.regressions > 0) {
       metrics.regressions.inc({ lmdb: name }, detection.regressions);
-      if (this.#isNews(this.#regressions)) {
+      if (this.#regressions.add(detection.regressions)) {
         log.warn(
           { entries: detection.regressions },
           'local changes were older than what they replaced and were put back: the clock of this host is behind',
         );
       }
-      this.#regressions = this.#more(this.#regressions, detection.regressions);
     }
     this.#countFuture(detection.futureEntries);
+    this.#noteRescan(detection.rescan);
+  }
+
+  #noteRescan(reason: string | undefined): void {
+    const { metrics, log, name } = this.#deps;
+    if (reason === undefined) {
+      return;
+    }
+    metrics.rescans.inc({ lmdb: name });
+    this.#rescanReason = reason;
+    if (this.#rescans.add(1)) {
+      log.warn({ reason }, 'cannot compare two states of the LMDB, reading all of it instead');
+    }
   }
 
   generated(_name: string, encoded: EncodedObject): void {
     const { metrics, name, now } = this.#deps;
     const { spool } = encoded;
+    this.#unsent.generated(now());
     metrics.generated.inc({ lmdb: name });
     metrics.generatedLast.set({ lmdb: name }, now() / 1000);
     metrics.generatedSize.set(
@@ -165,6 +190,7 @@ export class DatabaseMonitor implements SyncObserver {
     const { metrics, log, name, now } = this.#deps;
     const { encoded, sizeBytes } = event;
     this.#steps.worked('store');
+    this.#unsent.stored();
     this.#lastUpload = {
       atMs: now(),
       object: event.name,
@@ -247,6 +273,7 @@ export class DatabaseMonitor implements SyncObserver {
   merged(event: MergedEvent): void {
     const { metrics, log, name, now } = this.#deps;
     const { object, result } = event;
+    this.#refused.release(object.name);
     this.#instances.see(object, this.#coverage);
     this.#instances.merged(object);
     this.#lastMerge = {
@@ -263,6 +290,11 @@ export class DatabaseMonitor implements SyncObserver {
     this.#note({ direction: 'merge', instance, kind, sizeBytes, ...this.#lastMerge });
     const lmdb = { lmdb: name };
     metrics.mergedObjects.inc({ ...lmdb, syncer_instance: object.instance });
+    // What was there before this start is older than any latency; a snapshot of ours also holds what is old.
+    if (this.health.isStarted && (kind === 'delta' || !object.ours)) {
+      const latencyMs = Math.max(0, now() - Number(object.timeNs) / 1e6);
+      metrics.commitToVisible.observe(lmdb, latencyMs / 1000);
+    }
     metrics.mergedEntries.inc(lmdb, result.entries);
     metrics.mergedChanges.inc(lmdb, result.changed);
     metrics.mergeTransactions.inc(lmdb, result.transactions);
@@ -323,8 +355,14 @@ export class DatabaseMonitor implements SyncObserver {
     this.#quarantine.add(object, error);
   }
 
+  refused(object: ObjectName, error: SyncError): void {
+    this.#instances.see(object, this.#coverage);
+    this.#refused.add(object, error);
+  }
+
   released(name: string): void {
     this.#quarantine.release(name);
+    this.#refused.release(name);
   }
 
   started(): void {
@@ -350,19 +388,10 @@ export class DatabaseMonitor implements SyncObserver {
     if (entries > 0) {
       const { metrics, log, name } = this.#deps;
       metrics.futureEntries.inc({ lmdb: name }, entries);
-      if (this.#isNews(this.#futureEntries)) {
+      if (this.#futureEntries.add(entries)) {
         log.warn({ entries }, 'entries have a time in the future: check the clocks of all hosts');
       }
-      this.#futureEntries = this.#more(this.#futureEntries, entries);
     }
-  }
-
-  #isNews({ lastMs }: Occurrences): boolean {
-    return lastMs === undefined || this.#deps.now() - lastMs >= QUIET_MS;
-  }
-
-  #more(occurrences: Occurrences, count: number): Occurrences {
-    return { total: occurrences.total + count, lastMs: this.#deps.now() };
   }
 }
 

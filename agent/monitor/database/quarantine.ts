@@ -1,7 +1,7 @@
-import { errorText, type SyncError } from '../../protocol/errors.ts';
-import type { ObjectName } from '../../protocol/object-name.ts';
-import type { Logger } from '../log/log.ts';
-import type { QuarantinedObject } from './status.ts';
+import { errorText, type SyncError } from '../../../protocol/errors.ts';
+import type { ObjectName } from '../../../protocol/object-name.ts';
+import type { Logger } from '../../log/log.ts';
+import type { QuarantinedObject } from '../status.ts';
 
 /** Objects that are kept by name for the status; more only count in the metric of the engine. */
 const MAX_QUARANTINED = 1000;
