@@ -34,6 +34,17 @@ export type DatabaseOptions = {
   readonly touchedKeysMax?: number | undefined;
 };
 
+/**
+ * A DBI of the application whose entries are not in the order of its flags: nothing of it is sent, merged or put back.
+ * Names have one character per byte.
+ */
+export type RefusedDbi = {
+  readonly name: string;
+  readonly what: 'keys' | 'values';
+  /** The application's own comparison function, or damaged pages; as well as can be told. */
+  readonly cause: 'own order' | 'damage';
+};
+
 /** What the last look at the LMDB found. */
 export type Detection = {
   /** The LMDB's last transaction. */
@@ -60,6 +71,10 @@ export type Detection = {
    * there before (at start, after the map was enlarged): the vector was emptied, everything is to be merged again.
    */
   readonly vectorForgotten: boolean;
+  /** DBIs that are left alone. When one is in order again, the vector is emptied, too. */
+  readonly refusedDbis: readonly RefusedDbi[];
+  /** What the main database holds besides DBIs, as the end of a sentence: nothing is written meanwhile. */
+  readonly unnamedData: string | undefined;
 };
 
 export type OpenResult = Detection & {
@@ -116,6 +131,8 @@ export type MergeResult = {
   readonly createdDbis: readonly string[];
   /** Private DBIs (`_sync…`) that the object had and that were left out. */
   readonly skippedDbis: readonly string[];
+  /** Refused DBIs that the object had entries for, which were left out. */
+  readonly refusedDbis: readonly string[];
   readonly futureEntries: number;
   /** What was written, where the database was opened with `touchedKeysMax`. */
   readonly touched?: TouchedKeys | undefined;

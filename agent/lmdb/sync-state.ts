@@ -36,6 +36,13 @@ export type SyncState = {
    * may not have seen whose last complete sync is older than this.
    */
   readonly rejoinBeforeNs: bigint;
+  /**
+   * DBIs that were not in the order of their flags, each with the uploaded marker of that time. The vector names objects
+   * whose entries for them were left out.
+   */
+  readonly refused: ReadonlyMap<string, number | undefined>;
+  /** False: `_sync_state` itself is out of order, so nothing may be written. */
+  readonly isOrdered: boolean;
 };
 
 const EMPTY_STATE: SyncState = {
@@ -47,6 +54,8 @@ const EMPTY_STATE: SyncState = {
   bucketId: undefined,
   entriesAtStop: undefined,
   rejoinBeforeNs: 0n,
+  refused: new Map(),
+  isOrdered: true,
 };
 
 const MERGED_PREFIX = 'merged/';
@@ -58,7 +67,7 @@ export function readSyncState(file: DataFile, record: DbRecord | undefined): Syn
   }
   const texts = new Map<string, string>();
   const merged: TxnRange[] = [];
-  const cursor = new PageCursor(file, record);
+  const cursor = new PageCursor(file, record, { checksOrder: true });
   while (cursor.next()) {
     const key = cursor.keyBuffer.toString('latin1', cursor.keyStart, cursor.keyEnd);
     const text = payload(cursor.valueBuffer, cursor.valueStart, cursor.valueEnd);
@@ -84,6 +93,8 @@ export function readSyncState(file: DataFile, record: DbRecord | undefined): Syn
     bucketId: texts.get('bucket'),
     entriesAtStop: parseNumber(texts.get('entries')),
     rejoinBeforeNs: parseBigint(texts.get('rejoin_before')) ?? 0n,
+    refused: parseRefused(texts.get('refused')),
+    isOrdered: cursor.isOrdered,
   };
 }
 
@@ -124,6 +135,7 @@ export type SyncStateUpdate = {
     readonly vector: VersionVector;
     readonly uploadedTxn: number | null;
     readonly maxTsNs: bigint;
+    readonly refused?: ReadonlyMap<string, number | undefined> | undefined;
   };
   /** A lower one than the known is left out. */
   readonly rejoinBeforeNs?: bigint | undefined;
@@ -146,7 +158,12 @@ export function writeSyncState(txn: WriteTxn, before: SyncState, update: SyncSta
   };
   const remove = (key: string) => txn.remove(SYNC_STATE_DBI, Buffer.from(key, 'latin1'));
   if (update.together !== undefined) {
-    const { vector, uploadedTxn, maxTsNs } = update.together;
+    const { vector, uploadedTxn, maxTsNs, refused } = update.together;
+    if (refused !== undefined && refused.size > 0) {
+      put('refused', refusedText(refused), refusedText(before.refused));
+    } else if (refused !== undefined && before.refused.size > 0) {
+      remove('refused');
+    }
     put('vector', vectorText(vector), vectorText(before.vector));
     put('max_ts', String(maxTsNs), String(before.maxTsNs));
     if (uploadedTxn !== null) {
@@ -203,6 +220,9 @@ export function wouldChange(before: SyncState, update: SyncStateUpdate): boolean
     if (together.maxTsNs !== before.maxTsNs) {
       return true;
     }
+    if (refusedText(together.refused ?? before.refused) !== refusedText(before.refused)) {
+      return true;
+    }
     if ((together.uploadedTxn ?? undefined) !== before.uploadedTxn) {
       return true;
     }
@@ -252,6 +272,28 @@ function parseVector(text: string | undefined): VersionVector | undefined {
   } catch {
     return undefined;
   }
+}
+
+function refusedText(refused: ReadonlyMap<string, number | undefined>): string {
+  return JSON.stringify([...refused].map(([name, uploadedTxn]) => [name, uploadedTxn ?? null]));
+}
+
+/** Damaged text names nothing: such a DBI is found again when it is read, but not what was left out meanwhile. */
+function parseRefused(text: string | undefined): ReadonlyMap<string, number | undefined> {
+  const refused = new Map<string, number | undefined>();
+  let list: unknown;
+  try {
+    list = JSON.parse(text ?? '[]');
+  } catch {
+    return refused;
+  }
+  for (const item of Array.isArray(list) ? (list as unknown[]) : []) {
+    const [name, uploadedTxn] = Array.isArray(item) ? (item as unknown[]) : [];
+    if (typeof name === 'string') {
+      refused.set(name, typeof uploadedTxn === 'number' ? uploadedTxn : undefined);
+    }
+  }
+  return refused;
 }
 
 function parseNumber(text: string | undefined): number | undefined {

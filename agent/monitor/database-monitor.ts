@@ -12,6 +12,7 @@ import type {
 } from '../engine/observer.ts';
 import { DatabaseHealth } from './health.ts';
 import type { Detection, EncodedObject } from '../lmdb/local-database.ts';
+import { LmdbTrouble } from './lmdb-trouble.ts';
 import type { Logger } from '../log/log.ts';
 import type { SyncerMetrics } from './metrics.ts';
 import { SeenInstances, type Coverage } from './seen-instances.ts';
@@ -70,6 +71,7 @@ export class DatabaseMonitor implements SyncObserver {
   #environment: EnvironmentStatus | undefined;
   #detection: Detection | undefined;
   readonly #steps: StepMonitor;
+  readonly #trouble: LmdbTrouble;
   #lastMerge: MergeStatus | undefined;
   #lastUpload: UploadStatus | undefined;
   #regressions: Occurrences = { total: 0, lastMs: undefined };
@@ -80,6 +82,7 @@ export class DatabaseMonitor implements SyncObserver {
     this.health = new DatabaseHealth(deps.name, deps.health, deps);
     this.#instances = new SeenInstances(deps);
     this.#steps = new StepMonitor({ ...deps, health: this.health });
+    this.#trouble = new LmdbTrouble(deps.log);
   }
 
   /** From now on the lag and the size of the vector are asked here. */
@@ -123,12 +126,14 @@ export class DatabaseMonitor implements SyncObserver {
       futureEntries: this.#futureEntries,
       invalidValues: detection?.invalidValues ?? 0,
       sharedName: [...this.#sharedName],
+      ...this.#trouble.status,
     };
   }
 
   detected(detection: Detection): void {
     const { metrics, log, name } = this.#deps;
     this.#detection = detection;
+    this.#trouble.note(detection);
     if (detection.regressions > 0) {
       metrics.regressions.inc({ lmdb: name }, detection.regressions);
       if (this.#isNews(this.#regressions)) {

@@ -4,11 +4,14 @@ import { formatGoDuration } from '../../protocol/time.ts';
 import type { HealthConfig, TrackerConfig } from '../config/config.ts';
 import type { Check } from '../health-check.ts';
 import type { Watchdog } from '../watchdog/watchdog.ts';
+import { refusedText, unnamedDataText } from './lmdb-trouble.ts';
 import type { DatabaseStatus, Occurrences } from './status.ts';
 import { ANY_STEPS, STEP_RULES, stepLimits, type AnyStep } from './step-rules.ts';
 
 /** A regression or a time in the future is reported for this long after it was last seen. */
 const RECENT_MS = 3_600_000;
+/** More DBIs than this are only counted in a message. */
+const MAX_NAMED_DBIS = 5;
 
 /** Objects that are remembered as failing; of more than these only that the activity fails is known. */
 const MAX_SUBJECTS = 1000;
@@ -169,7 +172,12 @@ export class DatabaseHealth {
 }
 
 /** Conditions under which a database sends or receives nothing: they become errors. All others stay warnings. */
-const STOPS_SYNC: ReadonlySet<string> = new Set(['map_full', 'lmdb_failed']);
+const STOPS_SYNC: ReadonlySet<string> = new Set([
+  'map_full',
+  'lmdb_failed',
+  'unnamed_data',
+  'dbi_out_of_order',
+]);
 
 /**
  * The conditions of all databases as checks. One that stops sync is a warning at first, and an error once it has been
@@ -207,6 +215,8 @@ export function conditionChecks(status: DatabaseStatus, nowMs: number): Check[] 
   const messages: [string, string | undefined][] = [
     ['map_full', mapFullText(status)],
     ['lmdb_failed', status.mapFull ? undefined : lmdbText(status)],
+    ['unnamed_data', status.unnamedData && unnamedDataText(status.unnamedData)],
+    ['dbi_out_of_order', outOfOrderText(status)],
     ['quarantined_objects', quarantineText(status)],
     [
       'clock_behind',
@@ -251,6 +261,14 @@ function lmdbText(status: DatabaseStatus): string | undefined {
   return status.error === undefined
     ? undefined
     : `the LMDB cannot be used now: ${status.error}; it is tried again`;
+}
+
+function outOfOrderText({ refusedDbis }: DatabaseStatus): string | undefined {
+  const texts = refusedDbis.slice(0, MAX_NAMED_DBIS).map(refusedText);
+  const more = refusedDbis.length - texts.length;
+  return texts.length === 0
+    ? undefined
+    : [...texts, ...(more > 0 ? [`and ${more} more`] : [])].join('; ');
 }
 
 function quarantineText(status: DatabaseStatus): string | undefined {

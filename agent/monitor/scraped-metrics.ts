@@ -66,6 +66,16 @@ const DATABASE_GAUGES: readonly DatabaseGauge[] = [
     'Local values without a valid header',
     (status) => status.invalidValues,
   ],
+  [
+    'lightningstream_refused_dbis',
+    'DBIs out of order, of which nothing is synced',
+    (status) => status.refusedDbis.length,
+  ],
+  [
+    'lightningstream_unnamed_data',
+    '1 while the main database holds entries of the application',
+    (status) => Number(status.unnamedData !== undefined),
+  ],
   ['lightningstream_map_full', '1 while the LMDB map is full', (status) => Number(status.mapFull)],
   ['lightningstream_started', '1 after the start is finished', (status) => Number(status.started)],
   [

@@ -1,4 +1,5 @@
 import { isUtf8 } from 'node:buffer';
+import type { RefusedDbi } from '../lmdb/local-database.ts';
 
 /** One DBI as the status page and the metrics show it. */
 export type DbiStatus = {
@@ -123,6 +124,10 @@ export type DatabaseStatus = {
   readonly invalidValues: number;
   /** Streams of other living agents with this instance's name. */
   readonly sharedName: readonly string[];
+  /** DBIs out of order: nothing of them is synced. Names have one character per byte. */
+  readonly refusedDbis: readonly RefusedDbi[];
+  /** What the main database holds besides DBIs, as the end of a sentence: nothing is written meanwhile. */
+  readonly unnamedData: string | undefined;
 };
 
 /** What the status server and the metrics read; every call answers at once from memory. */

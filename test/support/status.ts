@@ -74,6 +74,8 @@ export function databaseStatus(changes: Partial<DatabaseStatus> = {}): DatabaseS
     regressions: { total: 0, lastMs: undefined },
     futureEntries: { total: 0, lastMs: undefined },
     invalidValues: 0,
+    refusedDbis: [],
+    unnamedData: undefined,
     sharedName: [],
     ...changes,
   };

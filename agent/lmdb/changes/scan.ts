@@ -21,6 +21,8 @@ export type ScanOptions = {
   readonly maxTsNs: bigint;
   readonly pendingBytesMax: number;
   readonly invalid: Set<string>;
+  /** Called for each DBI that is not in the order of its flags. Of a synced one nothing is in the result. */
+  readonly onDisorder: (dbiName: string) => void;
 };
 
 export type ScanResult = {
@@ -46,42 +48,63 @@ export function mayHaveVanished(
 
 /** Reads every header once and finds what no stored object holds: at start, and where no diff is possible. */
 export function scanLocalChanges(file: DataFile, meta: Meta, options: ScanOptions): ScanResult {
-  const { sinceTxn, merged, invalid } = options;
+  const { dbis, pages, invalid, onDisorder } = options;
   const pending = new KeySet(options.pendingBytesMax);
+  const highest = new HighestTime();
+  let changes = 0;
+  let low = false;
+  invalid.clear();
+  collectPages(file, meta, { pages, skips: (name) => dbis.has(name), onDisorder });
+  const onPage = addOnce(pages);
+  for (const [name, { record }] of dbis) {
+    const cursor = new PageCursor(file, record, { onPage, checksOrder: true });
+    const scan = scanDbi(cursor, { ...options, name, pending });
+    if (scan === undefined) {
+      pending.deleteDbi(name);
+      onDisorder(name);
+      continue;
+    }
+    changes += scan.changes;
+    low ||= scan.low;
+    highest.raise(scan.highest);
+  }
+  return { pending, changes, low, maxTsNs: highest.ns };
+}
+
+/** One DBI; undefined: it is not in the order of its flags. All of its pages are walked in either case. */
+function scanDbi(
+  cursor: PageCursor,
+  options: ScanOptions & { readonly name: string; readonly pending: KeySet },
+): { changes: number; low: boolean; highest: HighestTime } | undefined {
+  const { name, pending, sinceTxn, merged, invalid } = options;
   const knownHi = Number(options.maxTsNs >> 32n);
   const knownLo = Number(options.maxTsNs & 0xffff_ffffn);
   const highest = new HighestTime();
   let changes = 0;
   let low = false;
-  invalid.clear();
-  const synced = options.dbis;
-  collectPages(file, meta, { pages: options.pages, skips: (name) => synced.has(name) });
-  const onPage = addOnce(options.pages);
-  for (const [name, { record }] of synced) {
-    const cursor = new PageCursor(file, record, onPage);
-    while (cursor.next()) {
-      const { valueBuffer, valueStart, valueEnd } = cursor;
-      if (!isValidValue(valueBuffer, valueStart, valueEnd)) {
-        noteInvalid(
-          invalid,
-          name,
-          cursor.keyBuffer.toString('latin1', cursor.keyStart, cursor.keyEnd),
-        );
-        continue;
-      }
-      const timeHi = timeHiAt(valueBuffer, valueStart);
-      const timeLo = timeLoAt(valueBuffer, valueStart);
-      highest.note(timeHi, timeLo);
-      const txnId = txnIdAt(valueBuffer, valueStart);
-      if ((txnId <= sinceTxn && txnId !== 0) || merged.has(txnId)) {
-        continue;
-      }
-      changes += 1;
-      if (!isAbove(timeHi, timeLo, knownHi, knownLo)) {
-        low = true;
-      }
-      pending.add(name, cursor.keyBuffer.toString('latin1', cursor.keyStart, cursor.keyEnd));
+  while (cursor.next()) {
+    const { valueBuffer, valueStart, valueEnd } = cursor;
+    if (!isValidValue(valueBuffer, valueStart, valueEnd)) {
+      noteInvalid(invalid, name, keyText(cursor));
+      continue;
     }
+    const timeHi = timeHiAt(valueBuffer, valueStart);
+    const timeLo = timeLoAt(valueBuffer, valueStart);
+    highest.note(timeHi, timeLo);
+    const txnId = txnIdAt(valueBuffer, valueStart);
+    if ((txnId <= sinceTxn && txnId !== 0) || merged.has(txnId)) {
+      continue;
+    }
+    changes += 1;
+    if (!isAbove(timeHi, timeLo, knownHi, knownLo)) {
+      low = true;
+    }
+    pending.add(name, keyText(cursor));
   }
-  return { pending, changes, low, maxTsNs: highest.ns };
+  // Asked once, not for each entry: whoever learns of it forgets what was noted on the way.
+  return cursor.isOrdered ? { changes, low, highest } : undefined;
+}
+
+function keyText({ keyBuffer, keyStart, keyEnd }: PageCursor): string {
+  return keyBuffer.toString('latin1', keyStart, keyEnd);
 }

@@ -33,6 +33,8 @@ export type CollectorOptions = {
   /** The local DBIs at the root compared against, which stays pinned. Asked anew after every `flush`. */
   readonly dbis: () => ReadonlyMap<string, DbRecord>;
   readonly target: FindTarget;
+  /** DBIs of the application that are left alone: entries for them are left out. */
+  readonly refused: { has(dbiName: string): boolean };
   readonly headerPadding: boolean;
   readonly futureFromNs: bigint;
   readonly invalid: Set<string>;
@@ -60,6 +62,7 @@ export class MergeCollector implements SnapshotSink {
   /** DBIs to be created, with their flags, whether they have entries or not. */
   readonly missingDbis = new Map<string, number>();
   readonly skippedDbis = new Set<string>();
+  readonly refusedDbis = new Set<string>();
   readonly #highest = new HighestTime();
   readonly #options: CollectorOptions;
   readonly #futureHi: number;
@@ -100,8 +103,9 @@ export class MergeCollector implements SnapshotSink {
     const dbis = this.#options.dbis();
     const target = this.#options.target(header, { formatVersion: this.#formatVersion, dbis });
     this.#beginOrder(target?.name ?? header.name);
-    if (target === undefined) {
-      this.skippedDbis.add(header.name);
+    const isRefused = this.#options.refused.has(header.name);
+    if (target === undefined || isRefused) {
+      (isRefused ? this.refusedDbis : this.skippedDbis).add(header.name);
       this.#dbi = undefined;
       return;
     }

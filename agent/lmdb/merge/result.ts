@@ -12,6 +12,7 @@ export function nothingMerged(detection: Detection): MergeResult {
     lockWaitMs: 0,
     createdDbis: [],
     skippedDbis: [],
+    refusedDbis: [],
     futureEntries: 0,
     detection,
   };
@@ -31,6 +32,7 @@ export function mergeResult(
     lockWaitMs: applied.lockWaitMs,
     createdDbis: [...checked.missingDbis.keys()],
     skippedDbis: [...checked.skippedDbis],
+    refusedDbis: [...checked.refusedDbis],
     futureEntries: checked.futureEntries,
     touched: applied.touched?.keys,
     detection,

@@ -17,6 +17,9 @@ import { mayHaveVanished } from '../changes/scan.ts';
 import { MAX_PUT_BACK_ROUNDS, STAMP_PART } from '../limits.ts';
 import { catchUp, compareAll, transactCaughtUp } from '../schema/shadow-update.ts';
 import { isRenumbered, wouldChange, type SyncState, type SyncStateUpdate } from '../sync-state.ts';
+import { requireNamedData } from '../unnamed-data.ts';
+import { OrderWatch, type Accepted } from './order-watch.ts';
+import { oldestMarker, UploadedMarker } from './uploaded-marker.ts';
 
 /** What is known when the last write of a merge is in. */
 export type MergedState = {
@@ -37,10 +40,11 @@ export class Session {
   readonly environment: Environment;
   readonly changes: LocalChanges;
   readonly options: DatabaseOptions;
+  readonly order: OrderWatch;
+  readonly marker = new UploadedMarker();
   readonly #clock: Clock;
   readonly #known: Basis;
   readonly #pin: MovingPin;
-  #uploadedTxn: number | undefined;
   #vectorForgotten = false;
 
   private constructor(environment: Environment, options: DatabaseOptions, clock: Clock) {
@@ -55,9 +59,12 @@ export class Session {
       file: () => this.file,
       meta: this.#pin.meta,
       changes: this.changes,
+      uploadedTxn: () => this.marker.txnId,
     });
+    const file = () => this.file;
+    this.order = new OrderWatch(this.#known, file, (accepted) => this.#acceptAgain(accepted));
     this.changes.raiseMaxTs(this.state.maxTsNs);
-    this.#uploadedTxn = this.state.uploadedTxn;
+    this.marker.moveBack(this.state.uploadedTxn);
   }
 
   /** Opens the LMDB; its first read transaction is the first pin, and is scanned for what is not uploaded. */
@@ -65,6 +72,7 @@ export class Session {
     const environment = Environment.open(options);
     try {
       const session = new Session(environment, options, clock);
+      requireNamedData(session.file, session.basis);
       session.#scanAtStart();
       return session;
     } catch (error) {
@@ -85,11 +93,6 @@ export class Session {
   /** `_sync_state` as of the basis. */
   get state(): SyncState {
     return this.#known.state;
-  }
-
-  /** The uploaded marker as this run knows it; it may be ahead of the one in `_sync_state`. */
-  get uploadedTxn(): number | undefined {
-    return this.#uploadedTxn;
   }
 
   get hasData(): boolean {
@@ -127,6 +130,7 @@ export class Session {
       dataTxnId: this.#known.dataTxnId,
       hasData: this.hasData,
       vectorForgotten: this.#vectorForgotten,
+      ...this.order.detection,
     };
   }
 
@@ -151,6 +155,7 @@ export class Session {
         this.#putBackWithoutMoving();
       }
     }
+    this.order.review();
     try {
       this.requireRepaired();
     } catch (error) {
@@ -180,13 +185,14 @@ export class Session {
     this.#transactOnce(() => undefined, this.options.maxLockHoldMs * STAMP_PART);
   }
 
-  markUploaded(txnId: number): void {
-    this.#uploadedTxn = txnId;
-  }
-
   /** Nothing of this LMDB is in the bucket. */
   resetMarker(): void {
-    this.#uploadedTxn = undefined;
+    this.#moveMarkerBack(undefined);
+  }
+
+  /** Everything since then is pending, whatever is on its way. */
+  #moveMarkerBack(txnId: number | undefined): void {
+    this.marker.moveBack(txnId);
     if (this.hasData) {
       this.changes.pending.overflow();
     }
@@ -214,8 +220,9 @@ export class Session {
   #together(vector: VersionVector, maxTsNs: bigint): NonNullable<SyncStateUpdate['together']> {
     return {
       vector,
-      uploadedTxn: this.#uploadedTxn ?? null,
+      uploadedTxn: this.marker.txnId ?? null,
       maxTsNs: maxTsNs > this.changes.maxTsNs ? maxTsNs : this.changes.maxTsNs,
+      refused: this.order.refused.markers,
     };
   }
 
@@ -240,8 +247,11 @@ export class Session {
   /** `stampMs`: stamp only for so long, and leave the rest of what is behind. */
   #transactOnce<T>(work: (txn: SessionTxn) => T, stampMs?: number): WriteOutcome<T> {
     const written = new WrittenValues();
+    // Before the lock is asked for, and again inside, where it counts.
+    this.order.requireWritable(this.basis);
     const outcome = this.environment.write((txn) => {
       this.#advanceInside(txn);
+      this.order.requireWritable(txn.committed);
       const repaired = this.#known.schema.repair(txn, {
         file: this.file,
         written,
@@ -295,16 +305,27 @@ export class Session {
 
   #advanceInside(txn: WriteTxn): void {
     try {
-      this.#known.advance(txn.committed);
+      this.order.advanceInside(() => this.#known.advance(txn.committed));
     } catch (error) {
       // The next refresh puts them back in rounds.
       throw error instanceof TooManyRegressions ? error.asSyncError() : error;
     }
   }
 
+  /**
+   * Objects were merged without entries for these DBIs, and their changes were not sent: the whole bucket is merged
+   * again, and whatever is not known to be sent is sent.
+   */
+  #acceptAgain(accepted: Accepted): void {
+    this.#moveMarkerBack(oldestMarker([this.marker.txnId, ...accepted.values()]));
+    this.#known.schema.shadow?.behind.overflow();
+    this.#forgetVector();
+  }
+
   /** Too many to hold: these are put back first; the pin and the page set stay, and the same diff goes on after it. */
   #putBackWithoutMoving(): void {
     this.environment.write((txn) => {
+      this.order.requireWritable(txn.committed);
       this.#known.schema.putBack(txn, this.file, new WrittenValues());
     });
     this.changes.regressed = new ValueMap();
@@ -315,16 +336,18 @@ export class Session {
     // them changes of the next transactions would pass for sent ones.
     const renumbered = isRenumbered(this.state, this.basis.txnId);
     if (renumbered) {
-      this.#uploadedTxn = undefined;
+      this.marker.moveBack(undefined);
     }
-    const { entriesAtStop, vector } = this.state;
+    const { entriesAtStop, vector, refused } = this.state;
     if (
-      this.#uploadedTxn === undefined &&
+      this.marker.txnId === undefined &&
       vector.size === 0 &&
+      refused.size === 0 &&
       this.#known.schema.shadow === undefined
     ) {
       // Nothing was ever sent or merged: all of it is to be sent, and there is nothing to be compared with.
       this.#known.skipScan();
+      this.order.noteUnchecked();
       if (this.hasData) {
         this.changes.pending.overflow();
       }
@@ -332,7 +355,11 @@ export class Session {
         return;
       }
     }
-    const { low, changes } = this.#known.scanSince(this.#uploadedTxn ?? 0, {
+    // Each of them is read by the scan, and taken in again after it if it is in order now.
+    for (const [name, uploadedTxn] of refused) {
+      this.order.refused.suspect(name, renumbered ? undefined : uploadedTxn);
+    }
+    const { low, changes } = this.#known.scanSince(this.marker.txnId ?? 0, {
       ignoresMerged: renumbered,
     });
     const { entries } = this;
@@ -343,6 +370,7 @@ export class Session {
     if ((low || vanished) && vector.size > 0) {
       this.#forgetVector();
     }
+    this.order.review();
     const { shadow } = this.#known.schema;
     if (shadow !== undefined) {
       compareAll(shadow, this, shadow.behindAtStart);
