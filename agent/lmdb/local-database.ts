@@ -232,7 +232,10 @@ export interface LocalDatabase {
    * Only one object may be unacknowledged.
    */
   encodeDelta(options: EncodeOptions): Promise<EncodeResult>;
-  /** The whole state of one read transaction, unless there is no data; it includes all that is pending. */
+  /**
+   * The whole state of one read transaction, unless there is no data; it includes all that is pending. While a DBI is
+   * refused there is no whole state: a delta instead.
+   */
   encodeSnapshot(options: EncodeOptions): Promise<EncodeResult>;
   /** The object of this token is stored: the uploaded marker moves, in memory until the next merge or persist. */
   acknowledge(token: number): Promise<void>;

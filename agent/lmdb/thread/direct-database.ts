@@ -117,6 +117,10 @@ export class DirectLocalDatabase implements LocalDatabase {
       this.#requireNothingInFlight();
       await session.refresh();
       session.requireRepaired();
+      // It would count for objects whose entries are in a DBI that it leaves out, and those would be deleted.
+      if (session.order.refused.list.length > 0) {
+        return undefined;
+      }
       if (!session.hasData) {
         return { pinned: undefined, detection: session.takeDetection() };
       }
@@ -129,6 +133,9 @@ export class DirectLocalDatabase implements LocalDatabase {
       const token = this.#takeToken(session, pinned.meta.txnId);
       return { session, pinned, vector, meta, token, detection: session.takeDetection() };
     });
+    if (begun === undefined) {
+      return this.encodeDelta(options);
+    }
     if (begun.pinned === undefined) {
       return { detection: begun.detection, object: undefined };
     }
