@@ -1,5 +1,6 @@
 import { SyncError } from '../protocol/errors.ts';
 import type { DbiHeader } from '../protocol/snapshot.ts';
+import { DBIS_MAX } from './limits.ts';
 import { type KeyOrder, keyOrderOf } from '../protocol/key-order.ts';
 
 /** Persistent flag of a DBI that holds several values per key. Source: `lmdb.h`. */
@@ -20,12 +21,15 @@ export class DbiTable {
   /**
    * The number of a DBI, new or known. `preferred`: the header comes from the existing state and is the one to write.
    *
-   * Errors: SNAPSHOT_REJECTED if DUPSORT and transform do not fit, or differ from what the DBI has.
+   * Errors: SNAPSHOT_REJECTED if DUPSORT and transform do not fit, or differ from what the DBI has; for too many DBIs.
    */
   idOf(header: DbiHeader, preferred = false): number {
     requireUsable(header);
     const known = this.#ids.get(header.name);
     if (known === undefined) {
+      if (this.#ids.size >= DBIS_MAX) {
+        throw tooMany();
+      }
       const id = this.#headers.push(header) - 1;
       this.#orders.push(keyOrderOf(header.flags));
       this.#ids.set(header.name, id);
@@ -44,6 +48,17 @@ export class DbiTable {
     const known = this.#ids.get(header.name);
     if (known !== undefined) {
       this.#requireSameTransform(header, known);
+    }
+  }
+
+  /** Takes over the DBIs of an object that is accepted: all of them or none. Errors: SNAPSHOT_REJECTED for too many. */
+  addAll(other: DbiTable): void {
+    const added = [...other.#ids.keys()].filter((name) => !this.#ids.has(name));
+    if (this.#ids.size + added.length > DBIS_MAX) {
+      throw tooMany();
+    }
+    for (const header of other.#headers) {
+      this.idOf(header);
     }
   }
 
@@ -99,6 +114,12 @@ function requireUsable(header: DbiHeader): void {
   if (((flags & DUPSORT) !== 0) !== (transform === DUPSORT_TRANSFORM)) {
     throw rejected(header, `flags ${flags} and transform "${transform}", which do not fit`);
   }
+}
+
+function tooMany(): SyncError {
+  return new SyncError('SNAPSHOT_REJECTED', `there are more than ${DBIS_MAX} DBIs`, {
+    hint: 'Find out what wrote so many DBIs, and remove that object.',
+  });
 }
 
 function rejected(header: DbiHeader, what: string): SyncError {

@@ -179,8 +179,12 @@ export class Gatherer {
     const { run, table } = this.#options;
     const context = { table, checkTime: () => checkTime(run) };
     const source = { name: object.name, existing: false, open: () => fetched.open() };
-    const { meta, sorted } = await checkSnapshot(source, context);
+    const { meta, sorted, dbis } = await checkSnapshot(source, {
+      ...context,
+      entryBytesMax: run.policy.entryBytesMax,
+    });
     requireMatchingMeta(object, meta);
+    table.addAll(dbis);
     if (fetched.large && sorted) {
       this.#sources.push(source);
     } else {

@@ -18,6 +18,12 @@ export const SORTER_ENTRIES = 400_000;
  */
 export const CURSOR_HELD_BYTES = 64 * 1024;
 
+/**
+ * DBIs of one fold at most: names are held in memory, and every agent creates them all. An LMDB with more is hardly
+ * usable: each transaction costs time for each of them.
+ */
+export const DBIS_MAX = 10_000;
+
 /** Decompressed bytes per step of a cursor; every open cursor holds about twice as many. */
 export const CURSOR_CHUNK_BYTES = 128 * 1024;
 

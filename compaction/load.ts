@@ -24,6 +24,8 @@ export type CheckedObject = {
   readonly meta: SnapshotMeta;
   /** Its DBIs and keys ascend, so that it can be merged as it is. */
   readonly sorted: boolean;
+  /** Its DBIs. */
+  readonly dbis: DbiTable;
 };
 
 /** The first format whose DBI flags are those of the application's own DBI. Source: docs/format.md, 5 and 6. */
@@ -37,20 +39,26 @@ const FIRST_FORMAT_WITH_OWN_FLAGS = 3;
  */
 export async function checkSnapshot(
   source: SnapshotSource,
-  options: { readonly table: DbiTable; readonly checkTime: () => void },
+  options: {
+    readonly table: DbiTable;
+    readonly checkTime: () => void;
+    readonly entryBytesMax?: number | undefined;
+  },
 ): Promise<CheckedObject> {
   const sink = new CheckingSink(options.table);
+  const entryBytes = options.entryBytesMax;
   try {
-    await read(source, sink, { ...options, limits: { heldDbiBytes: CURSOR_HELD_BYTES } });
-    return { meta: sink.meta, sorted: sink.sorted };
+    const limits = { entryBytes, heldDbiBytes: CURSOR_HELD_BYTES };
+    await read(source, sink, { ...options, limits });
+    return { meta: sink.meta, sorted: sink.sorted, dbis: sink.dbis };
   } catch (error) {
     if (!(error instanceof SyncError) || error.code !== 'SNAPSHOT_CORRUPT') {
       throw error;
     }
     // An old writer's object, its DBI headers behind the entries: readable when whole DBI messages are held.
     const again = new CheckingSink(options.table);
-    await read(source, again, options);
-    return { meta: again.meta, sorted: false };
+    await read(source, again, { ...options, limits: { entryBytes } });
+    return { meta: again.meta, sorted: false, dbis: again.dbis };
   }
 }
 
@@ -132,7 +140,7 @@ class CheckingSink implements SnapshotSink {
   sorted = true;
   readonly #table: DbiTable;
   /** The headers of this object alone: it must not contradict itself either. */
-  readonly #own = new DbiTable();
+  readonly dbis = new DbiTable();
   /** The key of an entry, without its value. */
   readonly #key = emptyView();
   #last = new EntryBatch();
@@ -160,7 +168,7 @@ class CheckingSink implements SnapshotSink {
       return;
     }
     this.#table.check(header);
-    this.#dbi = this.#own.idOf(header);
+    this.#dbi = this.dbis.idOf(header);
   }
 
   onEntry(entry: EntryView): void {
@@ -173,7 +181,7 @@ class CheckingSink implements SnapshotSink {
     this.#spare.clear();
     this.#spare.append(this.#dbi, this.#key);
     this.sorted =
-      this.#last.count === 0 || this.#spare.comparePlaces(0, this.#last, 0, this.#own) > 0;
+      this.#last.count === 0 || this.#spare.comparePlaces(0, this.#last, 0, this.dbis) > 0;
     [this.#last, this.#spare] = [this.#spare, this.#last];
   }
 

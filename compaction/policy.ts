@@ -1,3 +1,4 @@
+import { MAX_ENTRY_BYTES } from '../protocol/limits.ts';
 import {
   BASE_DUE_RATIO,
   BASE_MAX_AGE_MS,
@@ -22,6 +23,8 @@ export type CompactionPolicy = {
   readonly level1CountMax: number;
   readonly spoolBytesMax: number;
   readonly foldObjectsMax: number;
+  /** An object with a larger entry stays out, unread: folding holds an entry several times. */
+  readonly entryBytesMax: number;
 };
 
 /** What suits most buckets; no tombstone is dropped. */
@@ -35,4 +38,5 @@ export const DEFAULT_POLICY: CompactionPolicy = {
   level1CountMax: LEVEL1_COUNT_MAX,
   spoolBytesMax: SPOOL_BYTES_MAX,
   foldObjectsMax: FOLD_OBJECTS_MAX,
+  entryBytesMax: MAX_ENTRY_BYTES,
 };

@@ -69,7 +69,8 @@ class MergedWriter {
     const dropBeforeNs = options.dropBeforeNs ?? 0n;
     this.#dropHi = Number(dropBeforeNs >> 32n);
     this.#dropLo = Number(dropBeforeNs & 0xffff_ffffn);
-    this.#writer = new SnapshotWriter((chunk) => gzip.push(chunk));
+    // Agents leave out what their LMDB does not take; what it was nobody loses by compacting.
+    this.#writer = new SnapshotWriter((chunk) => gzip.push(chunk), { takesLongKeys: true });
     this.#writer.begin(options.meta);
   }
 

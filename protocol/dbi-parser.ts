@@ -1,5 +1,5 @@
-import { EntryParser, TAG_ENTRY } from './entry-parser.ts';
-import { MAX_DBI_NAME_BYTES } from './limits.ts';
+import { EntryParser, TAG_ENTRY, type EntrySink } from './entry-parser.ts';
+import { HELD_DBI_BYTES, MAX_DBI_NAME_BYTES } from './limits.ts';
 import {
   ByteCursor,
   WIRE_BYTES,
@@ -8,7 +8,7 @@ import {
   fieldNumber,
   requireWireType,
 } from './protobuf.ts';
-import type { DbiHeader, EntryView } from './snapshot.ts';
+import type { DbiHeader } from './snapshot.ts';
 
 const DBI_NAME = 1;
 const DBI_ENTRIES = 2;
@@ -19,9 +19,8 @@ const MAX_VARINT_BYTES = 10;
 const EMPTY_DBI: DbiHeader = { name: '', flags: 0, transform: '' };
 
 /** What the parser calls for one DBI message. */
-export type DbiSink = {
+export type DbiSink = EntrySink & {
   onDbi(dbi: DbiHeader): void;
-  onEntry(entry: EntryView): void;
   onDbiEnd(): void;
   onLateDbiHeader?(dbi: DbiHeader): void;
 };
@@ -30,23 +29,28 @@ export type DbiSink = {
 export class DbiParser {
   readonly #sink: DbiSink;
   readonly #entries: EntryParser;
-  readonly #entryBytes: number;
   readonly #cursor = new ByteCursor(new Uint8Array(0));
   #dbi: DbiHeader = EMPTY_DBI;
   #given = false;
   /** Bytes of the streamed message still to come. */
   #rest = 0;
+  /** Bytes of the streamed message that are passed over unheld. */
+  #skip = 0;
   #streaming = false;
 
   constructor(sink: DbiSink, entryBytes: number) {
     this.#sink = sink;
-    this.#entryBytes = entryBytes;
     this.#entries = new EntryParser(sink, entryBytes);
   }
 
   /** True between {@link begin} and the last byte of the message. */
   get streaming(): boolean {
     return this.#streaming;
+  }
+
+  /** Bytes of which the streamed message needs all before it goes on; 0: unknown. */
+  get wanted(): number {
+    return this.#streaming ? this.#entries.wanted : 0;
   }
 
   /** Formats before 2: an empty value means deleted. */
@@ -59,13 +63,13 @@ export class DbiParser {
     this.#dbi = EMPTY_DBI;
     this.#given = false;
     for (let at = this.#passEntries(buffer, start, end); at < end;) {
-      this.#headerField(this.#at(buffer, at, end), end);
+      this.#headerField(this.#at(buffer, at, end));
       at = this.#passEntries(buffer, this.#cursor.position, end);
     }
     this.#give();
-    for (let at = this.#entries.parseAll(buffer, start, end); at < end;) {
-      this.#headerField(this.#at(buffer, at, end), end);
-      at = this.#entries.parseAll(buffer, this.#cursor.position, end);
+    for (let at = this.#parseEntries(buffer, start, end); at < end;) {
+      this.#headerField(this.#at(buffer, at, end));
+      at = this.#parseEntries(buffer, this.#cursor.position, end);
     }
     this.#sink.onDbiEnd();
   }
@@ -75,6 +79,7 @@ export class DbiParser {
     this.#dbi = EMPTY_DBI;
     this.#given = false;
     this.#rest = length;
+    this.#skip = 0;
     this.#streaming = true;
   }
 
@@ -84,15 +89,30 @@ export class DbiParser {
     const end = Math.min(arrived, messageEnd);
     let at = start;
     while (at < end) {
+      if (this.#skip > 0) {
+        const passed = Math.min(this.#skip, end - at);
+        this.#skip -= passed;
+        at += passed;
+        continue;
+      }
       if (buffer[at] === TAG_ENTRY) {
         this.#give();
         at = this.#entries.parseAll(buffer, at, end);
+        this.#skip = this.#entries.skip;
+      } else if (this.#beginUnknown(this.#at(buffer, at, end))) {
+        at = this.#cursor.position;
+      }
+      if (this.#skip > messageEnd - at) {
+        throw corrupt(`a field of ${this.#skip} bytes runs past the end of its DBI`);
+      }
+      if (this.#skip > 0) {
+        continue;
       }
       const cursor = this.#at(buffer, at, end);
       if (at === end || (end < messageEnd && !this.#arrived(cursor, messageEnd))) {
         break;
       }
-      this.#lateField(cursor, messageEnd);
+      this.#lateField(cursor);
       at = cursor.position;
     }
     this.#rest = messageEnd - at;
@@ -100,6 +120,15 @@ export class DbiParser {
       this.#give();
       this.#streaming = false;
       this.#sink.onDbiEnd();
+    }
+    return at;
+  }
+
+  /** As {@link EntryParser.parseAll}, of a message in memory. */
+  #parseEntries(buffer: Uint8Array, start: number, end: number): number {
+    let at = this.#entries.parseAll(buffer, start, end);
+    while (this.#entries.skip > 0) {
+      at = this.#entries.parseAll(buffer, at + this.#entries.skip, end);
     }
     return at;
   }
@@ -120,6 +149,17 @@ export class DbiParser {
     return at;
   }
 
+  /** True at an unknown field with a length of its own, whose bytes are then to be passed over; the cursor is at them. */
+  #beginUnknown(cursor: ByteCursor): boolean {
+    const tag = cursor.tryVarint();
+    if (tag < 0 || tag % 8 !== WIRE_BYTES || fieldNumber(tag) <= DBI_TRANSFORM) {
+      return false;
+    }
+    const length = cursor.tryVarint();
+    this.#skip = Math.max(0, length);
+    return length > 0;
+  }
+
   /** True if the field at the cursor is complete; throws if it can never be. The cursor stays. */
   #arrived(cursor: ByteCursor, messageEnd: number): boolean {
     const start = cursor.position;
@@ -127,10 +167,10 @@ export class DbiParser {
     let needed = MAX_VARINT_BYTES;
     if (tag >= 0 && tag % 8 === WIRE_BYTES) {
       needed = cursor.tryVarint();
-      if (needed > this.#entryBytes || cursor.position + needed > messageEnd) {
-        throw corrupt(
-          `a field of ${needed} bytes is too long, at most ${this.#entryBytes} are allowed`,
-        );
+      // How long an entry may be its parser has asked.
+      const isHeld = fieldNumber(tag) !== DBI_ENTRIES;
+      if ((isHeld && needed > HELD_DBI_BYTES) || cursor.position + needed > messageEnd) {
+        throw corrupt(`a field of ${needed} bytes is too long for its DBI`);
       }
     }
     const arrived = tag >= 0 && needed >= 0 && needed <= cursor.end - cursor.position;
@@ -138,9 +178,9 @@ export class DbiParser {
     return arrived;
   }
 
-  #lateField(cursor: ByteCursor, messageEnd: number): void {
+  #lateField(cursor: ByteCursor): void {
     const before = this.#dbi;
-    this.#headerField(cursor, messageEnd);
+    this.#headerField(cursor);
     if (this.#given && before !== this.#dbi) {
       if (this.#sink.onLateDbiHeader === undefined || before.name !== this.#dbi.name) {
         throw corrupt(`the header of DBI "${before.name}" stands behind its entries`);
@@ -150,9 +190,8 @@ export class DbiParser {
   }
 
   /** One field that is not an entry. */
-  #headerField(cursor: ByteCursor, messageEnd: number): void {
+  #headerField(cursor: ByteCursor): void {
     const tag = cursor.varint();
-    const valueStart = cursor.position;
     switch (fieldNumber(tag)) {
       case DBI_NAME:
         requireWireType(tag, WIRE_BYTES, 'DBI.name');
@@ -169,21 +208,7 @@ export class DbiParser {
         this.#set({ ...this.#dbi, transform: latin1(cursor.bytes()) });
         return;
       default:
-        this.#unknownField(cursor, tag, messageEnd - valueStart);
-    }
-  }
-
-  /**
-   * Upstream computes the length of an unknown field wrongly if it is length-delimited or a varint of several bytes, and
-   * takes the object for corrupt unless nothing follows. Every reader must come to the same decision.
-   */
-  #unknownField(cursor: ByteCursor, tag: number, rest: number): void {
-    const start = cursor.position;
-    cursor.skip(tag % 8);
-    const length = cursor.position - start;
-    const miscounted = tag % 8 === WIRE_BYTES || (tag % 8 === WIRE_VARINT && length > 1);
-    if (miscounted && length < rest) {
-      throw corrupt(`a DBI has the unknown field ${fieldNumber(tag)} before its end`);
+        cursor.skip(tag % 8);
     }
   }
 

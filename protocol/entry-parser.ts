@@ -1,5 +1,5 @@
 import { SyncError } from './errors.ts';
-import { MAX_KEY_BYTES } from './limits.ts';
+import { ENTRY_HEAD_BYTES } from './limits.ts';
 import {
   ByteCursor,
   WIRE_BYTES,
@@ -24,8 +24,20 @@ const TAG_VALUE = 0x12;
 const TAG_TIMESTAMP = 0x19;
 const TAG_FLAGS = 0x20;
 
+/** An entry that was passed over, because it is larger than the reader holds. */
+export type TooLargeEntry = {
+  /** Borrowed. Empty where the key does not stand at the beginning. */
+  readonly key: Uint8Array;
+  /** Bytes of the entry as its message says. */
+  readonly bytes: number;
+};
+
 /** What the parser calls per entry. */
-export type EntrySink = { onEntry(entry: EntryView): void };
+export type EntrySink = {
+  onEntry(entry: EntryView): void;
+  /** Without this an entry that is too large makes the object corrupt. */
+  onTooLarge?(entry: TooLargeEntry): void;
+};
 
 /**
  * Parses consecutive entries: the hot loop of reading. One view is reused, tags and lengths of one byte are read in line
@@ -34,6 +46,10 @@ export type EntrySink = { onEntry(entry: EntryView): void };
 export class EntryParser {
   /** Formats before 2: an empty value means deleted. */
   emptyMeansDeleted = false;
+  /** Bytes from an entry that `end` cut to its own end; 0: there is none, or its length is cut, too. */
+  wanted = 0;
+  /** Bytes to pass over behind what {@link parseAll} returned: the rest of an entry that is too large. */
+  skip = 0;
   readonly #sink: EntrySink;
   readonly #entryBytes: number;
   readonly #slow = new ByteCursor(new Uint8Array(0));
@@ -55,13 +71,15 @@ export class EntryParser {
 
   /**
    * Gives out the entries that lie in `buffer[start, end)` one after the other; returns where that ends: at `end`, at a
-   * tag that is not an entry's, or at an entry that `end` cuts.
+   * tag that is not an entry's, at an entry that `end` cuts, or inside one that is too large ({@link skip}).
    */
   parseAll(buffer: Uint8Array, start: number, end: number): number {
     const entry = this.#entry;
     const sink = this.#sink;
     let at = start;
     entry.buffer = buffer;
+    this.wanted = 0;
+    this.skip = 0;
     while (at < end && buffer[at] === TAG_ENTRY) {
       let body = at + 2;
       let length = at + 1 < end ? (buffer[at + 1] ?? 0) : 0x80;
@@ -74,13 +92,14 @@ export class EntryParser {
         if (length < 0) {
           return at;
         }
-        if (length > this.#entryBytes) {
-          throw corrupt(`an entry has ${length} bytes, at most ${this.#entryBytes} are allowed`);
-        }
         body = slow.position;
+        if (length > this.#entryBytes) {
+          return this.#passOver(buffer, { at, body, length, end });
+        }
       }
       const next = body + length;
       if (next > end) {
+        this.wanted = next - at;
         return at;
       }
       this.#parseOne(buffer, body, next);
@@ -88,6 +107,32 @@ export class EntryParser {
       at = next;
     }
     return at;
+  }
+
+  /** Gives out what is known of an entry that is too large to be held. Returns as {@link parseAll}. */
+  #passOver(
+    buffer: Uint8Array,
+    { at, body, length, end }: { at: number; body: number; length: number; end: number },
+  ): number {
+    if (this.#sink.onTooLarge === undefined) {
+      throw corrupt(`an entry has ${length} bytes, at most ${this.#entryBytes} are allowed`);
+    }
+    const headEnd = body + Math.min(length, ENTRY_HEAD_BYTES);
+    if (headEnd > end) {
+      return at;
+    }
+    const slow = this.#slow;
+    slow.position = body;
+    slow.end = headEnd;
+    const keyBytes = buffer[body] === TAG_KEY && slow.varint() > 0 ? slow.tryVarint() : -1;
+    const keyStart = slow.position;
+    const key =
+      keyBytes < 0
+        ? new Uint8Array(0)
+        : buffer.subarray(keyStart, Math.min(keyStart + keyBytes, headEnd));
+    this.#sink.onTooLarge({ key, bytes: length });
+    this.skip = length;
+    return body;
   }
 
   #parseOne(buffer: Uint8Array, start: number, end: number): void {
@@ -130,12 +175,10 @@ export class EntryParser {
   #finish(): void {
     const entry = this.#entry;
     const keyBytes = entry.keyEnd - entry.keyStart;
-    if (keyBytes === 0 || keyBytes > MAX_KEY_BYTES) {
-      throw new SyncError(
-        'SNAPSHOT_REJECTED',
-        `an entry has a key of ${keyBytes} bytes, LMDB takes 1 to ${MAX_KEY_BYTES}`,
-        { hint: 'Find out what wrote this object; no LMDB can have held the entry.' },
-      );
+    if (keyBytes === 0) {
+      throw new SyncError('SNAPSHOT_REJECTED', 'an entry has a key of 0 bytes, LMDB takes 1', {
+        hint: 'Find out what wrote this object; no LMDB can have held the entry.',
+      });
     }
     entry.flags &= SYNC_FLAGS_MASK;
     if (this.emptyMeansDeleted && entry.valueStart === entry.valueEnd) {

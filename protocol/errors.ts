@@ -11,6 +11,8 @@ export type ErrorCode =
   | 'SNAPSHOT_INCOMPATIBLE'
   /** An object whose contents do not fit this database: transform, DBI flags, key size. */
   | 'SNAPSHOT_REJECTED'
+  /** An object with more DBIs than `max_dbs` lets this LMDB have open. Merged after a restart with a larger one. */
+  | 'SNAPSHOT_DBIS_EXCEED'
   /** A value in the local LMDB that has no valid value header. */
   | 'VALUE_HEADER_INVALID'
   /** The LMDB file is missing, unreadable, of another format, or damaged. */
@@ -19,6 +21,8 @@ export type ErrorCode =
   | 'ADDON_FORMAT_WRONG'
   /** The LMDB map is full: the application must enlarge it. Retried. */
   | 'MAP_FULL'
+  /** More DBIs would be open than `max_dbs` allows. Retried; a restart with a larger one ends it. */
+  | 'DBIS_FULL'
   /** A write transaction failed (disk full, read-only file, I/O error). Retried. */
   | 'TRANSACTION_FAILED'
   /** The storage answered with an error or not at all. */

@@ -13,10 +13,22 @@ export const MAX_KEY_BYTES = 511;
 export const MAX_DBI_NAME_BYTES = MAX_KEY_BYTES;
 
 /**
- * Bytes of one `KV` message at most (key, value and framing). LMDB allows values up to 4 GiB, but an entry is
- * the one thing that reader and writer must hold whole, so this bounds their memory.
+ * Bytes of one `KV` message at most (key, value and framing). A reader must hold an entry whole, so this bounds its
+ * memory; it is a quarter of what LMDB allows, and of what one Buffer can hold on Node 20.
  */
-export const MAX_ENTRY_BYTES = 64 * 1024 * 1024;
+export const MAX_ENTRY_BYTES = 1024 ** 3;
+
+/**
+ * Bytes of a stored value at most, value header included, for its entry to be sent or merged. The rest of
+ * {@link MAX_ENTRY_BYTES} is enough for key, framing and the longest header: what fits into an LMDB fits into an object.
+ */
+export const MAX_VALUE_BYTES = MAX_ENTRY_BYTES - 4096;
+
+/** Bytes of an entry that is too large that must have arrived before it is passed over: its key stands there. */
+export const ENTRY_HEAD_BYTES = 4096;
+
+/** A value above this is written in pieces of about a block, without a copy of the whole. */
+export const PIECEWISE_VALUE_BYTES = 1024 * 1024;
 
 /** Bytes of a `Meta` message at most; 16 MiB hold a version vector of about 300,000 streams. */
 export const MAX_META_BYTES = 16 * 1024 * 1024;

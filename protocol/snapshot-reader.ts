@@ -1,4 +1,5 @@
 import { DbiParser } from './dbi-parser.ts';
+import type { TooLargeEntry } from './entry-parser.ts';
 import { SyncError } from './errors.ts';
 import { gunzip, type GunzipLimits } from './gunzip.ts';
 import { HELD_DBI_BYTES, MAX_ENTRY_BYTES, MAX_HEAD_BYTES, MAX_META_BYTES } from './limits.ts';
@@ -33,6 +34,8 @@ export interface SnapshotSink {
   /** The view is valid only during the call. */
   onEntry(entry: EntryView): void;
   onDbiEnd(): void;
+  /** In place of onEntry, for an entry above the limit, which is not held. A sink without this method refuses the object. */
+  onTooLarge?(entry: TooLargeEntry): void;
   /**
    * Flags or transform turn out differently after entries were given out: a DBI message above HELD_DBI_BYTES from a writer
    * that puts them behind the entries. Called before onDbiEnd. A sink without this method refuses such an object.
@@ -64,8 +67,8 @@ const MORE = -1;
  * Memory is bounded by the limits: the window holds one entry, one Meta or one DBI message of at most HELD_DBI_BYTES, and
  * grows with the bytes that arrived, not with the length that a field claims. Unknown fields are passed over unheld.
  *
- * Errors: SNAPSHOT_CORRUPT (damaged or cut off), SNAPSHOT_INCOMPATIBLE (versions), SNAPSHOT_REJECTED (no key, or one above
- * 511 bytes: no LMDB can hold it). After an error the reader must not be used again.
+ * Errors: SNAPSHOT_CORRUPT (damaged or cut off), SNAPSHOT_INCOMPATIBLE (versions), SNAPSHOT_REJECTED (an entry without a
+ * key). After an error the reader must not be used again. Keys may be longer than an LMDB takes: that is the sink's to ask.
  *
  * Source: PowerDNS/lightningstream, `snapshot/snapshot.go`, `dbi.go`, `kv.go`; docs/format.md, sections 3 to 6.
  */
@@ -98,6 +101,7 @@ export class SnapshotReader {
     const window = this.#window;
     window.add(chunk);
     window.consume(this.#parse(window.buffer, window.start, window.end));
+    window.wanted = this.#dbis.wanted;
   }
 
   /** The bytes are at their end. */

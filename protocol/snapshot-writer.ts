@@ -4,6 +4,7 @@ import {
   MAX_DBI_NAME_BYTES,
   MAX_ENTRY_BYTES,
   MAX_KEY_BYTES,
+  PIECEWISE_VALUE_BYTES,
   SNAPSHOT_BLOCK_BYTES,
 } from './limits.ts';
 import { MessageBuilder, varintLength, writeVarint } from './protobuf.ts';
@@ -21,6 +22,13 @@ import { FLAG_DELETED } from './value-header.ts';
 export type SnapshotWriterOptions = {
   /** Bytes per block, about. */
   readonly blockBytes?: number | undefined;
+  /**
+   * Large values are emitted as views of the entry's buffer, which therefore may not change any more; otherwise as
+   * copies of pieces.
+   */
+  readonly lendsValues?: boolean | undefined;
+  /** Keys above 511 bytes are written, too: for who carries along what others wrote. */
+  readonly takesLongKeys?: boolean | undefined;
 };
 
 /** Tag and length before a DBI message: at most 1 + 5 bytes up to 32 GiB. */
@@ -32,7 +40,7 @@ const LOOP_COPY_BYTES = 40;
 
 /**
  * Writes a snapshot as uncompressed bytes, in blocks of about 1 MiB. Each block is handed to `emit` with its ownership.
- * Memory is one block. Calls come in this order: begin, (beginDbi, entry*, endDbi)*, end.
+ * Memory is one block, and the pieces of one value above {@link PIECEWISE_VALUE_BYTES}. Calls come in this order: begin, (beginDbi, entry*, endDbi)*, end.
  *
  * Cost: 93 ms for 1,000,000 entries of 20-byte keys and values (Node 20).
  *
@@ -44,6 +52,8 @@ const LOOP_COPY_BYTES = 40;
 export class SnapshotWriter {
   readonly #emit: (chunk: Uint8Array) => void;
   readonly #blockBytes: number;
+  readonly #lendsValues: boolean;
+  readonly #maxKeyBytes: number;
   #block: Uint8Array = new Uint8Array(0);
   /** Where the entries of the block begin: before it is room for the header of the DBI message. */
   #first = 0;
@@ -56,6 +66,8 @@ export class SnapshotWriter {
   constructor(emit: (chunk: Uint8Array) => void, options: SnapshotWriterOptions = {}) {
     this.#emit = emit;
     this.#blockBytes = options.blockBytes ?? SNAPSHOT_BLOCK_BYTES;
+    this.#lendsValues = options.lendsValues ?? false;
+    this.#maxKeyBytes = options.takesLongKeys === true ? MAX_ENTRY_BYTES : MAX_KEY_BYTES;
   }
 
   /** Versions and Meta; emitted at once. */
@@ -82,18 +94,23 @@ export class SnapshotWriter {
     this.#newBlock(0);
   }
 
-  /** Appends an entry; the view is not kept. */
-  entry(e: EntryView): void {
+  /** Appends an entry; the view is not kept. `valueBuffer`: where the value stands, if not in the buffer of the key. */
+  entry(e: EntryView, valueBuffer: Uint8Array = e.buffer): void {
     const keyBytes = e.keyEnd - e.keyStart;
     const deleted = (e.flags & FLAG_DELETED) !== 0;
     const valueBytes = deleted ? 0 : e.valueEnd - e.valueStart;
     const room = this.#block.length - this.#at;
     if (
       keyBytes === 0 ||
-      keyBytes > MAX_KEY_BYTES ||
+      keyBytes > this.#maxKeyBytes ||
       keyBytes + valueBytes > room - ENTRY_FRAME_BYTES
     ) {
-      this.#makeRoom(keyBytes, valueBytes);
+      this.#requireEntry(keyBytes, valueBytes);
+      if (valueBytes > PIECEWISE_VALUE_BYTES) {
+        this.#pieces(e, valueBuffer);
+        return;
+      }
+      this.#makeRoom(keyBytes + valueBytes + ENTRY_FRAME_BYTES);
     }
     const timed = e.timeHi !== 0 || e.timeLo !== 0;
     let length = 1 + varintLength(keyBytes) + keyBytes;
@@ -110,7 +127,7 @@ export class SnapshotWriter {
     if (valueBytes > 0) {
       block[at++] = 0x12;
       at = writeVarint(block, at, valueBytes);
-      at = copy(block, at, e.buffer, e.valueStart, e.valueEnd);
+      at = copy(block, at, valueBuffer, e.valueStart, e.valueEnd);
     }
     if (deleted) {
       block[at++] = 0x20;
@@ -143,19 +160,50 @@ export class SnapshotWriter {
     this.#begun = false;
   }
 
-  #makeRoom(keyBytes: number, valueBytes: number): void {
-    const bytes = keyBytes + valueBytes + ENTRY_FRAME_BYTES;
-    if (keyBytes === 0 || keyBytes > MAX_KEY_BYTES || bytes > MAX_ENTRY_BYTES) {
-      throw new SyncError(
-        'SNAPSHOT_REJECTED',
-        `an entry of ${keyBytes} key bytes and ${valueBytes} value bytes does not fit in a snapshot`,
-        { hint: `Keep values below ${MAX_ENTRY_BYTES / 1024 ** 2} MiB.` },
-      );
-    }
+  #makeRoom(entryBytes: number): void {
     if (this.#at > this.#first) {
       this.#flush();
     }
-    this.#newBlock(bytes);
+    this.#newBlock(entryBytes);
+  }
+
+  #requireEntry(keyBytes: number, valueBytes: number): void {
+    const bytes = keyBytes + valueBytes + ENTRY_FRAME_BYTES;
+    if (keyBytes > 0 && keyBytes <= this.#maxKeyBytes && bytes <= MAX_ENTRY_BYTES) {
+      return;
+    }
+    throw new SyncError(
+      'SNAPSHOT_REJECTED',
+      `an entry of ${keyBytes} key bytes and ${valueBytes} value bytes does not fit in a snapshot`,
+      { hint: `Keep values below ${MAX_ENTRY_BYTES / 1024 ** 2} MiB.` },
+    );
+  }
+
+  /** An entry of a large value, as a DBI message of its own: what stands before the value, the value, what stands behind. */
+  #pieces(e: EntryView, valueBuffer: Uint8Array): void {
+    if (this.#at > this.#first) {
+      this.#flush();
+      this.#newBlock(0);
+    }
+    const key = e.buffer.subarray(e.keyStart, e.keyEnd);
+    const valueBytes = e.valueEnd - e.valueStart;
+    const beforeValue = new MessageBuilder().message(1, key).build();
+    const behindValue = new MessageBuilder()
+      .fixed64(3, (BigInt(e.timeHi) << 32n) | BigInt(e.timeLo))
+      .build();
+    const valuePrefix = prefix(0x12, valueBytes);
+    const entryBytes = beforeValue.length + valuePrefix.length + valueBytes + behindValue.length;
+    const entryPrefix = prefix(0x12, entryBytes);
+    const dbiPrefix = prefix(0x1a, this.#header.length + entryPrefix.length + entryBytes);
+    this.#messages++;
+    this.#emit(Buffer.concat([dbiPrefix, this.#header, entryPrefix, beforeValue, valuePrefix]));
+    for (let at = e.valueStart; at < e.valueEnd; at += SNAPSHOT_BLOCK_BYTES) {
+      const piece = valueBuffer.subarray(at, Math.min(at + SNAPSHOT_BLOCK_BYTES, e.valueEnd));
+      this.#emit(this.#lendsValues ? piece : Uint8Array.from(piece));
+    }
+    if (behindValue.length > 0) {
+      this.#emit(behindValue);
+    }
   }
 
   #newBlock(entryBytes: number): void {
@@ -177,6 +225,14 @@ export class SnapshotWriter {
     this.#messages++;
     this.#emit(block.subarray(start, this.#at));
   }
+}
+
+/** Tag and length of a field. */
+function prefix(tag: number, length: number): Uint8Array {
+  const bytes = new Uint8Array(1 + varintLength(length));
+  bytes[0] = tag;
+  writeVarint(bytes, 1, length);
+  return bytes;
 }
 
 /** Names are bytes (latin1); LMDB takes them as C strings, so a NUL would make another name of them. */

@@ -6,6 +6,8 @@ export class Window {
   buffer: Uint8Array = new Uint8Array(0);
   start = 0;
   end = 0;
+  /** Bytes from {@link start} on that are of use before anything can be parsed; 0: unknown. Bounds growth, claims nothing. */
+  wanted = 0;
   #own: Uint8Array = new Uint8Array(0);
 
   get length(): number {
@@ -48,12 +50,18 @@ export class Window {
 
   #reserve(more: number): void {
     const needed = this.length + more;
-    if (this.end + more <= this.#own.length) {
+    // As in consume: the rest of the object does not keep what one huge entry needed.
+    const isTooLarge =
+      this.#own.length > KEPT_BYTES && Math.max(2 * needed, this.wanted) <= KEPT_BYTES;
+    if (this.end + more <= this.#own.length && !isTooLarge) {
       return;
     }
     let target = this.#own;
-    if (needed > target.length) {
-      target = new Uint8Array(Math.max(MIN_BYTES, 2 * this.length, needed));
+    if (needed > target.length || isTooLarge) {
+      const doubled = 2 * this.length;
+      // Of a large entry no more than it takes: doubling would hold twice as much at its end.
+      const grown = this.wanted > 0 ? Math.min(doubled, this.wanted + SLACK_BYTES) : doubled;
+      target = new Uint8Array(Math.max(MIN_BYTES, grown, needed));
     }
     // Within one buffer this moves the rest to the front.
     target.set(this.#own.subarray(this.start, this.end), 0);
@@ -65,4 +73,6 @@ export class Window {
 }
 
 const MIN_BYTES = 64 * 1024;
+/** What a chunk may bring beyond the entry that was waited for. */
+const SLACK_BYTES = 1024 * 1024;
 const KEPT_BYTES = 8 * 1024 * 1024;

@@ -262,6 +262,7 @@ function isBadObject(error: SyncError): boolean {
   return (
     error.code === 'SNAPSHOT_CORRUPT' ||
     error.code === 'SNAPSHOT_INCOMPATIBLE' ||
-    error.code === 'SNAPSHOT_REJECTED'
+    error.code === 'SNAPSHOT_REJECTED' ||
+    error.code === 'SNAPSHOT_DBIS_EXCEED'
   );
 }

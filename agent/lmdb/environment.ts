@@ -122,7 +122,7 @@ export class Environment {
 
   /**
    * Runs `work` in a write transaction, commits and syncs to disk; waits (and blocks this thread) for the lock. An
-   * error aborts the whole. Errors: MAP_FULL, TRANSACTION_FAILED (both retryable), whatever `work` throws.
+   * error aborts the whole. Errors: MAP_FULL, DBIS_FULL, TRANSACTION_FAILED (all retryable), whatever `work` throws.
    */
   write<T>(work: (txn: WriteTxn) => T): WriteOutcome<T> {
     const root = this.#root;
@@ -313,6 +313,13 @@ function mapTxnError(error: unknown, path: string): unknown {
   if (/MDB_MAP_FULL|MDB_BAD_TXN/.test(text)) {
     return new SyncError('MAP_FULL', `the map of ${path} is full`, {
       hint: 'Enlarge the map size in the application (PowerDNS: lmdb-map-size) and restart it.',
+      retryable: true,
+      cause: error,
+    });
+  }
+  if (text.includes('MDB_DBS_FULL')) {
+    return new SyncError('DBIS_FULL', `more DBIs of ${path} are needed than max_dbs allows`, {
+      hint: 'Raise `options.max_dbs` of this database, and restart the agent.',
       retryable: true,
       cause: error,
     });

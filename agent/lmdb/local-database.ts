@@ -32,6 +32,8 @@ export type DatabaseOptions = {
   readonly pendingBytesMax: number;
   /** Merges report the keys that they wrote, up to this many; undefined: they do not. */
   readonly touchedKeysMax?: number | undefined;
+  /** Bytes of a value with its header at most, for it to be sent or merged; all that fits into an object unless given. */
+  readonly valueBytesMax?: number | undefined;
 };
 
 /**
@@ -44,6 +46,9 @@ export type RefusedDbi = {
   /** The application's own comparison function, or damaged pages; as well as can be told. */
   readonly cause: 'own order' | 'damage';
 };
+
+/** Entries that are left out, and the first of them for people. */
+export type LeftOutEntries = { readonly entries: number; readonly first: string };
 
 /** What the last look at the LMDB found. */
 export type Detection = {
@@ -64,6 +69,8 @@ export type Detection = {
   readonly maxTsNs: bigint;
   /** Local values without a valid header, as far as known; they are never sent. */
   readonly invalidValues: number;
+  /** Local entries too large for an object, as far as known; they are never sent. */
+  readonly leftOut?: LeftOutEntries | undefined;
   /** There is an entry in a DBI whose name does not begin with `_sync`. */
   readonly hasData: boolean;
   /**
@@ -129,11 +136,13 @@ export type MergeResult = {
   readonly lockHeldMaxMs: number;
   readonly lockWaitMs: number;
   readonly createdDbis: readonly string[];
-  /** Private DBIs (`_sync…`) that the object had and that were left out. */
+  /** Private DBIs (`_sync…`) that the object had and that were left out; the first of them. */
   readonly skippedDbis: readonly string[];
   /** Refused DBIs that the object had entries for, which were left out. */
   readonly refusedDbis: readonly string[];
   readonly futureEntries: number;
+  /** Entries of the object that are too large for this LMDB; the others were merged. */
+  readonly leftOut?: LeftOutEntries | undefined;
   /** What was written, where the database was opened with `touchedKeysMax`. */
   readonly touched?: TouchedKeys | undefined;
   /** With `vectorForgotten` nothing was merged: the request's vector is no longer true. */

@@ -11,6 +11,8 @@ import type {
   SyncObserver,
 } from '../engine/observer.ts';
 import { DatabaseHealth } from './health.ts';
+import { LeftOutWatch } from './left-out-watch.ts';
+import { Quarantine } from './quarantine.ts';
 import type { Detection, EncodedObject } from '../lmdb/local-database.ts';
 import { LmdbTrouble } from './lmdb-trouble.ts';
 import type { Logger } from '../log/log.ts';
@@ -41,9 +43,6 @@ export type MonitorDeps = {
   readonly watchdog?: Watchdog | undefined;
 };
 
-/** Damaged objects that are kept by name for the status; more only count in the metric of the engine. */
-const MAX_QUARANTINED = 1000;
-
 /** Streams of agents with this one's name that are told. */
 const MAX_SHARED_NAME = 1000;
 
@@ -61,7 +60,8 @@ export class DatabaseMonitor implements SyncObserver {
   readonly health: DatabaseHealth;
   readonly #deps: MonitorDeps;
   readonly #instances: SeenInstances;
-  readonly #quarantined = new Map<string, string>();
+  readonly #quarantine: Quarantine;
+  readonly #leftOut: LeftOutWatch;
   readonly #sharedName = new Set<string>();
   /** When the last complete pass ended. */
   #lastPassMs: number | undefined;
@@ -79,6 +79,8 @@ export class DatabaseMonitor implements SyncObserver {
 
   constructor(deps: MonitorDeps) {
     this.#deps = deps;
+    this.#leftOut = new LeftOutWatch(deps.log);
+    this.#quarantine = new Quarantine(deps.log);
     this.health = new DatabaseHealth(deps.name, deps.health, deps);
     this.#instances = new SeenInstances(deps);
     this.#steps = new StepMonitor({ ...deps, health: this.health });
@@ -121,10 +123,12 @@ export class DatabaseMonitor implements SyncObserver {
       lastUpload: this.#lastUpload,
       recent: this.#recent,
       rejoin: this.#rejoin,
-      quarantined: [...this.#quarantined].map(([name, error]) => ({ name, error })),
+      quarantined: this.#quarantine.objects,
       regressions: this.#regressions,
       futureEntries: this.#futureEntries,
       invalidValues: detection?.invalidValues ?? 0,
+      leftOut: this.#leftOut.local,
+      receivedLeftOut: this.#leftOut.received,
       sharedName: [...this.#sharedName],
       ...this.#trouble.status,
     };
@@ -134,6 +138,7 @@ export class DatabaseMonitor implements SyncObserver {
     const { metrics, log, name } = this.#deps;
     this.#detection = detection;
     this.#trouble.note(detection);
+    this.#leftOut.detected(detection.leftOut);
     if (detection.regressions > 0) {
       metrics.regressions.inc({ lmdb: name }, detection.regressions);
       if (this.#isNews(this.#regressions)) {
@@ -268,6 +273,7 @@ export class DatabaseMonitor implements SyncObserver {
       metrics.lockWait.observe(lmdb, result.lockWaitMs / 1000);
     }
     this.#countFuture(result.futureEntries);
+    this.#leftOut.merged(event);
     for (const dbi of result.createdDbis) {
       log.warn({ dbi: shownName(dbi), snapshot_name: object.name }, 'DBI created from a snapshot');
     }
@@ -316,17 +322,11 @@ export class DatabaseMonitor implements SyncObserver {
 
   quarantined(object: ObjectName, error: SyncError): void {
     this.#instances.see(object, this.#coverage);
-    if (this.#quarantined.size < MAX_QUARANTINED) {
-      this.#quarantined.set(object.name, errorText(error));
-    }
-    this.#deps.log.warn(
-      { filename: object.name, snapshot_instance: object.instance, error: errorText(error) },
-      'Object cannot be used and is left out; others go on. Remove it once its instance has stored a newer full snapshot',
-    );
+    this.#quarantine.add(object, error);
   }
 
   released(name: string): void {
-    this.#quarantined.delete(name);
+    this.#quarantine.release(name);
   }
 
   started(): void {

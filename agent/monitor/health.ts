@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { errorText } from '../../protocol/errors.ts';
+import { MAX_ENTRY_BYTES, MAX_KEY_BYTES } from '../../protocol/limits.ts';
 import { formatGoDuration } from '../../protocol/time.ts';
 import type { HealthConfig, TrackerConfig } from '../config/config.ts';
 import type { Check } from '../health-check.ts';
@@ -7,6 +8,9 @@ import type { Watchdog } from '../watchdog/watchdog.ts';
 import { refusedText, unnamedDataText } from './lmdb-trouble.ts';
 import type { DatabaseStatus, Occurrences } from './status.ts';
 import { ANY_STEPS, STEP_RULES, stepLimits, type AnyStep } from './step-rules.ts';
+
+/** What an entry may have for all instances to take it. */
+const LARGEST_ENTRY = `a key may have ${MAX_KEY_BYTES} bytes, a value ${MAX_ENTRY_BYTES / 1024 ** 3} GiB`;
 
 /** A regression or a time in the future is reported for this long after it was last seen. */
 const RECENT_MS = 3_600_000;
@@ -175,6 +179,7 @@ export class DatabaseHealth {
 const STOPS_SYNC: ReadonlySet<string> = new Set([
   'map_full',
   'lmdb_failed',
+  'max_dbs',
   'unnamed_data',
   'dbi_out_of_order',
 ]);
@@ -218,6 +223,7 @@ export function conditionChecks(status: DatabaseStatus, nowMs: number): Check[] 
     ['unnamed_data', status.unnamedData && unnamedDataText(status.unnamedData)],
     ['dbi_out_of_order', outOfOrderText(status)],
     ['quarantined_objects', quarantineText(status)],
+    ['max_dbs', maxDbsText(status)],
     [
       'clock_behind',
       recent(status.regressions, nowMs)
@@ -236,6 +242,8 @@ export function conditionChecks(status: DatabaseStatus, nowMs: number): Check[] 
         ? `${status.invalidValues} local values have no valid header and are not sent: the application does not use the native schema, see schema_tracks_changes`
         : undefined,
     ],
+    ['entries_left_out', leftOutText(status)],
+    ['received_entries_left_out', receivedLeftOutText(status)],
     ['rejoin_pending', rejoinText(status)],
     [
       'instance_name_shared',
@@ -272,10 +280,33 @@ function outOfOrderText({ refusedDbis }: DatabaseStatus): string | undefined {
 }
 
 function quarantineText(status: DatabaseStatus): string | undefined {
-  const [first] = status.quarantined;
+  const damaged = status.quarantined.filter(({ exceedsDbis = false }) => !exceedsDbis);
+  const [first] = damaged;
   return first === undefined
     ? undefined
-    : `${status.quarantined.length} damaged objects are left out, the first is ${first.name} (${first.error}): remove them with "snapshots remove" once their instance has stored a newer full snapshot`;
+    : `${damaged.length} damaged objects are left out, the first is ${first.name} (${first.error}): remove them with "snapshots remove" once their instance has stored a newer full snapshot`;
+}
+
+function maxDbsText({ quarantined }: DatabaseStatus): string | undefined {
+  const objects = quarantined.filter(({ exceedsDbis = false }) => exceedsDbis);
+  const [first] = objects;
+  return first === undefined
+    ? undefined
+    : `${counted(objects.length, 'object is', 'objects are')} not merged, the first is ${first.name} (${first.error}): raise options.max_dbs of this database and restart the agent, it is merged then`;
+}
+
+function leftOutText({ leftOut }: DatabaseStatus): string | undefined {
+  return (
+    leftOut &&
+    `${counted(leftOut.entries, 'local entry is', 'local entries are')} too large and not sent, the first is ${leftOut.first}: ${LARGEST_ENTRY}; shorten them in the application`
+  );
+}
+
+function receivedLeftOutText({ receivedLeftOut: leftOut }: DatabaseStatus): string | undefined {
+  return (
+    leftOut &&
+    `${counted(leftOut.entries, 'received entry is', 'received entries are')} too large and not merged, the first is ${leftOut.first} in ${leftOut.object}: ${LARGEST_ENTRY}; shorten them in the application that wrote them`
+  );
 }
 
 /** One that is under way is no reason to wake anybody; one that cannot be finished is. */
@@ -285,6 +316,10 @@ function rejoinText({ rejoin }: DatabaseStatus): string | undefined {
   }
   const last = new Date(rejoin.lastSyncMs).toISOString();
   return `this host was last in sync at ${last} and cannot rejoin: ${rejoin.postponed}; until it has, nothing is swept or cleaned here; it is tried again every ten minutes`;
+}
+
+function counted(count: number, one: string, many: string): string {
+  return `${count} ${count === 1 ? one : many}`;
 }
 
 function recent(occurrences: Occurrences, nowMs: number): boolean {

@@ -76,6 +76,16 @@ const DATABASE_GAUGES: readonly DatabaseGauge[] = [
     '1 while the main database holds entries of the application',
     (status) => Number(status.unnamedData !== undefined),
   ],
+  [
+    'lightningstream_entries_left_out',
+    'Local entries that are too large to be sent',
+    (status) => status.leftOut?.entries ?? 0,
+  ],
+  [
+    'lightningstream_received_entries_left_out',
+    'Entries of others that are too large for this LMDB',
+    (status) => status.receivedLeftOut?.entries ?? 0,
+  ],
   ['lightningstream_map_full', '1 while the LMDB map is full', (status) => Number(status.mapFull)],
   ['lightningstream_started', '1 after the start is finished', (status) => Number(status.started)],
   [

@@ -1,5 +1,6 @@
 import { isUtf8 } from 'node:buffer';
-import type { RefusedDbi } from '../lmdb/local-database.ts';
+import type { LeftOutEntries, RefusedDbi } from '../lmdb/local-database.ts';
+import type { ReceivedLeftOut } from './left-out-watch.ts';
 
 /** One DBI as the status page and the metrics show it. */
 export type DbiStatus = {
@@ -87,7 +88,12 @@ export type NoticeStatus = {
   readonly trouble: { readonly sinceMs: number; readonly error: string } | undefined;
 };
 
-type QuarantinedObject = { readonly name: string; readonly error: string };
+export type QuarantinedObject = {
+  readonly name: string;
+  readonly error: string;
+  /** It is not damaged: it brings more DBIs than `max_dbs` allows. */
+  readonly exceedsDbis?: boolean | undefined;
+};
 
 /** Something that happened several times and matters for a while. */
 export type Occurrences = { readonly total: number; readonly lastMs: number | undefined };
@@ -122,6 +128,10 @@ export type DatabaseStatus = {
   readonly futureEntries: Occurrences;
   /** Local values without a valid header, which cannot be sent. */
   readonly invalidValues: number;
+  /** Local entries that are too large to be sent. */
+  readonly leftOut?: LeftOutEntries | undefined;
+  /** Entries of others that are too large for this LMDB. */
+  readonly receivedLeftOut?: ReceivedLeftOut | undefined;
   /** Streams of other living agents with this instance's name. */
   readonly sharedName: readonly string[];
   /** DBIs out of order: nothing of them is synced. Names have one character per byte. */

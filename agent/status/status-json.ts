@@ -98,12 +98,14 @@ function databaseJson(status: DatabaseStatus) {
     rejoin: status.rejoin
       ? { last_sync: status.rejoin.lastSyncMs, postponed: status.rejoin.postponed ?? null }
       : null,
-    quarantined: status.quarantined,
+    quarantined: status.quarantined.map(({ name, error }) => ({ name, error })),
     regressions: status.regressions.total,
     future_entries: status.futureEntries.total,
     invalid_values: status.invalidValues,
     refused_dbis: status.refusedDbis.map(({ name }) => shownName(name)),
     unnamed_data: status.unnamedData ?? null,
+    entries_left_out: status.leftOut?.entries ?? 0,
+    received_entries_left_out: status.receivedLeftOut?.entries ?? 0,
     shared_name: status.sharedName,
   };
 }

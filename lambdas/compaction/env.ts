@@ -1,6 +1,9 @@
 import * as z from 'zod';
 import { COMPACTION_ENV } from '../shared/env.ts';
 
+/** How AWS calls the variable with the memory of a function. */
+export const LAMBDA_MEMORY = 'AWS_LAMBDA_FUNCTION_MEMORY_SIZE';
+
 /** What the variables of {@link COMPACTION_ENV} hold. */
 export const compactionEnvSchema = z.object({
   [COMPACTION_ENV.bucket]: z.string().min(1),
@@ -15,6 +18,8 @@ export const compactionEnvSchema = z.object({
   [COMPACTION_ENV.upstreamReads]: z.enum(['true', 'false']).transform((text) => text === 'true'),
   /** Temporary disk for the full snapshots of one run; what it writes needs as much again. */
   [COMPACTION_ENV.spoolMib]: z.coerce.number().positive(),
+  /** The function's memory in MiB; Lambda sets it. */
+  [LAMBDA_MEMORY]: z.coerce.number().positive().optional(),
 });
 
 /** The parsed variables. */

@@ -137,6 +137,26 @@ test('a damaged object is left alone, and so is what follows it in its stream', 
   expect((await manifestOf(store)).vector.get(b.stream)).toBe(1n);
 });
 
+test('an object with very many DBIs, or too large an entry, is left alone; the others go in', async () => {
+  const { store, a, b, compactor } = setup({ entryBytesMax: 2000 });
+  const many = Array.from({ length: 10_001 }, (_, at) => ({ name: `d${at}`, entries: [] }));
+  const crowded = await a.delta(many);
+  const c = new TestWriter(store, { instance: 'c', run: 'rc' });
+  const large = await c.delta(records(entry('k1', 'x'.repeat(3000), 1n)));
+  await b.delta(records(entry('k3', '3', 3n), entry('L'.repeat(600), 'long', 3n)));
+  const report = await compactor.run();
+  const reasons = Object.fromEntries(report.unreadable.map(({ name, reason }) => [name, reason]));
+  expect(reasons).toEqual({
+    [crowded]: 'there are more than 10000 DBIs',
+    [large]: expect.stringContaining('at most 2000 are allowed') as string,
+  });
+  // A key that no agent takes is carried along: compacting loses nothing.
+  expect(report.entries).toBe(2);
+  const state = plain(await freshState(store));
+  expect(Object.keys(state)).toEqual(['records']);
+  expect(Object.keys(state['records'] ?? {})).toEqual(['4c'.repeat(600), '6b31', '6b33']);
+});
+
 test('an object whose inside belongs to another name is left alone', async () => {
   const { store, a, compactor } = setup();
   const first = await a.delta(records(entry('k1', '1', 1n)));

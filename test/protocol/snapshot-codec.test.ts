@@ -2,6 +2,7 @@ import { createRequire } from 'node:module';
 import fc from 'fast-check';
 import protobuf from 'protobufjs';
 import { SnapshotReader } from '../../protocol/snapshot-reader.ts';
+import { MAX_ENTRY_BYTES } from '../../protocol/limits.ts';
 import { decodeMeta, encodeMeta } from '../../protocol/snapshot-meta.ts';
 import { SnapshotWriter } from '../../protocol/snapshot-writer.ts';
 import { EMPTY_META, entryOf, entryView, type SnapshotMeta } from '../../protocol/snapshot.ts';
@@ -216,7 +217,6 @@ test('the writer drops the value of a deleted entry and flags that do not travel
 test.each([
   ['no key', Buffer.alloc(0), Buffer.of(1)],
   ['a key above 511 bytes', Buffer.alloc(512), Buffer.of(1)],
-  ['a value above the limit', Buffer.of(1), Buffer.alloc(64 * 1024 * 1024)],
 ])('the writer refuses an entry that no reader takes: %s', async (_name, key, value) => {
   const writer = new SnapshotWriter(() => {});
   writer.begin(EMPTY_META);
@@ -225,6 +225,109 @@ test.each([
     writer.entry(entryView({ key, value, timestampNs: 1n, deleted: false })),
   );
   expect(code).toBe('SNAPSHOT_REJECTED');
+});
+
+test('the writer refuses a value above the limit before it reads it', async () => {
+  const small = entryView({
+    key: Buffer.of(1),
+    value: Buffer.of(1),
+    timestampNs: 1n,
+    deleted: false,
+  });
+  const writer = new SnapshotWriter(() => {});
+  writer.begin(EMPTY_META);
+  writer.beginDbi({ name: 'd', flags: 0, transform: '' });
+  const large = { ...small, valueEnd: MAX_ENTRY_BYTES };
+  expect(await errorCodeOf(() => writer.entry(large))).toBe('SNAPSHOT_REJECTED');
+});
+
+test('a value of several blocks is written without a copy where the writer may lend it', () => {
+  const value = Buffer.alloc(3_500_000, 7);
+  const key = Buffer.from('k');
+  const view = { ...entryView({ key, value: key, timestampNs: 5n, deleted: false }) };
+  const lent: boolean[] = [];
+  for (const lendsValues of [true, false]) {
+    const blocks: Uint8Array[] = [];
+    const writer = new SnapshotWriter((block) => blocks.push(block), { lendsValues });
+    writer.begin(EMPTY_META);
+    writer.beginDbi({ name: 'd', flags: 0, transform: '' });
+    writer.entry(view);
+    writer.entry({ ...view, valueStart: 0, valueEnd: value.length }, value);
+    writer.entry(view);
+    writer.endDbi();
+    writer.end();
+    lent.push(blocks.some((block) => block.buffer === value.buffer));
+    const [dbi] = parseBytes(Buffer.concat(blocks), 100_000).dbis;
+    const lengths = dbi?.entries.map((entry) => [entry.key, entry.value.length / 2]);
+    expect(lengths).toEqual([
+      ['6b', 1],
+      ['6b', value.length],
+      ['6b', 1],
+    ]);
+    expect(dbi?.entries[1]).toMatchObject({ timestampNano: '5', flags: 0 });
+    expect(dbi?.entries[1]?.value).toBe(value.toString('hex'));
+  }
+  expect(lent).toEqual([true, false]);
+});
+
+const WITH_UNKNOWN = protobuf
+  .parse(
+    SCHEMA.replaceAll(
+      /\}\s*(?=message|$)/g,
+      'bytes a = 2000; uint64 b = 2001; fixed32 c = 2002; fixed64 d = 2003; } ',
+    ),
+    { keepCase: true },
+  )
+  .root.lookupType('Snapshot');
+const UNKNOWN = { a: base64(Buffer.alloc(300, 1)), b: '123456789', c: 7, d: '8' };
+
+test('unknown fields of every kind are passed over in every message, held or streamed', () => {
+  const held = fc.constantFrom(-1, 1 << 20);
+  fc.assert(
+    fc.property(
+      plainSnapshot,
+      held,
+      fc.integer({ min: 1, max: 400 }),
+      (snapshot, heldDbiBytes, chunk) => {
+        const plain = independentForm(snapshot) as {
+          meta: { vector: { positions: object[] } | null };
+          databases: { entries: object[] }[];
+        };
+        const { vector } = plain.meta;
+        const extended = {
+          ...plain,
+          ...UNKNOWN,
+          meta: {
+            ...plain.meta,
+            ...UNKNOWN,
+            vector: vector && {
+              ...UNKNOWN,
+              positions: vector.positions.map((position) => ({ ...position, ...UNKNOWN })),
+            },
+          },
+          databases: plain.databases.map((dbi) => ({
+            ...dbi,
+            ...UNKNOWN,
+            entries: dbi.entries.map((entry) => ({ ...entry, ...UNKNOWN })),
+          })),
+        };
+        const known = Snapshot.encode(Snapshot.fromObject({ formatVersion: 3 })).finish();
+        const bytes = WITH_UNKNOWN.encode(WITH_UNKNOWN.fromObject(extended)).finish();
+        expect(bytes.length).toBeGreaterThan(known.length + 300);
+        const sink = Object.assign(new CollectingSink(), { onLateDbiHeader: () => undefined });
+        const reader = new SnapshotReader(sink, { heldDbiBytes });
+        for (let at = 0; at < bytes.length; at += chunk) {
+          reader.push(bytes.subarray(at, at + chunk));
+        }
+        reader.end();
+        const entriesOf = (dbis: readonly JsonDbi[]) =>
+          dbis.map(({ name, entries }) => [name, entries]);
+        expect(entriesOf(sink.dbis)).toEqual(entriesOf(collectedForm(snapshot)));
+        expect(encodeMeta(sink.meta ?? EMPTY_META)).toEqual(encodeMeta(snapshot.meta));
+      },
+    ),
+    { numRuns: 300 },
+  );
 });
 
 test.each(['', 'a\0b', 'x'.repeat(512), 'ł'])(

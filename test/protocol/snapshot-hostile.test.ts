@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { SnapshotReader } from '../../protocol/snapshot-reader.ts';
+import { SnapshotReader, type SnapshotSink } from '../../protocol/snapshot-reader.ts';
 import { EMPTY_META } from '../../protocol/snapshot.ts';
 import { encodeSnapshot, entry, plainSnapshot } from '../support/arbitraries.ts';
 import { CollectingSink, errorCodeOf, fixtureMessage, parseBytes } from '../support/fixtures.ts';
@@ -132,6 +132,78 @@ test('a length that claims gigabytes reserves no memory', () => {
   reader.push(hex('08 03 1a ff ff ff ff 7f 0a 01 61 12 ff ff ff 1f 0a 01'));
   expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(8 * 1024 * 1024);
   expect(() => reader.end()).toThrow('cut off');
+});
+
+test('an entry above the limit is named and passed over, cut into chunks of any size, held or streamed', () => {
+  const large = { key: Buffer.from('large'), value: Buffer.alloc(9000, 1), timestampNs: 1n };
+  const small = (text: string) => ({
+    key: Buffer.from(text),
+    value: Buffer.from('v'),
+    timestampNs: 1n,
+  });
+  const entries = [small('a'), large, small('b'), large].map((one) => ({ ...one, deleted: false }));
+  const dbis = [
+    { name: 'd', flags: 0, transform: '', entries },
+    { name: 'e', flags: 0, transform: '', entries: entries.slice(0, 1) },
+  ];
+  const bytes = encodeSnapshot({ meta: EMPTY_META, dbis });
+  for (const heldDbiBytes of [-1, 1 << 20]) {
+    for (const chunk of [1, 700, 5000, bytes.length]) {
+      const left: unknown[] = [];
+      const sink = Object.assign(new CollectingSink(), {
+        onTooLarge: ({ key, bytes: size }: { key: Uint8Array; bytes: number }) =>
+          left.push([Buffer.from(key).toString(), size > 9000]),
+      });
+      const reader = new SnapshotReader(sink, { heldDbiBytes, entryBytes: 5000 });
+      for (let at = 0; at < bytes.length; at += chunk) {
+        reader.push(bytes.subarray(at, at + chunk));
+      }
+      reader.end();
+      expect(left).toEqual([
+        ['large', true],
+        ['large', true],
+      ]);
+      const keys = sink.dbis.map((dbi) => dbi.entries.map(({ key }) => key));
+      expect(keys).toEqual([['61', '62'], ['61']]);
+    }
+  }
+});
+
+test('an entry above the limit that runs past its DBI is corrupt', async () => {
+  // A DBI of 64 bytes with an entry that claims 2 GiB.
+  const bytes = Buffer.concat([hex('08 03 1a 40 0a 01 61 12 80 80 80 80 08'), Buffer.alloc(56)]);
+  for (const heldDbiBytes of [-1, 1 << 20]) {
+    const sink = Object.assign(new CollectingSink(), { onTooLarge: () => undefined });
+    const reader = new SnapshotReader(sink, { heldDbiBytes });
+    const code = await errorCodeOf(() => {
+      reader.push(bytes);
+      reader.end();
+    });
+    expect(code).toBe('SNAPSHOT_CORRUPT');
+  }
+});
+
+test('of an entry of many megabytes no more is held than it takes', () => {
+  const value = Buffer.alloc(40 * 1024 * 1024, 7);
+  const entries = [{ key: Buffer.from('k'), value, timestampNs: 1n, deleted: false }];
+  const dbis = [{ name: 'd', flags: 0, transform: '', entries }];
+  const bytes = encodeSnapshot({ meta: EMPTY_META, dbis });
+  let held = 0;
+  const sink: SnapshotSink = {
+    onMeta: () => {},
+    onDbi: () => {},
+    onEntry: ({ buffer }) => {
+      held = buffer.byteLength;
+    },
+    onDbiEnd: () => {},
+  };
+  const reader = new SnapshotReader(sink);
+  for (let at = 0; at < bytes.length; at += 256 * 1024) {
+    reader.push(bytes.subarray(at, at + 256 * 1024));
+  }
+  reader.end();
+  expect(held).toBeGreaterThanOrEqual(value.length);
+  expect(held).toBeLessThan(value.length + 2 * 1024 * 1024);
 });
 
 test('DBIs before the format version are kept up to a bound, tiny ones too', async () => {

@@ -5,6 +5,9 @@ import { lacks, show } from './ledger.ts';
 import type { SimDatabase } from './sim-database.ts';
 import type { SimHost, World } from './world.ts';
 
+/** Longer than every text that is not one of the large ones. */
+const LARGE_TEXT = 1000;
+
 /** A value, or a deletion. */
 function register(timestampNs: bigint, text: string | undefined): Register {
   return {
@@ -78,6 +81,10 @@ export function write(world: World, random: SeededRandom): void {
     const now = host.clock.nowNs();
     const registers = [...values].map(([key, text]) => [key, register(now, text)] as const);
     commit(world, database, new Map(registers));
+  }
+  // Beside a large value an entry that no object can carry: it stays here and stops nothing.
+  if ([...values.values()].some((text) => text !== undefined && text.length > LARGE_TEXT)) {
+    attempt(world, database, () => database.commitTooLong(host.clock.nowNs()));
   }
   tell(world, random, host, database);
 }

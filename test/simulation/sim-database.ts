@@ -22,6 +22,8 @@ export type PlainWrite = {
 type Promises = { readonly committed: Content; readonly plain: Map<string, PlainWrite> };
 type Backup = Promises & { readonly file: string };
 
+/** An entry with a key that no object can carry. */
+const TOO_LONG = `other/${'L'.repeat(600)}`;
 const SHADOW_PREFIX = '_sync_shadow_';
 
 /** One LMDB of one host and its application. */
@@ -82,6 +84,13 @@ export class SimDatabase {
     });
   }
 
+  /** An entry with a key that no object can carry; {@link dump} leaves it out. */
+  commitTooLong(timestampNs: bigint): void {
+    const [dbi, key] = splitKey(TOO_LONG);
+    this.#native?.put(dbi, key, { ts: timestampNs, value: 'long' });
+    this.#plainApp?.put(dbi, key, String(timestampNs));
+  }
+
   remove(key: string): void {
     const [dbi, name] = splitKey(key);
     this.#requireNative().remove(dbi, name);
@@ -102,9 +111,13 @@ export class SimDatabase {
     return lastTxn(this.file);
   }
 
-  /** All registers now, tombstones included. */
+  /** All registers now, tombstones included; but what no object can carry. */
   dump(): Content {
-    return this.schema === 'native' ? readContent(this.file) : readShadow(this.file);
+    const content = this.schema === 'native' ? readContent(this.file) : readShadow(this.file);
+    if (this.schema === 'native') {
+      content.delete(TOO_LONG);
+    }
+    return content;
   }
 
   /** What a plain application reads. */
@@ -202,6 +215,9 @@ function eachEntry(file: string, visit: (dbi: string, key: string, value: Buffer
     const cursor = new PageCursor(data, record);
     while (cursor.next()) {
       const key = cursor.keyBuffer.toString('latin1', cursor.keyStart, cursor.keyEnd);
+      if (`${name}/${key}` === TOO_LONG) {
+        continue;
+      }
       visit(
         name,
         key,

@@ -53,7 +53,10 @@ export function entry(key: string, value: string | undefined, time: bigint): Ent
 /** The compressed bytes of a snapshot, entries in the order given. */
 export function encodeSnapshot(meta: Partial<SnapshotMeta>, dbis: readonly TestDbi[]): Buffer {
   const chunks: Uint8Array[] = [];
-  const writer = new SnapshotWriter((chunk) => chunks.push(chunk));
+  // Each DBI begins a block.
+  const blockBytes = dbis.length > 1000 ? 1024 : undefined;
+  const options = { takesLongKeys: true, blockBytes };
+  const writer = new SnapshotWriter((chunk) => chunks.push(chunk), options);
   writer.begin({ ...EMPTY_META, ...meta });
   for (const { name, flags = 0, transform = '', entries } of dbis) {
     writer.beginDbi({ name, flags, transform });

@@ -232,7 +232,7 @@ const REMOTE_META: SnapshotMeta = {
 /** The bytes of an object of another instance. */
 export function objectBytes(content: ObjectContent): Buffer {
   const blocks: Uint8Array[] = [];
-  const writer = new SnapshotWriter((block) => blocks.push(block));
+  const writer = new SnapshotWriter((block) => blocks.push(block), { takesLongKeys: true });
   writer.begin(REMOTE_META);
   for (const [name, { flags = 0, transform = '', entries }] of Object.entries(content)) {
     writer.beginDbi({ name, flags, transform });

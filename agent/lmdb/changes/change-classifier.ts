@@ -10,6 +10,7 @@ import type { DiffChange, DiffSink } from '../pages/diff.ts';
 import { MDB_DUPSORT } from '../pages/layout.ts';
 import { isPrivateDbi } from '../../../protocol/dbi-name.ts';
 import { ValueMap } from './value-map.ts';
+import type { LeftOut } from './left-out.ts';
 import { noteInvalid, showValue } from './stored-value.ts';
 
 /** Thrown out of a diff that finds more regressions than fit; those found so far are in the classifier. */
@@ -37,6 +38,8 @@ export type ClassifierOptions = {
   /** Keys (DBI, NUL, key) of local values without a valid header; kept up to date. */
   readonly invalid: Set<string>;
   readonly disorder: DisorderSink;
+  /** Local entries that no object can carry; kept up to date. */
+  readonly leftOut: LeftOut;
   /** Times above this are in the future. */
   readonly futureFromNs: bigint;
   readonly pendingBytesMax: number;
@@ -112,11 +115,15 @@ export class ChangeClassifier implements DiffSink {
     }
     const { overlay, invalid, merged } = this.#options;
     const key = change.keyBuffer.toString('latin1', change.keyStart, change.keyEnd);
+    if (this.#isTooLarge(key, change)) {
+      return;
+    }
     const ours = overlay?.get(this.#dbiName, key);
     const hasOld =
       ours !== undefined
         ? showValue(this.#old, ours, 0, ours.length)
-        : change.hasOld && showValue(this.#old, change.oldBuffer, change.oldStart, change.oldEnd);
+        : this.#hasOld(change) &&
+          showValue(this.#old, change.oldBuffer, change.oldStart, change.oldEnd);
     if (!change.hasNew) {
       invalid.delete(`${this.#dbiName}\0${key}`);
       if (hasOld) {
@@ -143,6 +150,28 @@ export class ChangeClassifier implements DiffSink {
       return;
     }
     this.#addLocal(key, timeHiAt(newBuffer, newStart), timeLoAt(newBuffer, newStart));
+  }
+
+  /** True for an entry that no object can carry: it is nobody's change. What it replaces is not put back, either. */
+  #isTooLarge(key: string, change: DiffChange): boolean {
+    const { leftOut } = this.#options;
+    const { keyStart, keyEnd, newStart, newEnd } = change;
+    const valueBytes = change.hasNew ? newEnd - newStart : 0;
+    if (!leftOut.isTooLarge(keyEnd - keyStart, valueBytes)) {
+      leftOut.forget(this.#dbiName, key);
+      return false;
+    }
+    if (change.hasNew) {
+      leftOut.note(this.#dbiName, key, valueBytes);
+    } else {
+      leftOut.forget(this.#dbiName, key);
+    }
+    return true;
+  }
+
+  /** False also where the old value was one that no object can carry: nothing regresses from it. */
+  #hasOld({ hasOld, oldStart, oldEnd }: DiffChange): boolean {
+    return hasOld && !this.#options.leftOut.isTooLarge(0, oldEnd - oldStart);
   }
 
   #addLocal(key: string, timeHi: number, timeLo: number): void {

@@ -4,8 +4,10 @@ import type { TxnRanges } from '../txn-ranges.ts';
 import { GzipWriter } from '../../../protocol/gzip.ts';
 import { txnIdAt } from '../../../protocol/value-header.ts';
 import { SnapshotWriter } from '../../../protocol/snapshot-writer.ts';
+import { SNAPSHOT_BLOCK_BYTES } from '../../../protocol/limits.ts';
 import { type EntryView, type SnapshotMeta, newView } from '../../../protocol/snapshot.ts';
 import { SpoolWriter, type Spool, type SpoolOptions } from '../../spool.ts';
+import type { LeftOut } from './left-out.ts';
 import { noteInvalid, showValue } from './stored-value.ts';
 import { keyOrderOf } from '../../../protocol/key-order.ts';
 import type { KeySet } from './key-set.ts';
@@ -69,7 +71,15 @@ class GzipSpool {
     }
     this.#blocks = [];
     this.#begun = true;
-    await this.#gzip.add(blocks);
+    const bytes = blocks.reduce((sum, { length }) => sum + length, 0);
+    if (bytes <= 2 * SNAPSHOT_BLOCK_BYTES) {
+      await this.#gzip.add(blocks);
+      return;
+    }
+    // The pieces of a large value: together they would be copied, and compressed by one thread.
+    for (const block of blocks) {
+      await this.#gzip.add([block]);
+    }
   }
 
   async finish(): Promise<Spool> {
@@ -102,11 +112,13 @@ export async function encodeRegisters(
     readonly includes?: (txnId: number) => boolean;
     /** Takes the keys of values without a valid header, which are left out. */
     readonly invalid: Set<string>;
+    /** Takes those that no object can carry. */
+    readonly leftOut: LeftOut;
   },
 ): Promise<EncodedState> {
-  const { includes, invalid } = options;
+  const { includes, invalid, leftOut } = options;
   const out = new GzipSpool(options.spool);
-  const writer = new SnapshotWriter(out.add);
+  const writer = new SnapshotWriter(out.add, { lendsValues: true });
   const view = newView();
   let entries = 0;
   let sliceEnd = SLICE_BYTES;
@@ -117,19 +129,19 @@ export async function encodeRegisters(
       writer.beginDbi(header);
       const cursor = new PageCursor(file, record, { checksOrder: true });
       while (cursor.next()) {
+        if (isTooLarge(cursor, leftOut)) {
+          leftOut.note(header.name, keyText(cursor), cursor.valueEnd - cursor.valueStart);
+          continue;
+        }
         if (!showEntry(view, cursor)) {
-          noteInvalid(
-            invalid,
-            name,
-            cursor.keyBuffer.toString('latin1', cursor.keyStart, cursor.keyEnd),
-          );
+          noteInvalid(invalid, name, keyText(cursor));
           continue;
         }
         highest.note(view.timeHi, view.timeLo);
         if (includes !== undefined && !includes(txnIdAt(cursor.valueBuffer, cursor.valueStart))) {
           continue;
         }
-        writer.entry(view);
+        writer.entry(view, cursor.valueBuffer);
         entries += 1;
         if (out.uncompressedBytes >= sliceEnd) {
           sliceEnd = out.uncompressedBytes + SLICE_BYTES;
@@ -154,20 +166,25 @@ export async function encodeRegisters(
 
 /**
  * Encodes the values of some keys in the state that `dbis` are of. Left out: keys that are gone, values that a merge has written
- * meanwhile (`merged`), and values without a valid header.
+ * meanwhile (`merged`), values without a valid header, and entries that no object can carry.
  */
 export async function encodeKeys(
   file: DataFile,
   options: {
     readonly dbis: SyncedDbis;
     readonly keys: KeySet;
+    readonly leftOut: LeftOut;
     readonly merged: TxnRanges;
     readonly snapshotMeta: SnapshotMeta;
     readonly spool: SpoolOptions;
   },
 ): Promise<Encoded> {
+  const { leftOut } = options;
   const out = new GzipSpool(options.spool);
-  const writer = new SnapshotWriter(out.add, { blockBytes: DELTA_BLOCK_BYTES });
+  const writer = new SnapshotWriter(out.add, {
+    blockBytes: DELTA_BLOCK_BYTES,
+    lendsValues: true,
+  });
   const view = newView();
   let entries = 0;
   try {
@@ -184,13 +201,17 @@ export async function encodeKeys(
         if (!cursor.seek(key, 0, key.length) || !isAtKey(cursor, key)) {
           continue;
         }
+        if (isTooLarge(cursor, leftOut)) {
+          leftOut.note(dbi.header.name, keyText(cursor), cursor.valueEnd - cursor.valueStart);
+          continue;
+        }
         if (!showEntry(view, cursor)) {
           continue;
         }
         if (options.merged.has(txnIdAt(cursor.valueBuffer, cursor.valueStart))) {
           continue;
         }
-        writer.entry(view);
+        writer.entry(view, cursor.valueBuffer);
         entries += 1;
         if (out.uncompressedBytes >= SLICE_BYTES) {
           await out.flush();
@@ -213,26 +234,24 @@ function sortedKeys(keys: ReadonlySet<string>, record: DbRecord): Buffer[] {
   );
 }
 
-/** Shows the cursor's entry; false: its value has no valid header. */
+function isTooLarge(cursor: PageCursor, leftOut: LeftOut): boolean {
+  const { keyStart, keyEnd, valueStart, valueEnd } = cursor;
+  return leftOut.isTooLarge(keyEnd - keyStart, valueEnd - valueStart);
+}
+
+function keyText({ keyBuffer, keyStart, keyEnd }: PageCursor): string {
+  return keyBuffer.toString('latin1', keyStart, keyEnd);
+}
+
+/** Shows the cursor's entry, its value in the cursor's buffer of values; false: it has no valid header. */
 function showEntry(view: EntryView, cursor: PageCursor): boolean {
-  const { keyBuffer, keyStart, keyEnd, valueBuffer, valueStart, valueEnd } = cursor;
+  const { valueBuffer, valueStart, valueEnd } = cursor;
   if (!showValue(view, valueBuffer, valueStart, valueEnd)) {
     return false;
   }
-  if (keyBuffer === valueBuffer) {
-    view.keyStart = keyStart;
-    view.keyEnd = keyEnd;
-    return true;
-  }
   // A value on overflow pages stands in another buffer than its key.
-  const keyLength = keyEnd - keyStart;
-  view.buffer = Buffer.concat([
-    keyBuffer.subarray(keyStart, keyEnd),
-    valueBuffer.subarray(view.valueStart, valueEnd),
-  ]);
-  view.keyStart = 0;
-  view.keyEnd = keyLength;
-  view.valueStart = keyLength;
-  view.valueEnd = view.buffer.length;
+  view.buffer = cursor.keyBuffer;
+  view.keyStart = cursor.keyStart;
+  view.keyEnd = cursor.keyEnd;
   return true;
 }

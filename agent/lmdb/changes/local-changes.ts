@@ -1,6 +1,7 @@
 import { ValueMap } from './value-map.ts';
 import { KeySet } from './key-set.ts';
 import type { Detection } from '../local-database.ts';
+import { LeftOut } from './left-out.ts';
 import type { ScanResult } from './scan.ts';
 
 /** Local changes, and what is counted of them. */
@@ -25,6 +26,8 @@ export class LocalChanges {
   readonly pending: KeySet;
   /** Local values without a valid header. */
   readonly invalid = new Set<string>();
+  /** Local entries that no object can carry. */
+  readonly leftOut: LeftOut;
   /** Flags of DBIs that the application dropped while a run watched. */
   readonly droppedDbis = new Map<string, number>();
   /** Winners that local writes replaced, not put back yet. */
@@ -35,7 +38,8 @@ export class LocalChanges {
   #regressions = 0;
   #future = 0;
 
-  constructor(pendingBytesMax: number) {
+  constructor(pendingBytesMax: number, valueBytesMax?: number) {
+    this.leftOut = new LeftOut(valueBytesMax);
     this.pending = new KeySet(pendingBytesMax);
   }
 
@@ -104,6 +108,7 @@ export class LocalChanges {
       futureEntries: this.#future,
       maxTsNs: this.maxTsNs,
       invalidValues: this.invalid.size,
+      leftOut: this.leftOut.summary,
     };
   }
 

@@ -7,6 +7,7 @@ import { PageCursor } from '../pages/cursor.ts';
 import { collectPages } from '../pages/diff.ts';
 import type { PageSet } from '../pages/set.ts';
 import { isValidValue, timeHiAt, timeLoAt, txnIdAt } from '../../../protocol/value-header.ts';
+import type { LeftOut } from './left-out.ts';
 import { noteInvalid } from './stored-value.ts';
 import type { SyncedDbis } from './synced-dbis.ts';
 
@@ -23,6 +24,7 @@ export type ScanOptions = {
   readonly invalid: Set<string>;
   /** Called for each DBI that is not in the order of its flags. Of a synced one nothing is in the result. */
   readonly onDisorder: (dbiName: string) => void;
+  readonly leftOut: LeftOut;
 };
 
 export type ScanResult = {
@@ -48,17 +50,18 @@ export function mayHaveVanished(
 
 /** Reads every header once and finds what no stored object holds: at start, and where no diff is possible. */
 export function scanLocalChanges(file: DataFile, meta: Meta, options: ScanOptions): ScanResult {
-  const { dbis, pages, invalid, onDisorder } = options;
+  const { dbis, pages, invalid, leftOut, onDisorder } = options;
   const pending = new KeySet(options.pendingBytesMax);
   const highest = new HighestTime();
   let changes = 0;
   let low = false;
   invalid.clear();
+  leftOut.clear();
   collectPages(file, meta, { pages, skips: (name) => dbis.has(name), onDisorder });
   const onPage = addOnce(pages);
-  for (const [name, { record }] of dbis) {
+  for (const [name, { record, header }] of dbis) {
     const cursor = new PageCursor(file, record, { onPage, checksOrder: true });
-    const scan = scanDbi(cursor, { ...options, name, pending });
+    const scan = scanDbi(cursor, { ...options, name, headerName: header.name, pending });
     if (scan === undefined) {
       pending.deleteDbi(name);
       onDisorder(name);
@@ -74,16 +77,25 @@ export function scanLocalChanges(file: DataFile, meta: Meta, options: ScanOption
 /** One DBI; undefined: it is not in the order of its flags. All of its pages are walked in either case. */
 function scanDbi(
   cursor: PageCursor,
-  options: ScanOptions & { readonly name: string; readonly pending: KeySet },
+  options: ScanOptions & {
+    readonly name: string;
+    readonly headerName: string;
+    readonly pending: KeySet;
+  },
 ): { changes: number; low: boolean; highest: HighestTime } | undefined {
-  const { name, pending, sinceTxn, merged, invalid } = options;
+  const { name, headerName, pending, sinceTxn, merged, invalid, leftOut } = options;
   const knownHi = Number(options.maxTsNs >> 32n);
   const knownLo = Number(options.maxTsNs & 0xffff_ffffn);
   const highest = new HighestTime();
   let changes = 0;
   let low = false;
   while (cursor.next()) {
-    const { valueBuffer, valueStart, valueEnd } = cursor;
+    const { keyStart, keyEnd, valueStart, valueEnd } = cursor;
+    if (leftOut.isTooLarge(keyEnd - keyStart, valueEnd - valueStart)) {
+      leftOut.note(headerName, keyText(cursor), valueEnd - valueStart);
+      continue;
+    }
+    const { valueBuffer } = cursor;
     if (!isValidValue(valueBuffer, valueStart, valueEnd)) {
       noteInvalid(invalid, name, keyText(cursor));
       continue;

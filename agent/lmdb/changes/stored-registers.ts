@@ -1,4 +1,5 @@
 import { incomingWins } from '../../../protocol/register.ts';
+import { MAX_VALUE_BYTES } from '../../../protocol/limits.ts';
 import { isValidValue } from '../../../protocol/value-header.ts';
 import { newView } from '../../../protocol/snapshot.ts';
 import { showValue } from './stored-value.ts';
@@ -24,7 +25,10 @@ export class StoredRegisters {
     this.#dbis = dbis;
   }
 
-  /** Whether the value (header and application value) would replace what is stored; "invalid": that has no header. */
+  /**
+   * Whether the value (header and application value) would replace what is stored. "invalid": that has no header, or is
+   * too large to be compared.
+   */
   compare(write: { dbiName: string; key: Buffer; value: Buffer }): 'wins' | 'loses' | 'invalid' {
     const { dbiName, key, value } = write;
     const record = this.#dbis.get(dbiName);
@@ -39,7 +43,11 @@ export class StoredRegisters {
     if (!cursor.seek(key, 0, key.length) || !isAtKey(cursor, key)) {
       return 'wins';
     }
-    const { valueBuffer, valueStart, valueEnd } = cursor;
+    const { valueStart, valueEnd } = cursor;
+    if (valueEnd - valueStart > MAX_VALUE_BYTES) {
+      return 'invalid';
+    }
+    const { valueBuffer } = cursor;
     if (!isValidValue(valueBuffer, valueStart, valueEnd)) {
       return 'invalid';
     }

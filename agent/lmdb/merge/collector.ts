@@ -1,6 +1,7 @@
 import { HighestTime, isAbove } from '../changes/highest-time.ts';
 import { incomingWins } from '../../../protocol/register.ts';
 import type { SnapshotSink } from '../../../protocol/snapshot-reader.ts';
+import type { TooLargeEntry } from '../../../protocol/entry-parser.ts';
 import type {
   DbiHeader,
   EntryView,
@@ -14,12 +15,19 @@ import {
   isValidValue,
   BLOCK_BYTES,
 } from '../../../protocol/value-header.ts';
+import { describeEntry, type LeftOut } from '../changes/left-out.ts';
+import type { LeftOutEntries } from '../local-database.ts';
 import { noteInvalid } from '../changes/stored-value.ts';
 import type { KeyHashes } from '../key-hashes.ts';
 import type { DataFile, DbRecord } from '../pages/data-file.ts';
 import { PageCursor } from '../pages/cursor.ts';
 import { MDB_INTEGERKEY } from '../pages/layout.ts';
-import { rejected, type FindTarget, type MergeTarget } from '../schema/merge-target.ts';
+import {
+  rejected,
+  tooManyDbis,
+  type FindTarget,
+  type MergeTarget,
+} from '../schema/merge-target.ts';
 
 /** One value to be put; its header's transaction id is filled in when the transaction is known. */
 export type Write = {
@@ -38,6 +46,10 @@ export type CollectorOptions = {
   readonly headerPadding: boolean;
   readonly futureFromNs: bigint;
   readonly invalid: Set<string>;
+  /** Local entries that no object can carry. */
+  readonly leftOut: LeftOut;
+  /** DBIs that this LMDB may have open: an object that misses more of them is refused. */
+  readonly maxDbs: number;
   /** Takes the keys of all entries, those too that lose. */
   readonly seenKeys?: KeyHashes | undefined;
   /** When the collected writes exceed this many bytes, `flush` is called. */
@@ -48,6 +60,8 @@ export type CollectorOptions = {
 
 /** What a write costs beyond its bytes. */
 const WRITE_OVERHEAD_BYTES = 400;
+/** Private DBIs that are told by name. */
+const SKIPPED_DBIS_MAX = 100;
 const INTEGER_KEY_LENGTHS = new Set([2, 4, 8]);
 
 /**
@@ -64,12 +78,15 @@ export class MergeCollector implements SnapshotSink {
   readonly skippedDbis = new Set<string>();
   readonly refusedDbis = new Set<string>();
   readonly #highest = new HighestTime();
+  #leftOut: LeftOutEntries | undefined;
   readonly #options: CollectorOptions;
   readonly #futureHi: number;
   readonly #futureLo: number;
   #dbi:
     | {
         name: string;
+        /** As the application calls it. */
+        shownName: string;
         integerKeys: boolean;
         check: MergeTarget['check'];
         cursor: PageCursor | undefined;
@@ -95,6 +112,11 @@ export class MergeCollector implements SnapshotSink {
     return this.#highest.ns;
   }
 
+  /** Entries of the object that this LMDB cannot take, or could not send on. */
+  get leftOut(): LeftOutEntries | undefined {
+    return this.#leftOut;
+  }
+
   onMeta(_meta: SnapshotMeta, { formatVersion }: SnapshotVersions): void {
     this.#formatVersion = formatVersion;
   }
@@ -105,16 +127,24 @@ export class MergeCollector implements SnapshotSink {
     this.#beginOrder(target?.name ?? header.name);
     const isRefused = this.#options.refused.has(header.name);
     if (target === undefined || isRefused) {
-      (isRefused ? this.refusedDbis : this.skippedDbis).add(header.name);
+      const names = isRefused ? this.refusedDbis : this.skippedDbis;
+      if (names.size < SKIPPED_DBIS_MAX) {
+        names.add(header.name);
+      }
       this.#dbi = undefined;
       return;
     }
+    this.#beginOrder(target.name);
     for (const [missing, flags] of target.missing) {
       this.missingDbis.set(missing, flags);
+    }
+    if (this.missingDbis.size > this.#options.maxDbs) {
+      throw tooManyDbis(this.#options.maxDbs);
     }
     const local = dbis.get(target.name);
     this.#dbi = {
       name: target.name,
+      shownName: header.name,
       integerKeys: (target.flags & MDB_INTEGERKEY) !== 0,
       check: target.check,
       cursor: local === undefined ? undefined : new PageCursor(this.#options.file, local),
@@ -126,16 +156,20 @@ export class MergeCollector implements SnapshotSink {
     if (dbi === undefined) {
       return;
     }
+    const keyBytes = entry.keyEnd - entry.keyStart;
+    const valueBytes = nativeValueBytes(entry, this.#options.headerPadding);
+    if (this.#options.leftOut.isTooLarge(keyBytes, valueBytes)) {
+      this.#leaveOut(entry.buffer.subarray(entry.keyStart, entry.keyEnd), valueBytes);
+      return;
+    }
     this.entries += 1;
     const { timeHi, timeLo } = entry;
     this.#highest.note(timeHi, timeLo);
     if (isAbove(timeHi, timeLo, this.#futureHi, this.#futureLo)) {
       this.futureEntries += 1;
     }
-    if (dbi.integerKeys && !INTEGER_KEY_LENGTHS.has(entry.keyEnd - entry.keyStart)) {
-      throw rejected(
-        `DBI ${dbi.name} has integer keys, one here has ${entry.keyEnd - entry.keyStart} bytes`,
-      );
+    if (dbi.integerKeys && !INTEGER_KEY_LENGTHS.has(keyBytes)) {
+      throw rejected(`DBI ${dbi.name} has integer keys, one here has ${keyBytes} bytes`);
     }
     dbi.check?.(entry, dbi.name);
     this.#options.seenKeys?.add(dbi.name, entry.buffer, entry.keyStart, entry.keyEnd);
@@ -145,7 +179,19 @@ export class MergeCollector implements SnapshotSink {
     this.#collect(dbi.name, entry);
   }
 
+  onTooLarge({ key, bytes }: TooLargeEntry): void {
+    if (this.#dbi !== undefined) {
+      this.#leaveOut(key, bytes);
+    }
+  }
+
   onDbiEnd(): void {}
+
+  #leaveOut(key: Uint8Array, valueBytes: number): void {
+    const { entries = 0, first = describeEntry(this.#dbi?.shownName ?? '', key, valueBytes) } =
+      this.#leftOut ?? {};
+    this.#leftOut = { entries: entries + 1, first };
+  }
 
   #winsLocally(dbi: { name: string; cursor: PageCursor | undefined }, entry: EntryView): boolean {
     const { cursor } = dbi;
@@ -163,7 +209,12 @@ export class MergeCollector implements SnapshotSink {
         return true;
       }
     }
-    const { valueBuffer, valueStart, valueEnd } = cursor;
+    const { valueStart, valueEnd } = cursor;
+    if (this.#options.leftOut.isTooLarge(0, valueEnd - valueStart)) {
+      // The application's own, which nobody else can have: it is left alone.
+      return false;
+    }
+    const { valueBuffer } = cursor;
     if (valueStart !== valueEnd && !isValidValue(valueBuffer, valueStart, valueEnd)) {
       // The application's own broken value is reported and left alone.
       noteInvalid(
@@ -252,10 +303,7 @@ export class MergeCollector implements SnapshotSink {
   #nativeValue(entry: EntryView): Buffer {
     const { headerPadding } = this.#options;
     const deleted = (entry.flags & FLAG_DELETED) !== 0;
-    const valueLength = deleted ? 0 : entry.valueEnd - entry.valueStart;
-    const value = Buffer.allocUnsafe(
-      VALUE_HEADER_BYTES + (headerPadding ? BLOCK_BYTES : 0) + valueLength,
-    );
+    const value = Buffer.allocUnsafe(nativeValueBytes(entry, headerPadding));
     const at = writeValueHeader(value, 0, {
       timeHi: entry.timeHi,
       timeLo: entry.timeLo,
@@ -268,4 +316,11 @@ export class MergeCollector implements SnapshotSink {
     }
     return value;
   }
+}
+
+/** Bytes of an entry's value with its header, as it is stored. */
+function nativeValueBytes(entry: EntryView, headerPadding: boolean): number {
+  const isDeleted = (entry.flags & FLAG_DELETED) !== 0;
+  const headerBytes = VALUE_HEADER_BYTES + (headerPadding ? BLOCK_BYTES : 0);
+  return headerBytes + (isDeleted ? 0 : entry.valueEnd - entry.valueStart);
 }

@@ -34,6 +34,7 @@ export function mergeResult(
     skippedDbis: [...checked.skippedDbis],
     refusedDbis: [...checked.refusedDbis],
     futureEntries: checked.futureEntries,
+    leftOut: checked.leftOut,
     touched: applied.touched?.keys,
     detection,
   };

@@ -11,8 +11,10 @@ import {
 import type { PageSource } from './layout.ts';
 import type { LeafPage } from './leaf.ts';
 
-/** Bytes of one value at most; a larger one cannot be held in one Buffer on every Node. */
+/** Bytes of one value at most, with its page's header; a larger one cannot be held in one Buffer on every Node. */
 const MAX_VALUE_BYTES = 1024 ** 3;
+/** Buffers up to this are used again. A larger one is of its value alone: who holds it may go on doing so. */
+const REUSED_BYTES = 512 * 1024;
 /** A longer common part is compared by `Buffer.compare`, a shorter one by a byte loop (350 ns against 1 ns a byte). */
 const LOOP_BYTES = 256;
 
@@ -81,7 +83,7 @@ export class ValueView {
     if (byteLength > MAX_VALUE_BYTES) {
       throw new SyncError('ENVIRONMENT_UNREADABLE', `a value of ${byteLength} bytes, above 1 GiB`);
     }
-    if (this.#overflow.length < byteLength) {
+    if (this.#overflow.length < byteLength || this.#overflow.length > REUSED_BYTES) {
       this.#overflow = Buffer.allocUnsafeSlow(pages * pageSize);
     }
     this.#source.readRun(this.overflowPage, byteLength, this.#overflow);
@@ -101,6 +103,10 @@ export function areValuesEqual(a: ValueView, b: ValueView): boolean {
   }
   if (a.overflowPage !== 0 && a.overflowPage === b.overflowPage) {
     return true;
+  }
+  // What cannot be read is told apart by its pages alone.
+  if (length > MAX_VALUE_BYTES) {
+    return false;
   }
   const aBuffer = a.buffer;
   const bBuffer = b.buffer;

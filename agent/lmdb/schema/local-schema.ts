@@ -64,7 +64,10 @@ export class LocalSchema {
   constructor(parts: { options: DatabaseOptions; state: SyncState; changes: LocalChanges }) {
     this.#options = parts.options;
     this.#changes = parts.changes;
-    this.shadow = openShadow(parts.options, parts.state);
+    this.shadow = openShadow(parts.options, {
+      lastSyncNs: parts.state.lastSyncNs,
+      leftOut: parts.changes.leftOut,
+    });
     this.targets = this.shadow?.targets ?? nativeTargets(parts.options.createFlags);
   }
 
@@ -100,6 +103,7 @@ export class LocalSchema {
       merged: state.merged,
       overlay: own.overlay,
       invalid: this.#changes.invalid,
+      leftOut: this.#changes.leftOut,
       futureFromNs,
       pendingBytesMax: this.#options.pendingBytesMax,
       regressionBytesMax: REGRESSION_BYTES,

@@ -26,6 +26,7 @@ type TargetContext = {
 /** undefined: the DBI is a private one, and is left out. Errors: SNAPSHOT_REJECTED. */
 export type FindTarget = (header: DbiHeader, context: TargetContext) => MergeTarget | undefined;
 
+const RAISE_MAX_DBS = 'Raise `options.max_dbs` of this database, and restart the agent.';
 const NATIVE_CREATE_FLAGS = MDB_REVERSEKEY | MDB_INTEGERKEY;
 
 /** The error for an object that does not fit this database. */
@@ -35,6 +36,18 @@ export function rejected(what: string, hint?: string): SyncError {
       hint ??
       'Check that all instances of this database have the same schema and schema_tracks_changes.',
   });
+}
+
+/**
+ * The error for an object that brings more DBIs than the environment may have open. It stays out until a restart, when
+ * the limit may be another one.
+ */
+export function tooManyDbis(maxDbs: number, cause?: unknown): SyncError {
+  return new SyncError(
+    'SNAPSHOT_DBIS_EXCEED',
+    `cannot merge: it brings more DBIs than fit into max_dbs = ${maxDbs} (in shadow mode each counts twice)`,
+    { hint: RAISE_MAX_DBS, cause },
+  );
 }
 
 /**

@@ -1,6 +1,7 @@
 import { HighestTime, isAbove } from '../changes/highest-time.ts';
 import { isValidValue, timeHiAt, timeLoAt, txnIdAt } from '../../../protocol/value-header.ts';
 import type { DisorderSink } from '../changes/change-classifier.ts';
+import type { LeftOut } from '../changes/left-out.ts';
 import { noteInvalid } from '../changes/stored-value.ts';
 import { ValueMap } from '../changes/value-map.ts';
 import { encodePair } from '../../../protocol/dupsort-hack.ts';
@@ -24,6 +25,8 @@ export type ShadowClassifierOptions = {
   readonly merged: TxnRanges;
   /** Keys (DBI, NUL, key) that cannot be synced; kept up to date. */
   readonly invalid: Set<string>;
+  /** Local entries that no object can carry; kept up to date. */
+  readonly leftOut: LeftOut;
   readonly futureFromNs: bigint;
   readonly pendingBytesMax: number;
 };
@@ -144,9 +147,14 @@ export class ShadowClassifier implements DiffSink, DiffFindings {
   }
 
   #check(dbiName: string, key: Buffer): void {
-    const { sides, behind, invalid } = this.#options;
+    const { sides, behind, invalid, leftOut } = this.#options;
     const both = sides.of(dbiName);
     both.look(key);
+    if (both.isTooLarge && both.hasMain) {
+      leftOut.note(dbiName, key.toString('latin1'), both.mainEnd - both.mainStart);
+    } else {
+      leftOut.forget(dbiName, key.toString('latin1'));
+    }
     if (both.isAmbiguous) {
       noteInvalid(invalid, dbiName, key.toString('latin1'));
     } else if (invalid.size > 0) {

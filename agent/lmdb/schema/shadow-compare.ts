@@ -1,3 +1,4 @@
+import type { LeftOut } from '../changes/left-out.ts';
 import { noteInvalid } from '../changes/stored-value.ts';
 import { encodePair } from '../../../protocol/dupsort-hack.ts';
 import { listDbis, type DataFile, type Meta } from '../pages/data-file.ts';
@@ -16,6 +17,8 @@ export type CompareOptions = {
   readonly dupsortHack: boolean;
   /** Keys (DBI, NUL, key) that cannot be synced are added. */
   readonly invalid: Set<string>;
+  /** Takes the entries that no object can carry. */
+  readonly leftOut: LeftOut;
 };
 
 /** A key of a shadow DBI whose register is behind the application. */
@@ -51,8 +54,8 @@ export function* findBehind(
     if (((record?.flags ?? 0) & MDB_DUPSORT) !== 0 && !options.dupsortHack) {
       throw duplicatesRefused(dbiName);
     }
-    const sides = new ShadowSides(file, meta).of(dbiName);
-    const liveMet = yield* walkMain(file, { dbiName, sides, invalid: options.invalid });
+    const sides = new ShadowSides(file, meta, options.leftOut).of(dbiName);
+    const liveMet = yield* walkMain(file, { ...options, dbiName, sides });
     // Where the application's entries account for all live registers, none of them is left over.
     if (countLive(file, sides) !== liveMet) {
       yield* walkShadow(file, { dbiName, sides });
@@ -63,7 +66,7 @@ export function* findBehind(
 /** Yields what the application has and the registers do not; returns how many live registers it met. */
 function* walkMain(
   file: DataFile,
-  { dbiName, sides, invalid }: { dbiName: string; sides: DbiSides; invalid: Set<string> },
+  { dbiName, sides, invalid, leftOut }: CompareOptions & { dbiName: string; sides: DbiSides },
 ): Generator<BehindKey, number> {
   let liveMet = 0;
   if (sides.main === undefined) {
@@ -82,6 +85,9 @@ function* walkMain(
     sides.look(key);
     if (sides.isLive) {
       liveMet += 1;
+    }
+    if (sides.isTooLarge) {
+      leftOut.note(dbiName, key.toString('latin1'), sides.mainEnd - sides.mainStart);
     }
     if (sides.isAmbiguous) {
       noteInvalid(invalid, dbiName, key.toString('latin1'));

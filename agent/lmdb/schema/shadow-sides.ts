@@ -1,6 +1,12 @@
 import { SyncError } from '../../../protocol/errors.ts';
-import { headerLengthAt, isValidValue, isDeletedAt } from '../../../protocol/value-header.ts';
+import {
+  headerLengthAt,
+  isDeletedAt,
+  isValidValue,
+  VALUE_HEADER_BYTES,
+} from '../../../protocol/value-header.ts';
 import { decodePair, pairValueBytes, type DecodedPair } from '../../../protocol/dupsort-hack.ts';
+import type { LeftOut } from '../changes/left-out.ts';
 import { isAtKey, PageCursor } from '../pages/cursor.ts';
 import { listDbis, type DataFile, type DbRecord, type Meta } from '../pages/data-file.ts';
 import { MDB_DUPSORT, MDB_INTEGERKEY, MDB_REVERSEDUP } from '../pages/layout.ts';
@@ -42,6 +48,8 @@ export class DbiSides {
   mainEnd = 0;
   /** Several of the application's pairs have this one key: they cannot be told apart, and are left alone. */
   isAmbiguous = false;
+  /** No register can hold the application's entry: it is left alone, and its value is not read. */
+  isTooLarge = false;
   /** The register's whole value, if there is one with a valid header. */
   hasShadow = false;
   shadowBuffer: Buffer = NO_BYTES;
@@ -53,11 +61,13 @@ export class DbiSides {
 
   readonly #main: PageCursor | undefined;
   readonly #shadow: PageCursor | undefined;
+  readonly #leftOut: LeftOut;
 
   constructor(
     file: DataFile,
-    records: { main: DbRecord | undefined; shadow: DbRecord | undefined },
+    records: { main: DbRecord | undefined; shadow: DbRecord | undefined; leftOut: LeftOut },
   ) {
+    this.#leftOut = records.leftOut;
     this.main = records.main;
     this.shadow = records.shadow;
     this.hasPairs = ((records.main?.flags ?? 0) & MDB_DUPSORT) !== 0;
@@ -69,6 +79,7 @@ export class DbiSides {
   look(key: Buffer): void {
     this.#lookShadow(key);
     this.isAmbiguous = false;
+    this.isTooLarge = this.#leftOut.isTooLarge(key.length, 0);
     if (this.hasPairs) {
       this.#lookPair(decodePair(key));
     } else {
@@ -78,7 +89,7 @@ export class DbiSides {
 
   /** False where the application has another value than the register of the key that was looked at. */
   get isInStep(): boolean {
-    if (this.isAmbiguous) {
+    if (this.isAmbiguous || this.isTooLarge) {
       return true;
     }
     if (!this.hasMain) {
@@ -162,9 +173,11 @@ export class DbiSides {
   }
 
   #showMain(cursor: PageCursor): void {
-    this.mainBuffer = cursor.valueBuffer;
     this.mainStart = cursor.valueStart;
     this.mainEnd = cursor.valueEnd;
+    const registerBytes = VALUE_HEADER_BYTES + this.mainEnd - this.mainStart;
+    this.isTooLarge ||= this.#leftOut.isTooLarge(0, registerBytes);
+    this.mainBuffer = this.isTooLarge ? NO_BYTES : cursor.valueBuffer;
   }
 }
 
@@ -172,10 +185,12 @@ export class DbiSides {
 export class ShadowSides {
   readonly #file: DataFile;
   readonly #records: ReadonlyMap<string, DbRecord>;
+  readonly #leftOut: LeftOut;
   readonly #sides = new Map<string, DbiSides>();
 
-  constructor(file: DataFile, meta: Meta) {
+  constructor(file: DataFile, meta: Meta, leftOut: LeftOut) {
     this.#file = file;
+    this.#leftOut = leftOut;
     this.#records = listDbis(file, meta);
   }
 
@@ -186,6 +201,7 @@ export class ShadowSides {
       sides = new DbiSides(this.#file, {
         main: this.#records.get(dbiName),
         shadow: this.#records.get(shadowDbiName(dbiName)),
+        leftOut: this.#leftOut,
       });
       this.#sides.set(dbiName, sides);
     }

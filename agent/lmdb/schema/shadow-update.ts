@@ -1,4 +1,5 @@
 import type { Meta, DataFile } from '../pages/data-file.ts';
+import type { LeftOut } from '../changes/left-out.ts';
 import type { KeySet } from '../changes/key-set.ts';
 import { type Shadow, TooManyLocalChanges } from './shadow.ts';
 import type { NameSet } from './shadow-compare.ts';
@@ -9,7 +10,7 @@ export interface CatchUpHost {
   readonly file: DataFile;
   /** The state up to which changes are known. */
   readonly basis: Meta;
-  readonly changes: { readonly invalid: Set<string> };
+  readonly changes: { readonly invalid: Set<string>; readonly leftOut: LeftOut };
   /** DBIs of the application that are left alone. */
   readonly order: { readonly refused: NameSet };
   retainPin(): { meta: Meta; release(): void };
@@ -34,10 +35,10 @@ export function compareAll(shadow: Shadow, host: CatchUpHost, found: KeySet): vo
   const pinned = host.retainPin();
   let isComplete = false;
   try {
-    const { invalid } = host.changes;
+    const { invalid, leftOut } = host.changes;
     const { file, order } = host;
-    const { refused } = order;
-    for (const { dbiName, key } of shadow.findBehind(file, pinned.meta, { invalid, refused })) {
+    const options = { invalid, leftOut, refused: order.refused };
+    for (const { dbiName, key } of shadow.findBehind(file, pinned.meta, options)) {
       found.add(dbiName, key);
       if (found.bytes > COMPARE_BYTES) {
         settle(shadow, host);

@@ -12,6 +12,7 @@ import { ValueMap } from '../changes/value-map.ts';
 import { decodePair } from '../../../protocol/dupsort-hack.ts';
 import type { WriteTxn } from '../environment.ts';
 import { KeySet } from '../changes/key-set.ts';
+import type { LeftOut } from '../changes/left-out.ts';
 import type { ChangeFindings, LocalChanges } from '../changes/local-changes.ts';
 import type { DatabaseOptions } from '../local-database.ts';
 import type { FindTarget } from './merge-target.ts';
@@ -20,7 +21,13 @@ import { listDbis, type DataFile, type Meta } from '../pages/data-file.ts';
 import { MDB_DUPSORT } from '../pages/layout.ts';
 import type { SyncedDbis } from '../changes/synced-dbis.ts';
 import { ShadowClassifier, type ShadowClassifierOptions } from './shadow-classifier.ts';
-import { findBehind, lacksShadow, type BehindKey, type NameSet } from './shadow-compare.ts';
+import {
+  findBehind,
+  lacksShadow,
+  type BehindKey,
+  type CompareOptions,
+  type NameSet,
+} from './shadow-compare.ts';
 import { shadowedDbis, shadowTargets, type ShadowSchemaOptions } from './shadow-schema.ts';
 import { applicationDbiName, shadowDbiName, isPrivateDbi } from '../../../protocol/dbi-name.ts';
 import { shadowDbiFlags, ShadowSides, type DbiSides } from './shadow-sides.ts';
@@ -35,13 +42,13 @@ const MAX_TIME_NS = 0xffff_ffff_ffff_ffffn;
 /** The registers of an LMDB whose application keeps none; undefined: it does. */
 export function openShadow(
   options: DatabaseOptions,
-  { lastSyncNs }: SyncState,
+  { lastSyncNs, leftOut }: Pick<SyncState, 'lastSyncNs'> & { readonly leftOut: LeftOut },
 ): Shadow | undefined {
   const { schemaTracksChanges = true, dupsortHack = false, createFlags = {} } = options;
   if (schemaTracksChanges) {
     return undefined;
   }
-  return new Shadow({ dupsortHack, createFlags, lastSyncNs });
+  return new Shadow({ dupsortHack, createFlags, lastSyncNs, leftOut });
 }
 
 /** Thrown out of a transaction that has other work than the many changes that the application made just before. */
@@ -91,9 +98,17 @@ export class Shadow {
   readonly #schema: ShadowSchemaOptions;
   /** The earliest moment at which what is behind at start can have happened. */
   readonly #downNs: bigint;
+  readonly #leftOut: LeftOut;
 
-  constructor(options: ShadowSchemaOptions & { readonly lastSyncNs: bigint | undefined }) {
+  constructor(
+    options: ShadowSchemaOptions & {
+      readonly lastSyncNs: bigint | undefined;
+      /** Takes the application's entries that no object can carry. */
+      readonly leftOut: LeftOut;
+    },
+  ) {
     this.#schema = options;
+    this.#leftOut = options.leftOut;
     this.#downNs = options.lastSyncNs ?? FIRST_TIME_NS;
     this.targets = shadowTargets(options);
   }
@@ -121,17 +136,17 @@ export class Shadow {
   ): ShadowClassifier {
     return new ShadowClassifier({
       ...options,
-      sides: new ShadowSides(file, to),
+      sides: new ShadowSides(file, to, this.#leftOut),
       behind: this.behind,
       dupsortHack: this.#schema.dupsortHack,
     });
   }
 
-  /** Compares both sides of everything but `refused` DBIs at one root. */
+  /** Compares both sides of everything but refused DBIs at one root. */
   findBehind(
     file: DataFile,
     meta: Meta,
-    options: { readonly invalid: Set<string>; readonly refused: NameSet },
+    options: Omit<CompareOptions, 'dupsortHack'>,
   ): Generator<BehindKey> {
     return findBehind(file, meta, { dupsortHack: this.#schema.dupsortHack, ...options });
   }
@@ -149,7 +164,7 @@ export class Shadow {
     }
     createShadows(txn, options);
     const local = new ValueMap();
-    const sides = new ShadowSides(file, txn.committed);
+    const sides = new ShadowSides(file, txn.committed, this.#leftOut);
     const done: Done[] = [];
     for (const { set, dbiName, key } of this.#allBehind()) {
       const timeNs = set === this.behind ? options.nowNs : this.#downNs;
@@ -188,14 +203,19 @@ export class Shadow {
     txn: WriteTxn,
     { file, local }: { file: DataFile; local: ValueMap },
   ): (shadowName: string, key: Buffer, value: Buffer) => void {
-    const sides = new ShadowSides(file, txn.committed);
+    const sides = new ShadowSides(file, txn.committed, this.#leftOut);
     return (shadowName, key, value) => {
       const dbiName = applicationDbiName(shadowName);
       if (dbiName === undefined) {
         return;
       }
       const own = local.get(shadowName, key.toString('latin1'));
-      const before = own === undefined ? committedLive(sides.of(dbiName), key) : liveValue(own);
+      const both = sides.of(dbiName);
+      const before = own === undefined ? committedLive(both, key) : liveValue(own);
+      // The application has something here that nobody else can have: it is left alone.
+      if (own === undefined && both.isTooLarge && both.hasMain) {
+        return;
+      }
       writeMain(txn, { dbiName, key, before, after: liveValue(value) });
     };
   }

@@ -142,6 +142,7 @@ export class Basis {
           this.suspect(dbiName);
         }
       },
+      leftOut: changes.leftOut,
     });
     this.#pages = pages;
     changes.addScan(scan);

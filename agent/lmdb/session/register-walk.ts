@@ -141,12 +141,17 @@ function walk(
     const isHere = from?.dbiName === dbiName;
     let more = isHere ? cursor.seek(from.key, 0, from.key.length) : cursor.next();
     for (; more; more = cursor.next()) {
-      const { keyBuffer, keyStart, keyEnd, valueBuffer, valueStart, valueEnd } = cursor;
+      const { keyBuffer, keyStart, keyEnd, valueStart, valueEnd } = cursor;
       const key = keyBuffer.subarray(keyStart, keyEnd);
       if (walked >= MAX_WALKED || found.length >= MAX_FOUND || bytes >= MAX_FOUND_BYTES) {
         return { found, next: { dbiName, key: Buffer.from(key) }, entries, tombstones };
       }
       walked += 1;
+      // No object ever had it: that it is in none says nothing.
+      if (changes.leftOut.isTooLarge(keyEnd - keyStart, valueEnd - valueStart)) {
+        continue;
+      }
+      const { valueBuffer } = cursor;
       if (!isValidValue(valueBuffer, valueStart, valueEnd)) {
         continue;
       }
@@ -194,6 +199,10 @@ function sameValues(session: Session, committed: Meta): (found: Found) => boolea
     if (!cursor.seek(key, 0, key.length) || !isAtKey(cursor, key)) {
       return false;
     }
-    return value.equals(cursor.valueBuffer.subarray(cursor.valueStart, cursor.valueEnd));
+    const { valueStart, valueEnd } = cursor;
+    return (
+      valueEnd - valueStart === value.length &&
+      value.equals(cursor.valueBuffer.subarray(valueStart, valueEnd))
+    );
   };
 }

@@ -52,7 +52,7 @@ export class Session {
     this.options = options;
     this.#clock = clock;
     this.#pin = new MovingPin(environment, (to) => this.#known.advance(to));
-    this.changes = new LocalChanges(options.pendingBytesMax);
+    this.changes = new LocalChanges(options.pendingBytesMax, options.valueBytesMax);
     this.#known = new Basis({
       options,
       clock,

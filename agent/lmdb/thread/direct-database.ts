@@ -141,12 +141,13 @@ export class DirectLocalDatabase implements LocalDatabase {
     }
     const { session, pinned, vector, meta, token, detection } = begun;
     try {
-      const { invalid } = session.changes;
+      const { invalid, leftOut } = session.changes;
       const { maxTsNs, ...encoded } = await encodeRegisters(session.file, {
         dbis: session.synced(pinned.meta),
         snapshotMeta: meta,
         spool: this.#spoolOptions(),
         invalid,
+        leftOut,
       });
       // At a first start nobody has looked at the entries before.
       session.changes.raiseMaxTs(maxTsNs);
@@ -294,17 +295,18 @@ export class DirectLocalDatabase implements LocalDatabase {
   async #encodePending(session: Session, snapshotMeta: SnapshotMeta): Promise<Encoded> {
     const { file, basis } = session;
     const uploadedTxn = session.marker.txnId ?? 0;
-    const { pending } = session.changes;
+    const { pending, invalid, leftOut } = session.changes;
     const { merged } = session.state;
     const dbis = session.synced(basis);
     const spool = this.#spoolOptions();
     if (!pending.overflowed) {
-      return encodeKeys(file, { dbis, keys: pending, merged, snapshotMeta, spool });
+      const keys = pending;
+      return encodeKeys(file, { dbis, keys, leftOut, merged, snapshotMeta, spool });
     }
     // Too many to remember: as at start, the headers tell which they are.
     const includes = (txnId: number) => (txnId > uploadedTxn || txnId === 0) && !merged.has(txnId);
-    const { invalid } = session.changes;
-    const encoding = encodeRegisters(file, { dbis, snapshotMeta, spool, includes, invalid });
+    const options = { dbis, snapshotMeta, spool, includes, invalid, leftOut };
+    const encoding = encodeRegisters(file, options);
     const { maxTsNs, ...encoded } = await encoding.catch((error: unknown) => {
       throw foundDisorder(session, error);
     });

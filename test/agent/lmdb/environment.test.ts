@@ -197,7 +197,7 @@ describe('write transactions', () => {
           }
         }),
       ),
-    ).toMatch(/^TRANSACTION_FAILED: .*MDB_DBS_FULL/);
+    ).toMatch(/^DBIS_FULL: .*max_dbs/);
   });
 });
 

@@ -13,6 +13,7 @@ import {
 } from '../../support/fixtures.ts';
 import {
   dbiFlags,
+  dumpEntries,
   dumpRaw,
   lastTxn,
   localDatabase,
@@ -224,7 +225,10 @@ describe('old and odd snapshots', () => {
       const code = await errorCodeOf(merge);
       // Of these upstream silently loads nothing, because it loses count inside the message.
       if (name.startsWith('unknown-dbi') && lmdb.length === 0) {
-        expect(code).toBe('SNAPSHOT_CORRUPT');
+        expect([code, Object.keys(dumpEntries(file)['ok'] ?? {})[0]]).toEqual(['done', 'a']);
+      } else if (name === 'key-512-bytes') {
+        // Over this one its process ends; here the entry is left out.
+        expect([code, dumpEntries(file)['r'] ?? {}]).toEqual(['done', {}]);
       } else if (exitCode === 0) {
         expect([code, dump()]).toEqual(['done', expectedDump(lmdb)]);
       } else {

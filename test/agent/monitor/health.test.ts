@@ -1,5 +1,10 @@
 import { parseConfig, type HealthConfig } from '../../../agent/config/config.ts';
-import { ActivityTracker, conditionChecks, DatabaseHealth } from '../../../agent/monitor/health.ts';
+import {
+  Conditions,
+  ActivityTracker,
+  conditionChecks,
+  DatabaseHealth,
+} from '../../../agent/monitor/health.ts';
 import { Healthz } from '../../../agent/status/healthz.ts';
 import { NoticeHealth } from '../../../agent/monitor/notice-health.ts';
 import type { DatabaseStatus } from '../../../agent/monitor/status.ts';
@@ -90,6 +95,24 @@ describe('conditions are warnings that say what to do', () => {
       'main_quarantined_objects',
       /bad\.pb\.gz \(gzip\).*snapshots remove/,
     ],
+    [
+      'an object with too many DBIs',
+      { quarantined: [{ name: 'many.pb.gz', error: 'more DBIs', exceedsDbis: true }] },
+      'main_max_dbs',
+      /^1 object is not merged.*many\.pb\.gz \(more DBIs\): raise options\.max_dbs.*restart/,
+    ],
+    [
+      'local entries too large',
+      { leftOut: { entries: 1, first: 'DBI zones, key "k"' } },
+      'main_entries_left_out',
+      /^1 local entry is .*DBI zones, key "k": a key may have 511 bytes, a value 1 GiB; shorten/,
+    ],
+    [
+      'received entries too large',
+      { receivedLeftOut: { entries: 2, first: 'DBI zones, key "k"', object: 'x.pb.gz' } },
+      'main_received_entries_left_out',
+      /^2 received entries are .*DBI zones, key "k" in x\.pb\.gz.*shorten/,
+    ],
     ['regressions', { regressions: recently }, 'main_clock_behind', /set the clock/],
     ['old regressions', { regressions: longAgo }, undefined, /^$/],
     ['future entries', { futureEntries: recently }, 'main_clock_skew', /check the clocks/],
@@ -133,6 +156,17 @@ describe('conditions are warnings that say what to do', () => {
     expect(checks.map((check) => check.level)).toEqual(name === undefined ? [] : ['warning']);
     expect(checks[0]?.message ?? '').toMatch(message);
   });
+});
+
+test('an object that needs more DBIs becomes an error, an entry left out stays a warning', () => {
+  const conditions = new Conditions(60_000);
+  const status = databaseStatus({
+    quarantined: [{ name: 'many.pb.gz', error: 'more DBIs', exceedsDbis: true }],
+    leftOut: { entries: 1, first: 'DBI zones, key "k"' },
+  });
+  const levels = (ms: number) => conditions.checks(status, NOW_MS + ms).map(({ level }) => level);
+  expect(levels(0)).toEqual(['warning', 'warning']);
+  expect(levels(60_000)).toEqual(['error', 'warning']);
 });
 
 describe('/healthz', () => {

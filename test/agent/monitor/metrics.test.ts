@@ -133,7 +133,8 @@ function everything() {
   monitor.loadFailed(b2, new Error('load'));
   covered.add(b1.name);
   monitor.merged({ object: b1, result: MERGED, sizeBytes: 100, totalMs: 5 });
-  monitor.detected({ ...DETECTION, regressions: 2, futureEntries: 1 });
+  const leftOut = { entries: 3, first: 'DBI zones, key "k"' };
+  monitor.detected({ ...DETECTION, regressions: 2, futureEntries: 1, leftOut });
   monitor.generated('x', ENCODED);
   monitor.storeFailed('x', new Error('store'));
   monitor.stored({
@@ -200,6 +201,8 @@ test.each([
   ['lightningstream_pending_bytes{lmdb="main"} 99'],
   ['lightningstream_version_vector_size{lmdb="main"} 3'],
   ['lightningstream_quarantined_objects{lmdb="main"} 1'],
+  ['lightningstream_entries_left_out{lmdb="main"} 3'],
+  ['lightningstream_received_entries_left_out{lmdb="main"} 0'],
   ['lightningstream_map_full{lmdb="main"} 1'],
   ['lightningstream_rejoin_pending{lmdb="main"} 1'],
   ['lightningstream_shared_name_streams{lmdb="main"} 1'],

@@ -14,7 +14,7 @@ const VARIABLES = {
   SPOOL_MIB: '800',
 };
 
-function policy(changes: Partial<typeof VARIABLES> = {}) {
+function policy(changes: Partial<Record<string, string>> = {}) {
   return policyOf(parseEnvironment(compactionEnvSchema, { ...VARIABLES, ...changes }));
 }
 
@@ -42,6 +42,11 @@ async function run(remainingMs: number) {
   });
   return { report, left: await names(store), open };
 }
+
+test('what one entry may have follows the memory of the function', () => {
+  expect(policy({ AWS_LAMBDA_FUNCTION_MEMORY_SIZE: '1024' }).entryBytesMax).toBe(128 * 1024 ** 2);
+  expect(policy({}).entryBytesMax).toBe(1024 ** 3);
+});
 
 test('a job compacts its database and frees its scratch space', async () => {
   const { report, left, open } = await run(60_000);

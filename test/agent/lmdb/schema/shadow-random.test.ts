@@ -1,5 +1,6 @@
 import type { LocalDatabase } from '../../../../agent/lmdb/local-database.ts';
 import { DataFile } from '../../../../agent/lmdb/pages/data-file.ts';
+import { LeftOut } from '../../../../agent/lmdb/changes/left-out.ts';
 import { findBehind } from '../../../../agent/lmdb/schema/shadow-compare.ts';
 import { dumpRaw } from '../../../support/lmdb.ts';
 import { dumpLmdb, ShadowHost } from '../../../support/shadow.ts';
@@ -98,7 +99,12 @@ class Member {
   async problems(): Promise<string[]> {
     const { regressions, invalidValues } = await (await this.db()).detect();
     using file = DataFile.open(this.host.file);
-    const options = { refused: new Set<string>(), dupsortHack: true, invalid: new Set<string>() };
+    const options = {
+      refused: new Set<string>(),
+      dupsortHack: true,
+      invalid: new Set<string>(),
+      leftOut: new LeftOut(),
+    };
     const behind = [...findBehind(file, file.readMeta(), options)];
     const shadows = Object.entries(dumpRaw(this.host.file)).filter(([name]) =>
       name.startsWith('_sync_shadow_'),
