@@ -1,15 +1,17 @@
+import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { hostname } from 'node:os';
 import { errorText, isAbortError } from '../protocol/errors.ts';
 import { newRun } from '../protocol/object-name.ts';
 import { KeyReload } from '../storage/http/key-reload.ts';
 import type { ObjectStore } from '../storage/object-store.ts';
+import { createHealthz, longestListIntervalMs, watchHealth } from './agent-health.ts';
 import { AfterMergeHooks } from './after-merge/hooks.ts';
 import type { Config, ParsedConfig } from './config/config.ts';
 import { selectDatabases } from './config/select-databases.ts';
 import { guardEnvironments, type EnvironmentGuard } from './guard/environment-guard.ts';
 import type { HealthChecks } from './health-check.ts';
 import type { ConfigurableLogger, Logger } from './log/log.ts';
+import { RepeatedLines } from './log/repeated-lines.ts';
 import { Member } from './member.ts';
 import { AgentStatus } from './monitor/agent-status.ts';
 import { Metrics } from './monitor/metrics.ts';
@@ -25,7 +27,7 @@ import { unfinished } from './pacing/unfinished.ts';
 import type { SignalSource } from './process-signals.ts';
 import { ConfigReload } from './reload.ts';
 import { logStart, logStatus, logStop, RunTotals, unsentOf } from './run-lines.ts';
-import { Healthz } from './status/healthz.ts';
+import type { Healthz } from './status/healthz.ts';
 import { StatusServer, type StatusServerDeps } from './status/server.ts';
 
 const NOT_BEGUN = 'stopped before syncing began';
@@ -61,7 +63,7 @@ export async function runAgent(config: Config, options: RunOptions): Promise<voi
     return;
   }
   const opened = await open(config, options, signal);
-  const { status, metrics, notices, hooks, unwell, onlyOnce } = opened;
+  const { status, metrics, notices, noticeHealth, hooks, unwell, onlyOnce } = opened;
   const { store, source } = notices;
   const totals = new RunTotals();
   let guard: EnvironmentGuard | undefined;
@@ -94,7 +96,9 @@ export async function runAgent(config: Config, options: RunOptions): Promise<voi
     await using server = onlyOnce ? undefined : createServer(config, { ...opened, store, log });
     await server?.listen();
     logStart(log, config, { version, databases, source: source.kind, receiveOnly });
-    ended = await runMembers({ members, source, stop, signal });
+    noticeHealth.expectsLists(longestListIntervalMs(config));
+    using _watch = watchHealth(opened.healthz, { members, log });
+    ended = await runMembers({ members, source, noticeHealth, stop, signal });
     if (ended === 'clean') {
       await hooks.close();
     }
@@ -121,6 +125,7 @@ async function open(config: Config, options: RunOptions, signal: AbortSignal): P
     status,
     storageType: config.storage.type,
     smaps: config.lmdbScrapeSmaps ? readSmaps : undefined,
+    hooks: [...config.afterMerge.keys()],
   });
   const keyReload = new KeyReload();
   const reload = new ConfigReload(config, { load: options.reload, log, keys: keyReload });
@@ -141,37 +146,25 @@ async function open(config: Config, options: RunOptions, signal: AbortSignal): P
   const hooks = new AfterMergeHooks(config, { log, observer: metrics.hooks });
   const unwell: HealthChecks[] = [noticeHealth, hooks, reload];
   const healthz = createHealthz(config, { status, unwell });
+  metrics.watchHealth((databases) => healthz.checks(databases));
   options.signals?.serve({
     reload: () => reload.reload(),
     status: () => sayStatus(log, status, healthz),
   });
-  return { status, metrics, notices, hooks, unwell, healthz, onlyOnce };
+  return { status, metrics, notices, noticeHealth, hooks, unwell, healthz, onlyOnce };
 }
 
 type Opened = {
   readonly status: AgentStatus;
   readonly metrics: Metrics;
   readonly notices: Notices;
+  readonly noticeHealth: NoticeHealth;
   readonly hooks: AfterMergeHooks;
   /** What can be unwell; grows as the run begins. */
   readonly unwell: HealthChecks[];
   readonly healthz: Healthz;
   readonly onlyOnce: boolean;
 };
-
-function createHealthz(
-  { health }: Config,
-  { status, unwell }: { status: AgentStatus; unwell: readonly HealthChecks[] },
-): Healthz {
-  return new Healthz({
-    status,
-    health: unwell,
-    hostname: hostname(),
-    errorAfterMs: health.storageLoad.errorDurationMs,
-    reportStartup: health.start.reportMetadata,
-    now: Date.now,
-  });
-}
 
 function sayStatus(log: Logger, status: AgentStatus, healthz: Healthz): void {
   const databases = status.databases();
@@ -202,14 +195,18 @@ function createServer(
 async function runMembers(parts: {
   members: readonly Member[];
   source: NoticeSource;
+  noticeHealth: NoticeHealth;
   stop: AbortController;
   signal: AbortSignal;
 }): Promise<'clean' | 'left'> {
-  const { members, source, stop, signal } = parts;
+  const { members, source, noticeHealth, stop, signal } = parts;
   const ended = new AbortController();
   const noticing = AbortSignal.any([signal, ended.signal]);
   const notices = source
     .run((names) => {
+      if (names === 'list') {
+        noticeHealth.listAsked();
+      }
       for (const member of members) {
         if (names === 'list') {
           member.engine.noteListing();
@@ -218,6 +215,7 @@ async function runMembers(parts: {
         }
       }
     }, noticing)
+    .then(() => assert(noticing.aborted, 'the notice source ended by itself'))
     .catch((error: unknown) => {
       if (!noticing.aborted) {
         stop.abort(error instanceof Error ? error : new Error(errorText(error)));
@@ -250,6 +248,7 @@ async function waitForMarker(
     return;
   }
   log.info({ filename: name }, 'waiting for the marker file');
+  const lines = new RepeatedLines(log, Date.now);
   const found = unfinished.begin(`the marker file ${name}, which the storage does not have`);
   while (!signal.aborted) {
     try {
@@ -261,7 +260,8 @@ async function waitForMarker(
       if (signal.aborted) {
         return;
       }
-      log.warn(
+      lines.warn(
+        'marker',
         { filename: name, error: errorText(error) },
         'cannot look for the marker file, trying again',
       );

@@ -6,6 +6,9 @@ import type { AfterMergeHooks } from './after-merge/hooks.ts';
 import { MergeWatch } from './after-merge/merge-watch.ts';
 import type { Config, DatabaseConfig } from './config/config.ts';
 import { DatabaseEngine } from './engine/database-engine.ts';
+import { lockPathOf } from './guard/lock-table.ts';
+import { findWriteLockHolder } from './guard/write-lock-holder.ts';
+import { ThreadActivity } from './lmdb/thread-activity.ts';
 import { ChangeDetector } from './lmdb/change-detector.ts';
 import { WorkerLocalDatabase } from './lmdb/thread/worker-client.ts';
 import type { Logger } from './log/log.ts';
@@ -75,7 +78,11 @@ export class Member {
     const watch = shared.hooks.concern(name)
       ? new MergeWatch((touched) => shared.hooks.note(name, touched))
       : undefined;
-    this.#db = new WorkerLocalDatabase(databaseOptions(config, parts), { onCrash: shared.onCrash });
+    const options = databaseOptions(config, parts);
+    this.#db = new WorkerLocalDatabase(
+      { ...options, activity: watchThread(watchdog, lockPathOf(options)) },
+      { onCrash: shared.onCrash },
+    );
     shared.hooks.register(name, this.#db);
     const { limits } = shared.metrics;
     const watching = { name, metrics: shared.metrics.syncer, log: this.#log };
@@ -187,6 +194,22 @@ export class Member {
       }
     }
   }
+}
+
+/** The memory in which the LMDB's thread says what it is doing; the watchdog asks there. */
+function watchThread(watchdog: Watchdog, lockPath: string): SharedArrayBuffer {
+  const activity = new ThreadActivity();
+  watchdog.probe('lmdb', {
+    beats: () => activity.beats,
+    waitsFor: () => {
+      if (!activity.isWaitingForLock) {
+        return undefined;
+      }
+      const holder = findWriteLockHolder(lockPath);
+      return holder === undefined ? 'the write lock' : `the write lock, held by ${holder}`;
+    },
+  });
+  return activity.buffer;
 }
 
 /** Resolves with false at `over`; with true where that does not come within `limitMs` after `signal`. */

@@ -38,6 +38,7 @@ export function agentYaml(props: AgentYamlProps): string {
     `  queue_prefix: ${queuePrefix}`,
     `  region: ${region}`,
     ...direct,
+    '# /readyz there answers 200 when this host has everything that the bucket held.',
     'http:',
     '  address: 127.0.0.1:8500',
     '',

@@ -14,9 +14,9 @@ export const MAX_DBI_NAME_BYTES = MAX_KEY_BYTES;
 
 /**
  * Bytes of one `KV` message at most (key, value and framing). A reader must hold an entry whole, so this bounds its
- * memory; it is a quarter of what LMDB allows, and of what one Buffer can hold on Node 20.
+ * memory, also where the object is hostile. Larger values than this are not what a database of records holds.
  */
-export const MAX_ENTRY_BYTES = 1024 ** 3;
+export const MAX_ENTRY_BYTES = 256 * 1024 ** 2;
 
 /**
  * Bytes of a stored value at most, value header included, for its entry to be sent or merged. The rest of

@@ -2,6 +2,7 @@ import { errorText } from '../../protocol/errors.ts';
 import { formatGoDuration } from '../../protocol/time.ts';
 import { retryDelay } from '../pacing/backoff.ts';
 import type { Sleep } from '../pacing/sleep.ts';
+import { Watchdog } from '../watchdog/watchdog.ts';
 import type { Check } from '../health-check.ts';
 import type { Logger } from '../log/log.ts';
 import type { TouchedKeys } from '../lmdb/touched-keys.ts';
@@ -12,6 +13,8 @@ export const TOUCHED_KEYS_MAX = 4096;
 /** A failed run is tried again for this long; by then what an application has cached is no older than that, either. */
 const RETRY_FOR_MS = 60_000;
 const LONGEST_RETRY_PAUSE_MS = 10_000;
+/** What is told to stop may take so long to do it. */
+const STOP_MS = 60_000;
 
 export type HookDeps = {
   readonly name: string;
@@ -39,6 +42,7 @@ export interface HookObserver {
 export class AfterMergeHook {
   readonly #deps: HookDeps;
   readonly #pending = new PendingChanges(TOUCHED_KEYS_MAX);
+  readonly #watchdog: Watchdog;
   readonly #closing = new AbortController();
   #work: Promise<void> | undefined;
   #startedMs = Number.NEGATIVE_INFINITY;
@@ -47,6 +51,7 @@ export class AfterMergeHook {
 
   constructor(deps: HookDeps) {
     this.#deps = deps;
+    this.#watchdog = new Watchdog(deps.now);
   }
 
   /** Something in this database was changed by a merge. */
@@ -66,8 +71,21 @@ export class AfterMergeHook {
     await this.#work;
   }
 
-  /** A warning while runs fail. */
+  /** A warning while runs fail, or where one does not end although its time is over. */
   checks(): Check[] {
+    return [...this.#failingRuns(), ...this.#stalls()];
+  }
+
+  #stalls(): Check[] {
+    const { name, timeoutMs } = this.#deps;
+    return this.#watchdog.stalls(timeoutMs + STOP_MS).map(({ forMs }) => ({
+      name: `after_merge_${name}_stalled`,
+      level: 'warning',
+      message: `the hook after merges does not end, sync goes on: its run began ${formatGoDuration(Math.round(forMs / 1000) * 1000)} ago`,
+    }));
+  }
+
+  #failingRuns(): Check[] {
     if (this.#failing === undefined) {
       return [];
     }
@@ -107,7 +125,9 @@ export class AfterMergeHook {
     const startedMs = now();
     this.#startedMs = startedMs;
     try {
-      await run(changes, AbortSignal.timeout(timeoutMs));
+      await this.#watchdog
+        .loop(name)
+        .during('its run', () => run(changes, AbortSignal.timeout(timeoutMs)));
       observer.ran(name, { failed: false, durationMs: now() - startedMs });
       if (this.#failing !== undefined) {
         log.info({ hook: name }, 'the hook after merges works again');

@@ -166,14 +166,19 @@ function addSyncCommands(program: Command, run: Run): void {
     ['receive', 'Merge the changes of others, never send any.', true],
   ] as const;
   for (const [name, description, receiveOnly] of commands) {
-    program
+    const command = program
       .command(name)
       .description(description)
-      .option('--only-once', 'sync once, then exit', false)
+      .option('--only-once', 'sync once, then exit', false);
+    if (receiveOnly) {
+      const help = 'with --only-once: do nothing where every LMDB has data already';
+      command.option('--only-if-empty', help, false);
+    }
+    command
       .option('--wait-for-marker-file <name>', 'wait until the storage has this object', '')
       .option('--only-db <name>', 'only this database; repeatable', collect, [])
-      .action((_flags: unknown, command: Command) =>
-        run(command, (context) => runSync(context, { ...command.opts<SyncFlags>(), receiveOnly })),
+      .action((_flags: unknown, given: Command) =>
+        run(given, (context) => runSync(context, { ...given.opts<SyncFlags>(), receiveOnly })),
       );
   }
 }

@@ -18,10 +18,16 @@ export async function checkBucket(
     readonly signal: AbortSignal;
   },
 ): Promise<boolean> {
-  const { db, store, settings, randomBytes, clock, log } = deps;
+  const { db, store, settings, randomBytes, clock, log, observer } = deps;
   const { tracker, publisher, rejoin, known, signal } = parts;
   const mayCreate = !settings.receiveOnly;
-  const bucketId = await findBucketId(store, { mayCreate, known, randomBytes, log, signal });
+  const bucketId = await findBucketId(store, {
+    mayCreate,
+    known,
+    randomBytes,
+    onDamaged: (error) => observer.stepFailed('bucket id content', error),
+    signal,
+  });
   if (known === bucketId) {
     return false;
   }

@@ -1,9 +1,8 @@
 import * as z from 'zod';
-import { errorText, SyncError } from '../../protocol/errors.ts';
+import { SyncError } from '../../protocol/errors.ts';
 import { bucketIdName } from '../../protocol/object-name.ts';
 import { bytesBody } from '../../storage/bodies.ts';
 import type { ObjectStore } from '../../storage/object-store.ts';
-import type { Logger } from '../log/log.ts';
 import { readBounded } from '../../storage/read-bounded.ts';
 
 const schema = z.object({ version: z.literal(1), id: z.string().min(8).max(128) });
@@ -17,7 +16,8 @@ export type BucketIdOptions = {
   /** The id of the bucket that was synced with before; undefined: none was. */
   readonly known: string | undefined;
   readonly randomBytes: (size: number) => Uint8Array;
-  readonly log: Logger;
+  /** The id is there and is none. */
+  readonly onDamaged: (error: SyncError) => void;
   readonly signal: AbortSignal;
 };
 
@@ -33,8 +33,7 @@ export async function findBucketId(store: ObjectStore, options: BucketIdOptions)
     if (!(error instanceof SyncError) || error.code !== 'MESSAGE_INVALID') {
       throw error;
     }
-    const fields = { error: errorText(error), hint: error.hint };
-    options.log.error(fields, 'cannot tell which bucket this is');
+    options.onDamaged(error);
     return options.known ?? NO_BUCKET_ID;
   }
 }

@@ -5,7 +5,8 @@ import type { ListedObject } from './listing.ts';
 const NS_PER_MS = 1_000_000n;
 
 /** Why an object is superfluous; upstream's words, labels of its metric. */
-type CleaningReason = 'newer snapshot' | 'stale instance';
+export const CLEANING_REASONS = ['newer snapshot', 'stale instance'] as const;
+type CleaningReason = (typeof CLEANING_REASONS)[number];
 
 export type Superfluous = { readonly object: ListedObject; readonly reason: CleaningReason };
 

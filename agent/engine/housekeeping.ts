@@ -8,7 +8,7 @@ import { Sweeper } from './sweeper.ts';
 import type { EngineDeps } from './types.ts';
 
 /** The same for both, but that each reports its waits to the watchdog under its own name. */
-export type HousekeepingDeps = { readonly cleaning: EngineDeps; readonly sweeping: EngineDeps };
+type HousekeepingDeps = { readonly cleaning: EngineDeps; readonly sweeping: EngineDeps };
 
 /** Runs cleaner and sweeper of one engine, where they are wanted, until `signal` aborts. */
 export async function runHousekeeping(

@@ -8,6 +8,7 @@ import type { Detection, EncodedObject, MergeResult } from '../lmdb/local-databa
  */
 export type Step =
   | 'bucket id'
+  | 'bucket id content'
   | 'pass'
   | 'manifest'
   | 'merge'

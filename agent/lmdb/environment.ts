@@ -4,6 +4,7 @@ import * as lmdb from 'lmdb';
 import type { RootDatabase } from 'lmdb';
 import { errorText, SyncError } from '../../protocol/errors.ts';
 import { DataFile, type Meta } from './pages/data-file.ts';
+import { ThreadActivity } from './thread-activity.ts';
 import {
   BindingWriteTxn,
   type BindingStore,
@@ -23,6 +24,8 @@ export type EnvironmentOptions = {
   /** For a file that is created; 0 = default. */
   readonly mapSizeBytes: number;
   readonly maxDbs: number;
+  /** Told when this thread waits for the write lock; see `ThreadActivity`. */
+  readonly activity?: SharedArrayBuffer | undefined;
 };
 
 /** A read transaction that pins the pages of `meta`'s state, and of the states before it that are pinned already. */
@@ -69,11 +72,16 @@ export class Environment {
   #file: DataFile;
   #mapSizeBytes: number;
   readonly #handles: OpenHandles = new Map();
+  readonly #activity: ThreadActivity | undefined;
 
   private constructor(options: EnvironmentOptions, dataPath: string) {
     this.#options = options;
     this.dataPath = dataPath;
+    this.#activity = options.activity && new ThreadActivity(options.activity);
+    // Opening takes the lock for a moment, too.
+    this.#activity?.askedForLock();
     const opened = openRoot(options, dataPath);
+    this.#activity?.gotLock();
     this.#root = opened.root;
     this.#file = opened.file;
     this.#mapSizeBytes = opened.mapSizeBytes;
@@ -127,11 +135,13 @@ export class Environment {
   write<T>(work: (txn: WriteTxn) => T): WriteOutcome<T> {
     const root = this.#root;
     const askedMs = performance.now();
+    this.#activity?.askedForLock();
     let lockedMs = askedMs;
     let txn: BindingWriteTxn | undefined;
     try {
       const result = root.transactionSync(() => {
         lockedMs = performance.now();
+        this.#activity?.gotLock();
         txn = this.#writeTxn();
         return work(txn);
       });
@@ -148,6 +158,8 @@ export class Environment {
         this.#handles.delete(name);
       }
       throw mapTxnError(error, this.dataPath);
+    } finally {
+      this.#activity?.gotLock();
     }
   }
 

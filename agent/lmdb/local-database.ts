@@ -34,6 +34,8 @@ export type DatabaseOptions = {
   readonly touchedKeysMax?: number | undefined;
   /** Bytes of a value with its header at most, for it to be sent or merged; all that fits into an object unless given. */
   readonly valueBytesMax?: number | undefined;
+  /** Where the thread says what it is doing; see `ThreadActivity`. */
+  readonly activity?: SharedArrayBuffer | undefined;
 };
 
 /**

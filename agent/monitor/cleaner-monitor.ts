@@ -2,7 +2,7 @@ import { errorText } from '../../protocol/errors.ts';
 import type { CleanerObserver, CleanerReport } from '../engine/cleaner-types.ts';
 import type { Superfluous } from '../engine/cleaning-rule.ts';
 import type { Logger } from '../log/log.ts';
-import type { SyncerMetrics } from './metrics.ts';
+import type { SyncerMetrics } from './syncer-metrics.ts';
 
 export type CleanerMonitorDeps = {
   readonly name: string;

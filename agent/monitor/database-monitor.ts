@@ -14,11 +14,12 @@ import { DatabaseHealth } from './health.ts';
 import { LeftOutWatch } from './left-out-watch.ts';
 import { Quarantine } from './quarantine.ts';
 import type { Detection, EncodedObject } from '../lmdb/local-database.ts';
-import { LmdbTrouble } from './lmdb-trouble.ts';
+import { LmdbTrouble } from './status.ts';
 import type { Logger } from '../log/log.ts';
-import type { SyncerMetrics } from './metrics.ts';
+import type { SyncerMetrics } from './syncer-metrics.ts';
 import { SeenInstances, type Coverage } from './seen-instances.ts';
 import { StepMonitor } from './step-monitor.ts';
+import { UnsentAge } from './unsent-age.ts';
 import type { Watchdog } from '../watchdog/watchdog.ts';
 import {
   shownName,
@@ -63,6 +64,7 @@ export class DatabaseMonitor implements SyncObserver {
   readonly #quarantine: Quarantine;
   readonly #leftOut: LeftOutWatch;
   readonly #sharedName = new Set<string>();
+  readonly #unsent = new UnsentAge();
   /** When the last complete pass ended. */
   #lastPassMs: number | undefined;
   #recent: readonly ActivityStatus[] = [];
@@ -83,6 +85,7 @@ export class DatabaseMonitor implements SyncObserver {
     this.#quarantine = new Quarantine(deps.log);
     this.health = new DatabaseHealth(deps.name, deps.health, deps);
     this.#instances = new SeenInstances(deps);
+    deps.metrics.beginDatabase(deps.name);
     this.#steps = new StepMonitor({ ...deps, health: this.health });
     this.#trouble = new LmdbTrouble(deps.log);
   }
@@ -114,6 +117,7 @@ export class DatabaseMonitor implements SyncObserver {
       mapFull: errors.some((failed) => failed instanceof SyncError && failed.code === 'MAP_FULL'),
       started: this.health.isStarted,
       lastPassMs: this.#lastPassMs,
+      unsentMs: this.#unsent.ageMs(this.#deps.now()),
       pendingKeys: detection?.pendingKeys ?? 0,
       pendingBytes: detection?.pendingBytes ?? 0,
       pendingScan: detection?.pendingScan ?? false,
@@ -135,10 +139,11 @@ export class DatabaseMonitor implements SyncObserver {
   }
 
   detected(detection: Detection): void {
-    const { metrics, log, name } = this.#deps;
+    const { metrics, log, name, now } = this.#deps;
     this.#detection = detection;
     this.#trouble.note(detection);
     this.#leftOut.detected(detection.leftOut);
+    this.#unsent.looked(detection.pendingKeys > 0 || detection.pendingScan, now());
     if (detection.regressions > 0) {
       metrics.regressions.inc({ lmdb: name }, detection.regressions);
       if (this.#isNews(this.#regressions)) {
@@ -155,6 +160,7 @@ export class DatabaseMonitor implements SyncObserver {
   generated(_name: string, encoded: EncodedObject): void {
     const { metrics, name, now } = this.#deps;
     const { spool } = encoded;
+    this.#unsent.generated(now());
     metrics.generated.inc({ lmdb: name });
     metrics.generatedLast.set({ lmdb: name }, now() / 1000);
     metrics.generatedSize.set(
@@ -167,6 +173,7 @@ export class DatabaseMonitor implements SyncObserver {
     const { metrics, log, name, now } = this.#deps;
     const { encoded, sizeBytes } = event;
     this.#steps.worked('store');
+    this.#unsent.stored();
     this.#lastUpload = {
       atMs: now(),
       object: event.name,
@@ -265,6 +272,11 @@ export class DatabaseMonitor implements SyncObserver {
     this.#note({ direction: 'merge', instance, kind, sizeBytes, ...this.#lastMerge });
     const lmdb = { lmdb: name };
     metrics.mergedObjects.inc({ ...lmdb, syncer_instance: object.instance });
+    // What was there before this start is older than any latency; a snapshot of ours also holds what is old.
+    if (this.health.isStarted && (kind === 'delta' || !object.ours)) {
+      const latencyMs = Math.max(0, now() - Number(object.timeNs) / 1e6);
+      metrics.commitToVisible.observe(lmdb, latencyMs / 1000);
+    }
     metrics.mergedEntries.inc(lmdb, result.entries);
     metrics.mergedChanges.inc(lmdb, result.changed);
     metrics.mergeTransactions.inc(lmdb, result.transactions);

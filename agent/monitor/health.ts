@@ -1,16 +1,16 @@
 import assert from 'node:assert/strict';
-import { errorText } from '../../protocol/errors.ts';
+import { errorText, SyncError } from '../../protocol/errors.ts';
 import { MAX_ENTRY_BYTES, MAX_KEY_BYTES } from '../../protocol/limits.ts';
 import { formatGoDuration } from '../../protocol/time.ts';
 import type { HealthConfig, TrackerConfig } from '../config/config.ts';
 import type { Check } from '../health-check.ts';
 import type { Watchdog } from '../watchdog/watchdog.ts';
-import { refusedText, unnamedDataText } from './lmdb-trouble.ts';
+import { refusedText, unnamedDataText } from './status.ts';
 import type { DatabaseStatus, Occurrences } from './status.ts';
 import { ANY_STEPS, STEP_RULES, stepLimits, type AnyStep } from './step-rules.ts';
 
 /** What an entry may have for all instances to take it. */
-const LARGEST_ENTRY = `a key may have ${MAX_KEY_BYTES} bytes, a value ${MAX_ENTRY_BYTES / 1024 ** 3} GiB`;
+const LARGEST_ENTRY = `a key may have ${MAX_KEY_BYTES} bytes, a value ${MAX_ENTRY_BYTES / 1024 ** 2} MiB`;
 
 /** A regression or a time in the future is reported for this long after it was last seen. */
 const RECENT_MS = 3_600_000;
@@ -71,6 +71,12 @@ export class ActivityTracker {
     }
   }
 
+  /** What to do about the last error, where that is known. */
+  #hint(): string {
+    const hint = this.#lastError instanceof SyncError ? this.#lastError.hint : undefined;
+    return hint === undefined ? '' : `. ${hint}`;
+  }
+
   /** What to report now; undefined while fine. */
   check(): Check | undefined {
     if (!this.isFailing) {
@@ -79,7 +85,7 @@ export class ActivityTracker {
     const forMs = this.#now() - Math.min(...this.#failing.values());
     return overdue(forMs, this.#limits, (rounded) => ({
       name: this.#name,
-      message: `failed to ${this.#activity} for ${rounded} - last error: '${errorText(this.#lastError)}'`,
+      message: `failed to ${this.#activity} for ${rounded} - last error: '${errorText(this.#lastError)}'${this.#hint()}`,
     }));
   }
 }
@@ -158,6 +164,12 @@ export class DatabaseHealth {
     });
   }
 
+  /** Its LMDB's thread has not answered for this long, and waits for nothing that another program has. */
+  isThreadHung(limitMs: number): boolean {
+    const stalls = this.#watchdog?.stalls(limitMs) ?? [];
+    return stalls.some(({ loop, isElsewhere }) => loop === 'lmdb' && !isElsewhere);
+  }
+
   /** All that is not fine with its steps, its loops and the start. */
   checks(): Check[] {
     const { start } = this.#config;
@@ -175,18 +187,73 @@ export class DatabaseHealth {
   }
 }
 
-/** Conditions under which a database sends or receives nothing: they become errors. All others stay warnings. */
-const STOPS_SYNC: ReadonlySet<string> = new Set([
-  'map_full',
-  'lmdb_failed',
-  'max_dbs',
-  'unnamed_data',
-  'dbi_out_of_order',
-]);
+/**
+ * What an operator has to know about a database, each with what to do: the name of its check, what it becomes once it has
+ * lasted for the error duration, and its text while it is so. What keeps a database from sending or receiving becomes an
+ * error, and `/healthz` 503; all others stay warnings.
+ */
+const CONDITIONS: readonly (readonly [
+  name: string,
+  becomes: Check['level'],
+  text: (status: DatabaseStatus, nowMs: number) => string | undefined,
+])[] = [
+  ['map_full', 'error', mapFullText],
+  ['lmdb_failed', 'error', (status) => (status.mapFull ? undefined : lmdbText(status))],
+  ['unnamed_data', 'error', ({ unnamedData }) => unnamedData && unnamedDataText(unnamedData)],
+  ['dbi_out_of_order', 'error', outOfOrderText],
+  ['quarantined_objects', 'warning', quarantineText],
+  ['max_dbs', 'error', maxDbsText],
+  [
+    'clock_behind',
+    'warning',
+    ({ regressions }, nowMs) =>
+      recent(regressions, nowMs)
+        ? `${regressions.total} local changes were older than what they replaced and were put back: set the clock of this host, or of the application's container`
+        : undefined,
+  ],
+  [
+    'clock_skew',
+    'warning',
+    ({ futureEntries }, nowMs) =>
+      recent(futureEntries, nowMs)
+        ? `${futureEntries.total} entries have a time in the future: check the clocks of all hosts; such entries win until that time has come`
+        : undefined,
+  ],
+  [
+    'invalid_values',
+    'warning',
+    ({ invalidValues }) =>
+      invalidValues > 0
+        ? `${invalidValues} local values have no valid header and are not sent: the application does not use the native schema, see schema_tracks_changes`
+        : undefined,
+  ],
+  ['entries_left_out', 'warning', leftOutText],
+  ['received_entries_left_out', 'warning', receivedLeftOutText],
+  ['rejoin_pending', 'warning', rejoinText],
+  [
+    'instance_name_shared',
+    'warning',
+    ({ sharedName }) =>
+      sharedName.length > 0
+        ? `another agent uses this instance name (${sharedName.join(', ')}): give each agent a name of its own`
+        : undefined,
+  ],
+];
+
+/** The loops of an engine; each can be due without making progress. */
+const LOOPS = ['publish', 'send', 'receive', 'persist', 'clean', 'sweep', 'lmdb'] as const;
+
+/** Every check that a database can have, without the database's name. */
+export const DATABASE_CHECKS: readonly string[] = [
+  ...ANY_STEPS.flatMap((step) => STEP_RULES[step].check ?? []),
+  ...LOOPS.map((loop) => `${loop}_stalled`),
+  ...CONDITIONS.map(([name]) => name),
+  'startup_in_progress',
+];
 
 /**
- * The conditions of all databases as checks. One that stops sync is a warning at first, and an error once it has been
- * seen for `errorAfterMs`.
+ * The conditions of all databases as checks: warnings at first, and what becomes an error one once it has been seen for
+ * `errorAfterMs`.
  */
 export class Conditions {
   readonly #errorAfterMs: number;
@@ -198,65 +265,24 @@ export class Conditions {
 
   /** Asked again and again, it learns for how long each has lasted. */
   checks(status: DatabaseStatus, nowMs: number): Check[] {
-    const checks = conditionChecks(status, nowMs);
-    for (const condition of STOPS_SYNC) {
+    return CONDITIONS.flatMap(([condition, becomes, text]) => {
       const name = `${status.name}_${condition}`;
-      if (checks.some((check) => check.name === name)) {
-        this.#sinceMs.set(name, this.#sinceMs.get(name) ?? nowMs);
-      } else {
+      const message = text(status, nowMs);
+      if (message === undefined) {
         this.#sinceMs.delete(name);
+        return [];
       }
-    }
-    return checks.map((check) => {
-      const sinceMs = this.#sinceMs.get(check.name);
-      const isError = sinceMs !== undefined && nowMs - sinceMs >= this.#errorAfterMs;
-      return isError ? { ...check, level: 'error' } : check;
+      const sinceMs = this.#sinceMs.get(name) ?? nowMs;
+      this.#sinceMs.set(name, sinceMs);
+      const isOver = nowMs - sinceMs >= this.#errorAfterMs;
+      return [{ name, level: isOver ? becomes : 'warning', message }];
     });
   }
 }
 
-/** What an operator has to know about a database, each with what to do; see {@link Conditions} for which are errors. */
+/** The conditions as they are at their first look. */
 export function conditionChecks(status: DatabaseStatus, nowMs: number): Check[] {
-  const messages: [string, string | undefined][] = [
-    ['map_full', mapFullText(status)],
-    ['lmdb_failed', status.mapFull ? undefined : lmdbText(status)],
-    ['unnamed_data', status.unnamedData && unnamedDataText(status.unnamedData)],
-    ['dbi_out_of_order', outOfOrderText(status)],
-    ['quarantined_objects', quarantineText(status)],
-    ['max_dbs', maxDbsText(status)],
-    [
-      'clock_behind',
-      recent(status.regressions, nowMs)
-        ? `${status.regressions.total} local changes were older than what they replaced and were put back: set the clock of this host, or of the application's container`
-        : undefined,
-    ],
-    [
-      'clock_skew',
-      recent(status.futureEntries, nowMs)
-        ? `${status.futureEntries.total} entries have a time in the future: check the clocks of all hosts; such entries win until that time has come`
-        : undefined,
-    ],
-    [
-      'invalid_values',
-      status.invalidValues > 0
-        ? `${status.invalidValues} local values have no valid header and are not sent: the application does not use the native schema, see schema_tracks_changes`
-        : undefined,
-    ],
-    ['entries_left_out', leftOutText(status)],
-    ['received_entries_left_out', receivedLeftOutText(status)],
-    ['rejoin_pending', rejoinText(status)],
-    [
-      'instance_name_shared',
-      status.sharedName.length > 0
-        ? `another agent uses this instance name (${status.sharedName.join(', ')}): give each agent a name of its own`
-        : undefined,
-    ],
-  ];
-  return messages.flatMap(([condition, message]) =>
-    message === undefined
-      ? []
-      : [{ name: `${status.name}_${condition}`, level: 'warning' as const, message }],
-  );
+  return new Conditions(Number.POSITIVE_INFINITY).checks(status, nowMs);
 }
 
 function mapFullText(status: DatabaseStatus): string | undefined {

@@ -1,4 +1,5 @@
-import { Counter, Histogram, type Registry } from 'prom-client';
+import type { Counter, Histogram, Registry } from 'prom-client';
+import { MetricMaker } from './metric-maker.ts';
 import type { HookObserver } from '../after-merge/hook.ts';
 
 const DURATION_BUCKETS = [
@@ -10,20 +11,16 @@ export class HookMetrics implements HookObserver {
   readonly #runs: Counter<'hook' | 'result'>;
   readonly #duration: Histogram<'hook'>;
 
-  constructor(registry: Registry) {
-    const registers = [registry];
-    this.#runs = new Counter({
-      name: 'lightningstream_after_merge_runs_total',
-      help: 'Runs of hooks after merges by result: ok, failed',
-      labelNames: ['hook', 'result'],
-      registers,
-    });
-    this.#duration = new Histogram({
-      name: 'lightningstream_after_merge_duration_seconds',
-      help: 'Duration of these runs',
-      labelNames: ['hook'],
+  constructor(registry: Registry, hooks: readonly string[]) {
+    const make = new MetricMaker(registry);
+    this.#runs = make.counter(
+      'after_merge_runs_total',
+      'Runs of hooks after merges by result: ok, failed',
+      { hook: hooks, result: ['ok', 'failed'] },
+    );
+    this.#duration = make.histogram('after_merge_duration_seconds', 'Duration of these runs', {
+      labels: { hook: hooks },
       buckets: DURATION_BUCKETS,
-      registers,
     });
   }
 

@@ -44,6 +44,8 @@ export class LimitMetrics {
     this.#waiting.set(labels, 0);
     this.#active.set(labels, 0);
     this.#acquired.inc(labels, 0);
+    this.#activeSeconds.zero(labels);
+    this.#waitingSeconds.zero(labels);
     return { limit: limit.limit, acquire: (signal) => this.#acquire(limit, { labels, signal }) };
   }
 

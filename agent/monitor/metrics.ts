@@ -1,32 +1,19 @@
-import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry, Summary } from 'prom-client';
+import { collectDefaultMetrics, Counter, Gauge, Registry } from 'prom-client';
 import type { RequestReport } from '../../storage/requests.ts';
+import { MetricMaker } from './metric-maker.ts';
 import { LimitMetrics } from './limit-metrics.ts';
 import { HookMetrics } from './hook-metrics.ts';
 import { NoticeMetrics } from './notice-metrics.ts';
 import { createScrapedMetrics } from './scraped-metrics.ts';
+import type { Check } from '../health-check.ts';
 import type { SmapsReader } from './smaps.ts';
 import type { DatabaseStatus, StatusSource } from './status.ts';
+import { createSyncerMetrics, type SyncerMetrics } from './syncer-metrics.ts';
 
-const MINUTE = 60;
-const HOUR = 60 * MINUTE;
-const DAY = 24 * HOUR;
-/** Upstream's buckets for the age of an object when it is first seen: seconds to 30 days. */
-const AGE_BUCKETS = [
-  0.1,
-  0.2,
-  0.5,
-  1,
-  2,
-  5,
-  10,
-  30,
-  ...[1, 2, 5, 10, 30].map((minutes) => minutes * MINUTE),
-  ...[1, 2, 6, 12].map((hours) => hours * HOUR),
-  ...[1, 3, 7, 14, 30].map((days) => days * DAY),
-];
 const CALL_BUCKETS = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60];
-const LOCK_BUCKETS = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5];
-const LATENCY_BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
+
+/** All checks that are not fine, with the databases as they are now. */
+type HealthSource = (databases: readonly DatabaseStatus[]) => readonly Check[];
 
 export type MetricsOptions = {
   readonly status: StatusSource;
@@ -34,6 +21,8 @@ export type MetricsOptions = {
   readonly storageType: string;
   /** Reads memory map figures at a scrape; undefined: they are left out. */
   readonly smaps?: SmapsReader | undefined;
+  /** Names of the hooks after merges. */
+  readonly hooks?: readonly string[] | undefined;
   /** False in tests: the process metrics start observers that outlive a registry. */
   readonly processMetrics?: boolean | undefined;
 };
@@ -55,16 +44,19 @@ export class Metrics {
   readonly #scrapes: ScrapeMetrics;
   readonly #status: StatusSource;
   #databases: readonly DatabaseStatus[] = [];
+  #checks: HealthSource = () => [];
 
   constructor(options: MetricsOptions) {
     this.syncer = createSyncerMetrics(this.registry);
     this.notices = new NoticeMetrics(this.registry);
-    this.hooks = new HookMetrics(this.registry);
+    this.hooks = new HookMetrics(this.registry, options.hooks ?? []);
     this.limits = new LimitMetrics(this.registry, () => performance.now());
     this.#scrapes = createScrapeMetrics(this.registry);
     this.#storage = createStorageMetrics(this.registry, options.storageType);
     this.#status = options.status;
     createScrapedMetrics(this.registry, {
+      version: options.status.version,
+      checks: (databases) => this.#checks(databases),
       databases: () => this.#databases,
       notices: () => this.#status.notices(),
       smaps: options.smaps,
@@ -85,6 +77,11 @@ export class Metrics {
       this.#storage.errors.inc({ method });
       this.#storage.errorsByType.inc({ method, error: report.error });
     }
+  }
+
+  /** From now on the checks of `/healthz` are metrics, too. */
+  watchHealth(checks: HealthSource): void {
+    this.#checks = checks;
   }
 
   /** The text of `/metrics`. */
@@ -108,196 +105,22 @@ export class Metrics {
   }
 }
 
-export type SyncerMetrics = ReturnType<typeof createSyncerMetrics>;
-
-function createSyncerMetrics(registry: Registry) {
-  const make = metricMaker(registry);
-  return { ...upstreamMetrics(make), ...ownMetrics(make) };
-}
-
-function metricMaker(registry: Registry) {
-  const registers = [registry];
-  const counter = <L extends string>(name: string, help: string, labelNames: readonly L[]) =>
-    new Counter({ name: `lightningstream_${name}`, help, labelNames: [...labelNames], registers });
-  const gauge = <L extends string>(name: string, help: string, labelNames: readonly L[]) =>
-    new Gauge({ name: `lightningstream_${name}`, help, labelNames: [...labelNames], registers });
-  const histogram = <L extends string>(
-    name: string,
-    help: string,
-    more: { readonly labelNames: readonly L[]; readonly buckets: number[] },
-  ) =>
-    new Histogram({
-      name: `lightningstream_${name}`,
-      help,
-      labelNames: [...more.labelNames],
-      buckets: more.buckets,
-      registers,
-    });
-  /** Sum and count, as upstream has it: no quantiles. */
-  const summary = <L extends string>(name: string, help: string, labelNames: readonly L[]) =>
-    new Summary({
-      name: `lightningstream_${name}`,
-      help,
-      labelNames: [...labelNames],
-      percentiles: [],
-      registers,
-    });
-  return { counter, gauge, histogram, summary };
-}
-
-type MetricMaker = ReturnType<typeof metricMaker>;
-const PER_INSTANCE = ['lmdb', 'syncer_instance'] as const;
-
-function upstreamMetrics({ counter, gauge, histogram, summary }: MetricMaker) {
-  return {
-    generated: counter('syncer_snapshots_generated_total', 'Objects generated', ['lmdb']),
-    generatedLast: gauge(
-      'syncer_snapshots_generated_last_unix_seconds',
-      'Time of the last object generated',
-      ['lmdb'],
-    ),
-    generatedSize: gauge(
-      'syncer_snapshots_generated_last_size_bytes',
-      'Compressed size of the last object generated',
-      ['lmdb'],
-    ),
-    storeCalls: counter('syncer_snapshots_store_calls_total', 'Attempts to store an object', []),
-    storeBytes: counter('syncer_snapshots_store_bytes_total', 'Bytes stored', []),
-    storeFailed: counter(
-      'syncer_snapshots_store_failed_attempts_total',
-      'Failed attempts to store an object',
-      ['lmdb'],
-    ),
-    storeGaveUp: counter(
-      'syncer_snapshots_store_failed_permanently_total',
-      'Objects not stored because the agent gave up',
-      ['lmdb'],
-    ),
-    loadCalls: counter('syncer_snapshots_load_calls_total', 'Objects fetched', []),
-    loadBytes: counter('syncer_snapshots_load_bytes_total', 'Bytes fetched', []),
-    loadFailed: counter('syncer_snapshots_load_failed_total', 'Failed fetches', PER_INSTANCE),
-    listCalls: counter('syncer_snapshots_list_calls_total', 'Listings of the storage', []),
-    listFailed: counter('syncer_snapshots_list_failed_total', 'Failed listings of the storage', [
-      'lmdb',
-    ]),
-    receivedLast: gauge(
-      'receiver_snapshots_last_received_seconds',
-      'Time of the newest object seen',
-      PER_INSTANCE,
-    ),
-    receivedAge: histogram(
-      'receiver_snapshots_last_received_age_seconds',
-      'Age of objects when first seen',
-      {
-        labelNames: PER_INSTANCE,
-        buckets: AGE_BUCKETS,
-      },
-    ),
-    inStorage: gauge('receiver_snapshots_in_storage_count', 'Objects in the storage', ['lmdb']),
-    inStorageBytes: gauge(
-      'receiver_snapshots_in_storage_bytes',
-      'Size of the objects in the storage',
-      ['lmdb'],
-    ),
-    sweeperCleaned: counter('sweeper_cleaned_total', 'Tombstones removed', ['lmdb']),
-    sweeperAvailable: gauge('sweeper_stats_available', '1 after the first sweep', ['lmdb']),
-    sweeperEntries: gauge('sweeper_stats_total_entries', 'Entries left, tombstones included', [
-      'lmdb',
-    ]),
-    sweeperTombstones: gauge('sweeper_stats_deleted_entries', 'Tombstones left', ['lmdb']),
-    sweeperDuration: summary('sweeper_duration_seconds', 'Duration of sweeps', ['lmdb']),
-    cleanerListCalls: counter('cleaner_list_calls_total', 'Listings by the cleaner', []),
-    cleanerListFailed: counter('cleaner_list_failed_total', 'Failed listings by the cleaner', []),
-    cleanerDeletes: counter('cleaner_delete_total', 'Deletions that the cleaner tried', [
-      'lmdb',
-      'reason',
-    ]),
-    cleanerDeleteFailed: counter('cleaner_delete_failed_total', 'Failed deletions', []),
-  };
-}
-
-function ownMetrics({ counter, histogram }: MetricMaker) {
-  return {
-    storedObjects: counter('stored_objects_total', 'Objects stored', ['lmdb', 'kind']),
-    storedEntries: counter('stored_entries_total', 'Entries in stored objects', ['lmdb']),
-    storeDuration: histogram(
-      'store_duration_seconds',
-      'From the start of encoding to the acknowledgement',
-      {
-        labelNames: ['lmdb'],
-        buckets: LATENCY_BUCKETS,
-      },
-    ),
-    mergedObjects: counter('merged_objects_total', 'Objects merged', PER_INSTANCE),
-    mergedEntries: counter('merged_entries_total', 'Entries in merged objects', ['lmdb']),
-    mergedChanges: counter('merged_changes_total', 'Entries that a merge changed', ['lmdb']),
-    mergeTransactions: counter('merge_transactions_total', 'Write transactions of merges', [
-      'lmdb',
-    ]),
-    lockHeld: histogram('merge_lock_held_seconds', 'Longest time a merge held the write lock', {
-      labelNames: ['lmdb'],
-      buckets: LOCK_BUCKETS,
-    }),
-    lockWait: histogram('merge_lock_wait_seconds', 'Time a merge waited for the write lock', {
-      labelNames: ['lmdb'],
-      buckets: LOCK_BUCKETS,
-    }),
-    regressions: counter(
-      'regressions_total',
-      'Local changes older than what they replaced, put back',
-      ['lmdb'],
-    ),
-    futureEntries: counter('future_entries_total', 'Entries with a time in the future', ['lmdb']),
-    rejoins: counter('rejoins_total', 'Rejoins after a long absence', ['lmdb']),
-    rejoinDropped: counter(
-      'rejoin_dropped_entries_total',
-      'Entries that others had deleted and swept, dropped at a rejoin',
-      ['lmdb'],
-    ),
-    lmdbFailed: counter('lmdb_failed_total', 'Failed work in the LMDB', ['lmdb']),
-    stepFailures: counter('step_failures_total', 'Failed steps, each of which is tried again', [
-      'lmdb',
-      'step',
-    ]),
-  };
-}
-
 type StorageMetrics = ReturnType<typeof createStorageMetrics>;
 
 function createStorageMetrics(registry: Registry, type: string) {
-  const registers = [registry];
-  const name = (suffix: string) => `storage_${type}_call_${suffix}`;
+  const make = new MetricMaker(registry, `storage_${type}_call_`);
+  const labels = { method: ['list', 'load', 'store', 'delete'] } as const;
   return {
-    calls: new Counter({
-      name: name('total'),
-      help: 'Storage requests',
-      labelNames: ['method'],
-      registers,
-    }),
-    timestamp: new Gauge({
-      name: name('timestamp_seconds'),
-      help: 'Time of the last storage request',
-      labelNames: ['method'],
-      registers,
-    }),
-    duration: new Histogram({
-      name: name('duration_seconds'),
-      help: 'Duration of storage requests',
-      labelNames: ['method'],
+    calls: make.counter('total', 'Storage requests', labels),
+    timestamp: make.gauge('timestamp_seconds', 'Time of the last storage request', labels),
+    duration: make.histogram('duration_seconds', 'Duration of storage requests', {
+      labels,
       buckets: CALL_BUCKETS,
-      registers,
     }),
-    errors: new Counter({
-      name: name('error_total'),
-      help: 'Failed storage requests',
-      labelNames: ['method'],
-      registers,
-    }),
-    errorsByType: new Counter({
-      name: name('error_by_type_total'),
-      help: 'Failed storage requests by error',
-      labelNames: ['method', 'error'],
-      registers,
+    errors: make.counter('error_total', 'Failed storage requests', labels),
+    errorsByType: make.counter('error_by_type_total', 'Failed storage requests by error', {
+      ...labels,
+      error: 'unknown',
     }),
   };
 }

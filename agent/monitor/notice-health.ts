@@ -1,4 +1,6 @@
 import { errorText } from '../../protocol/errors.ts';
+import { formatGoDuration } from '../../protocol/time.ts';
+import { Watchdog } from '../watchdog/watchdog.ts';
 import type { TrackerConfig } from '../config/config.ts';
 import type { Check } from '../health-check.ts';
 import type { NoticeSource } from '../notices/source.ts';
@@ -14,12 +16,18 @@ import type { NoticeStatus } from './status.ts';
 export class NoticeHealth {
   readonly #tracker: ActivityTracker;
   readonly #marker: ActivityTracker;
+  readonly #limits: TrackerConfig;
+  readonly #watchdog: Watchdog;
   readonly #now: () => number;
+  /** How often it must ask for a listing, whatever it hears. */
+  #listWithinMs = Number.POSITIVE_INFINITY;
   #source: NoticeSource['kind'] = 'poll';
   #trouble: NoticeStatus['trouble'];
 
   constructor(limits: TrackerConfig, now: () => number) {
     this.#now = now;
+    this.#limits = limits;
+    this.#watchdog = new Watchdog(now);
     this.#tracker = new ActivityTracker(
       { name: 'notices_failed_duration', activity: 'receive notices' },
       { ...limits, errorDurationMs: Number.POSITIVE_INFINITY },
@@ -35,6 +43,17 @@ export class NoticeHealth {
   /** The source that is used from now on. */
   uses(source: NoticeSource['kind']): void {
     this.#source = source;
+  }
+
+  /** From now on the source has to ask for a listing this often; one that does not has stopped. */
+  expectsLists(withinMs: number): void {
+    this.#listWithinMs = withinMs;
+    this.listAsked();
+  }
+
+  /** The source has asked for a listing. */
+  listAsked(): void {
+    this.#watchdog.loop('notices').rests(this.#listWithinMs);
   }
 
   worked(): void {
@@ -65,7 +84,18 @@ export class NoticeHealth {
     return [
       ...withConsequence(this.#tracker, 'the storage is listed instead'),
       ...withConsequence(this.#marker, 'others find what is stored here at their forced listing'),
+      ...this.#stalls(),
     ];
+  }
+
+  /** Unlike trouble, which the source knows of and which makes it list, a stop ends all receiving. */
+  #stalls(): Check[] {
+    const { warnDurationMs, errorDurationMs } = this.#limits;
+    return this.#watchdog.stalls(warnDurationMs).map(({ forMs }) => ({
+      name: 'notices_stalled',
+      level: forMs >= errorDurationMs ? 'error' : 'warning',
+      message: `nobody has asked for a listing that was due ${formatGoDuration(Math.round(forMs / 1000) * 1000)} ago: restart the agent, and report this with the log`,
+    }));
   }
 }
 

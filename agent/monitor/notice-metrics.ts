@@ -1,10 +1,13 @@
-import { Counter, Histogram, type Registry } from 'prom-client';
+import type { Counter, Histogram, Registry } from 'prom-client';
+import { MetricMaker } from './metric-maker.ts';
 import type { QueueRequestReport } from '../notices/queue-service.ts';
 import type { ReceivedReport } from '../notices/observer.ts';
 
 const DELAY_BUCKETS = [0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300];
 
-/** Metrics of the queue of notices; all of them stay empty without one. */
+const METHODS = ['find', 'create', 'receive', 'delete', 'send'] as const;
+
+/** Metrics of the queue of notices; all of them stay 0 without one. */
 export class NoticeMetrics {
   readonly #requests: Counter<'method'>;
   readonly #errors: Counter<'method' | 'error'>;
@@ -12,31 +15,23 @@ export class NoticeMetrics {
   readonly #delay: Histogram;
 
   constructor(registry: Registry) {
-    const registers = [registry];
-    this.#requests = new Counter({
-      name: 'lightningstream_sqs_requests_total',
-      help: 'Requests to SQS',
-      labelNames: ['method'],
-      registers,
-    });
-    this.#errors = new Counter({
-      name: 'lightningstream_sqs_errors_total',
-      help: 'Failed requests to SQS by reason: gone, denied, passing',
-      labelNames: ['method', 'error'],
-      registers,
-    });
-    this.#notices = new Counter({
-      name: 'lightningstream_notices_total',
-      help: 'Messages received from the queue of notices: notice, or broken',
-      labelNames: ['result'],
-      registers,
-    });
-    this.#delay = new Histogram({
-      name: 'lightningstream_notice_delay_seconds',
-      help: 'From the time at which the store created an object to the receipt of its notice',
-      buckets: DELAY_BUCKETS,
-      registers,
-    });
+    const make = new MetricMaker(registry);
+    this.#requests = make.counter('sqs_requests_total', 'Requests to SQS', { method: METHODS });
+    this.#errors = make.counter(
+      'sqs_errors_total',
+      'Failed requests to SQS by reason: gone, denied, passing',
+      { method: METHODS, error: ['gone', 'denied', 'passing'] },
+    );
+    this.#notices = make.counter(
+      'notices_total',
+      'Messages received from the queue of notices: notice, or broken',
+      { result: ['notice', 'broken'] },
+    );
+    this.#delay = make.histogram(
+      'notice_delay_seconds',
+      'From the time at which the store created an object to the receipt of its notice',
+      { labels: {}, buckets: DELAY_BUCKETS },
+    );
   }
 
   onRequest({ kind, requests, trouble }: QueueRequestReport): void {

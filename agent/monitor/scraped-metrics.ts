@@ -1,4 +1,6 @@
 import { Gauge, type Registry } from 'prom-client';
+import type { Check } from '../health-check.ts';
+import { DATABASE_CHECKS } from './health.ts';
 import type { SmapsReader } from './smaps.ts';
 import {
   dbiUsedBytes,
@@ -99,6 +101,16 @@ const DATABASE_GAUGES: readonly DatabaseGauge[] = [
     (status) => status.sharedName.length,
   ],
   [
+    'lightningstream_oldest_unsent_change_seconds',
+    'How long the oldest local change has been waiting that is in no stored object',
+    ({ unsentMs }) => unsentMs / 1000,
+  ],
+  [
+    'lightningstream_last_complete_pass_unix_seconds',
+    'Time of the last listing pass after which all of the bucket was in the LMDB',
+    ({ lastPassMs }) => lastPassMs && lastPassMs / 1000,
+  ],
+  [
     'lightningstream_last_merge_unix_seconds',
     'Time of the last merge',
     ({ lastMerge }) => lastMerge && lastMerge.atMs / 1000,
@@ -128,6 +140,9 @@ const DBI_GAUGES: readonly DbiGauge[] = [
 ];
 
 export type ScrapeSources = {
+  readonly version: string;
+  /** All that is not fine on `/healthz` now. */
+  readonly checks: (databases: readonly DatabaseStatus[]) => readonly Check[];
   readonly databases: DatabasesNow;
   readonly notices: () => NoticeStatus;
   /** undefined: memory maps are left out. */
@@ -178,6 +193,8 @@ export function createScrapedMetrics(registry: Registry, sources: ScrapeSources)
   createPagesMetric(registry, source);
   createLagMetric(registry, source);
   createNoticesMetric(registry, sources.notices);
+  createBuildMetric(registry, sources.version);
+  createChecksMetric(registry, sources);
   if (smaps !== undefined) {
     createSmapsMetric(registry, source, smaps);
   }
@@ -223,6 +240,46 @@ function createLagMetric(registry: Registry, source: DatabasesNow): void {
           for (const { instance, lagMs } of status.instances) {
             this.set({ lmdb: status.name, syncer_instance: instance }, lagMs / 1000);
           }
+        }
+      },
+    }),
+  );
+}
+
+function createBuildMetric(registry: Registry, version: string): void {
+  const gauge = new Gauge({
+    name: 'lightningstream_build_info',
+    help: 'Always 1: the version of the agent and of Node',
+    labelNames: ['version', 'node'],
+    registers: [registry],
+  });
+  gauge.set({ version, node: process.version }, 1);
+}
+
+const LEVELS = { warning: 1, error: 2 } as const;
+
+/** One value for each check of `/healthz`: 0 while it is fine. */
+function createChecksMetric(registry: Registry, { databases, checks }: ScrapeSources): void {
+  registry.registerMetric(
+    new Gauge({
+      name: 'lightningstream_health_check',
+      help: 'Checks of /healthz: 0 fine, 1 a warning, 2 a failure; without lmdb: of the whole agent',
+      labelNames: ['lmdb', 'check'],
+      registers: [],
+      collect() {
+        this.reset();
+        const all = databases();
+        for (const { name } of all) {
+          for (const check of DATABASE_CHECKS) {
+            this.set({ lmdb: name, check }, 0);
+          }
+        }
+        // The longest name first: one may be the beginning of another.
+        const names = all.map(({ name }) => name).toSorted((a, b) => b.length - a.length);
+        for (const { name, level } of checks(all)) {
+          const lmdb = names.find((database) => name.startsWith(`${database}_`));
+          const check = lmdb === undefined ? name : name.slice(lmdb.length + 1);
+          this.set({ lmdb: lmdb ?? '', check }, LEVELS[level]);
         }
       },
     }),

@@ -1,5 +1,5 @@
 import type { ObjectName } from '../../protocol/object-name.ts';
-import type { SyncerMetrics } from './metrics.ts';
+import type { SyncerMetrics } from './syncer-metrics.ts';
 import type { InstanceStatus } from './status.ts';
 
 /** What the LMDB covers, asked when a status is made. */
@@ -41,6 +41,9 @@ export class SeenInstances {
     const known = this.#instances.get(instance);
     if (known !== undefined && known.newest.timeNs >= newest.timeNs) {
       return;
+    }
+    if (known === undefined) {
+      this.#metrics.beginInstance(this.#name, instance);
     }
     // While something older still waits, the wait goes on: the lag does not start anew with every object.
     const waiting = known !== undefined && !coverage.has(known.newest);

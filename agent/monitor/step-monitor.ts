@@ -2,10 +2,10 @@ import { errorText, SyncError } from '../../protocol/errors.ts';
 import type { LogFields, Logger } from '../log/log.ts';
 import { RepeatedLines } from '../log/repeated-lines.ts';
 import type { DatabaseHealth } from './health.ts';
-import type { SyncerMetrics } from './metrics.ts';
+import type { SyncerMetrics } from './syncer-metrics.ts';
 import { STEP_RULES, type AnyStep } from './step-rules.ts';
 
-export type StepMonitorDeps = {
+type StepMonitorDeps = {
   readonly name: string;
   readonly health: DatabaseHealth;
   readonly metrics: SyncerMetrics;

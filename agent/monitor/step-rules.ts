@@ -4,7 +4,7 @@ import type { Step } from '../engine/observer.ts';
 /** Every step of a database's engine that is tried again until it succeeds. */
 export type AnyStep = Step | 'list' | 'load' | 'store';
 
-export type StepRule = {
+type StepRule = {
   /** The check on `/healthz`, after the database's name; undefined: a condition reports it. */
   readonly check: string | undefined;
   /** Completes "failed to …". */
@@ -45,6 +45,14 @@ export const STEP_RULES: Readonly<Record<AnyStep, StepRule>> = {
     activity: "read or create the bucket's id",
     limits: 'storageList',
     stopsSync: true,
+  },
+  'bucket id content': {
+    check: 'bucket_id_damaged',
+    activity: 'tell which bucket this is',
+    limits: 'storageList',
+    stopsSync: false,
+    atOnce: true,
+    log: 'cannot tell which bucket this is, going on with the one that is known',
   },
   pass: {
     check: 'pass_failed',

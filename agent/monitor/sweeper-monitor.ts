@@ -1,7 +1,7 @@
 import { formatGoDuration } from '../../protocol/time.ts';
 import type { RejoinReport, SweeperObserver, SweepReport } from '../engine/sweeper-types.ts';
 import type { Logger } from '../log/log.ts';
-import type { SyncerMetrics } from './metrics.ts';
+import type { SyncerMetrics } from './syncer-metrics.ts';
 import type { RejoinStatus } from './status.ts';
 
 export type SweeperMonitorDeps = {

@@ -17,10 +17,14 @@ export type HealthzDeps = {
   readonly now: () => number;
 };
 
+/** A thread that has not answered for so long will not: the process does not work any more. */
+const HUNG_MS = 10 * 60_000;
+
 export type HealthzAnswer = { readonly statusCode: 200 | 503; readonly body: string };
 
 /**
- * The answers of `/healthz`: 503 while any check fails, 200 with warnings or without.
+ * The answers of `/healthz`: 503 while any check fails, 200 with warnings or without. And those of `/livez` and `/readyz`,
+ * which say what an orchestrator asks.
  *
  * Source: wojas/go-healthz; PowerDNS/lightningstream, `cmd/lightningstream/commands/sync.go`.
  */
@@ -67,13 +71,39 @@ export class Healthz {
     return { statusCode: ok ? 200 : 503, body: `${JSON.stringify(body)}\n` };
   }
 
+  /** The answer of `/livez`: 200 while the process works. Its cause elsewhere, a restart would not help. */
+  live(): HealthzAnswer {
+    const hung = this.#databaseHealth().filter((health) => health.isThreadHung(HUNG_MS));
+    const failures = Object.fromEntries(
+      hung.map(({ database }) => [database, 'the thread of its LMDB does not answer']),
+    );
+    return probeAnswer('live', failures);
+  }
+
+  /** The answer of `/readyz`: 200 when every database has what the bucket held at start, and nothing is in error. */
+  ready(): HealthzAnswer {
+    const databases = this.#deps.status.databases();
+    const missing = Object.fromEntries(
+      databases.flatMap(({ name, started, lastPassMs }) =>
+        started && lastPassMs !== undefined
+          ? []
+          : [[name, 'the initial sync is not done: no listing pass has been complete']],
+      ),
+    );
+    const failures = messages(this.checks(databases), 'error');
+    const none = databases.length === 0 ? { agent: 'no database is being synced yet' } : {};
+    return probeAnswer('ready', { ...none, ...missing, ...failures });
+  }
+
+  #databaseHealth(): DatabaseHealth[] {
+    return this.#deps.health.filter((part) => part instanceof DatabaseHealth);
+  }
+
   #metadata(): Record<string, string | boolean> {
-    const { status, health, hostname, reportStartup } = this.#deps;
+    const { status, hostname, reportStartup } = this.#deps;
     const metadata: Record<string, string | boolean> = { hostname, version: status.version };
-    for (const part of reportStartup ? health : []) {
-      if (part instanceof DatabaseHealth) {
-        metadata[`startup_${part.database}`] = part.isStarted;
-      }
+    for (const { database, isStarted } of reportStartup ? this.#databaseHealth() : []) {
+      metadata[`startup_${database}`] = isStarted;
     }
     return metadata;
   }
@@ -115,4 +145,12 @@ function messages(checks: readonly Check[], level: Check['level']): Record<strin
   return Object.fromEntries(
     checks.filter((check) => check.level === level).map(({ name, message }) => [name, message]),
   );
+}
+
+function probeAnswer(
+  what: 'live' | 'ready',
+  missing: Readonly<Record<string, string>>,
+): HealthzAnswer {
+  const ok = Object.keys(missing).length === 0;
+  return { statusCode: ok ? 200 : 503, body: `${JSON.stringify({ [what]: ok, missing })}\n` };
 }

@@ -34,7 +34,8 @@ export type StatusServerDeps = {
 };
 
 /**
- * The HTTP server: `/`, `/status.json`, `/healthz`, `/metrics`, `/storage`, and `/debug/pprof/` where that is on.
+ * The HTTP server: `/`, `/status.json`, `/healthz`, `/livez`, `/readyz`, `/metrics`, `/storage`, and `/debug/pprof/` where
+ * that is on.
  *
  * All but `/storage` answer from memory. Plain HTTP without authentication, as upstream's: bind it where only
  * operators reach it. Source: PowerDNS/lightningstream `status/httpd.go`.
@@ -131,6 +132,14 @@ export class StatusServer implements AsyncDisposable {
         const { statusCode, body } = healthz.answer();
         return answerJson(statusCode, body);
       }
+      case '/livez': {
+        const { statusCode, body } = healthz.live();
+        return answerJson(statusCode, body);
+      }
+      case '/readyz': {
+        const { statusCode, body } = healthz.ready();
+        return answerJson(statusCode, body);
+      }
       case '/metrics':
         return { statusCode: 200, type: metrics.contentType, body: await metrics.text() };
       case '/storage':
@@ -167,7 +176,7 @@ export class StatusServer implements AsyncDisposable {
 
 const NOT_FOUND = answerText(
   404,
-  'not found; there are /, /status.json, /healthz, /metrics and /storage, and /debug/pprof/ where http.debug is on',
+  'not found; there are /, /status.json, /healthz, /livez, /readyz, /metrics and /storage, and /debug/pprof/ where http.debug is on',
 );
 
 /** Aborts when the client has gone. */

@@ -1,9 +1,11 @@
 /** A loop that is due and makes no progress. */
-export type Stall = {
+type Stall = {
   readonly loop: string;
   /** What it waits for, as the end of "loop: …". */
   readonly waitsFor: string;
   readonly forMs: number;
+  /** What it waits for is somebody else's, and a restart of the agent would not end it. */
+  readonly isElsewhere: boolean;
 };
 
 /** What one loop reports: that it is at work, that something moved, and when it will be due again. */
@@ -15,6 +17,14 @@ export interface Loop {
   /** The loop has nothing to do now, and wants to be back in `withinMs` (infinite: when it is told). */
   rests(withinMs: number): void;
 }
+
+/** What somebody else knows of a loop's work, which cannot report by itself. */
+type LoopProbe = {
+  /** Moves whenever the work does. */
+  readonly beats: () => number;
+  /** What the work itself waits for now; undefined: it is not known to wait. */
+  readonly waitsFor: () => string | undefined;
+};
 
 /**
  * Knows of every loop of one database whether it is due and makes progress.
@@ -32,6 +42,15 @@ export class Watchdog {
 
   /** The loop of this name; the same one whenever it is asked for. */
   loop(name: string): Loop {
+    return this.#loop(name);
+  }
+
+  /** From now on this is asked, too, about the loop of that name. */
+  probe(name: string, probe: LoopProbe): void {
+    this.#loop(name).probe = probe;
+  }
+
+  #loop(name: string): WatchedLoop {
     let loop = this.#loops.get(name);
     if (loop === undefined) {
       loop = new WatchedLoop(name, this.#nowMs);
@@ -57,6 +76,8 @@ class WatchedLoop implements Loop {
   #lastWait = 0;
   #progressedMs: number;
   #dueMs = Number.POSITIVE_INFINITY;
+  #lastBeats = 0;
+  probe: LoopProbe | undefined;
 
   constructor(name: string, nowMs: () => number) {
     this.#name = name;
@@ -87,15 +108,23 @@ class WatchedLoop implements Loop {
 
   /** Since when it is due without progress; undefined: it is not due. */
   stall(): Stall | undefined {
+    const beats = this.probe?.beats() ?? 0;
+    if (beats !== this.#lastBeats) {
+      this.#lastBeats = beats;
+      this.progressed();
+    }
     const what = [...this.#waits.values()].at(-1);
     if (what !== undefined) {
-      return this.#since(this.#progressedMs, `waits for ${what}`);
+      const behind = this.probe?.waitsFor();
+      const more = behind === undefined ? '' : `, which waits for ${behind}`;
+      return this.#since(this.#progressedMs, `waits for ${what}${more}`, behind !== undefined);
     }
     const sinceMs = Math.max(this.#dueMs, this.#progressedMs);
-    return this.#nowMs() < sinceMs ? undefined : this.#since(sinceMs, 'did not come back');
+    return this.#nowMs() < sinceMs ? undefined : this.#since(sinceMs, 'did not come back', false);
   }
 
-  #since(sinceMs: number, waitsFor: string): Stall {
-    return { loop: this.#name, waitsFor, forMs: Math.max(0, this.#nowMs() - sinceMs) };
+  #since(sinceMs: number, waitsFor: string, isElsewhere: boolean): Stall {
+    const forMs = Math.max(0, this.#nowMs() - sinceMs);
+    return { loop: this.#name, waitsFor, forMs, isElsewhere };
   }
 }

@@ -64,7 +64,7 @@ export const ROOMS: readonly Room[] = [
   ],
   [
     'agent/after-merge',
-    'protocol agent/health-check.ts agent/config agent/log agent/pacing agent/lmdb agent/engine',
+    'protocol agent/health-check.ts agent/config agent/log agent/pacing agent/watchdog agent/lmdb agent/engine',
     'node:*',
   ],
   [
@@ -95,12 +95,17 @@ export const ROOMS: readonly Room[] = [
   ],
   [
     'agent/member.ts',
-    'protocol storage agent/config agent/log agent/pacing agent/watchdog agent/lmdb agent/lmdb/thread agent/engine agent/after-merge agent/monitor agent/member-settings.ts agent/run-lines.ts',
+    'protocol storage agent/config agent/log agent/pacing agent/watchdog agent/guard agent/lmdb agent/lmdb/thread agent/engine agent/after-merge agent/monitor agent/member-settings.ts agent/run-lines.ts',
+    'node:*',
+  ],
+  [
+    'agent/agent-health.ts',
+    'agent/health-check.ts agent/config agent/log agent/monitor agent/open-store.ts agent/status',
     'node:*',
   ],
   [
     'agent/agent.ts',
-    'protocol storage storage/http agent/health-check.ts agent/config agent/log agent/pacing agent/guard agent/notices agent/after-merge agent/monitor agent/status agent/open-store.ts agent/member.ts agent/process-signals.ts agent/reload.ts agent/run-lines.ts',
+    'protocol storage storage/http agent/health-check.ts agent/config agent/log agent/pacing agent/guard agent/notices agent/after-merge agent/monitor agent/status agent/open-store.ts agent/agent-health.ts agent/member.ts agent/process-signals.ts agent/reload.ts agent/run-lines.ts',
     'node:*',
   ],
   [

@@ -43,3 +43,32 @@ test('while another process holds the write lock, /healthz answers and downloads
   await eventually(() => b.read('during')?.value === '2', { what: 'the merge after it', agents });
   expect(contents(b)).toEqual(contents(a));
 });
+
+test('a write lock that is never given back is a failure that names who has it', async () => {
+  const a = fleet.application('a');
+  fleet.application('b');
+  const settings = 'health: {storage_list: {warn_duration: 500ms, error_duration: 1s}}\n';
+  const agents = [await fleet.startAgent('a'), await fleet.startAgent('b', { settings })] as const;
+  await Promise.all(agents.map((agent) => agent.ready()));
+  const holder = await fleet.startChild('lock-holder.ts', fleet.lmdbFile('b'), String(60_000));
+  a.write([{ key: 'during', value: '2' }]);
+
+  let failures: Readonly<Record<string, string>> = {};
+  await eventually(
+    async () => {
+      ({ failures } = (await agents[1].health()) as { failures: typeof failures });
+      return failures['main_lmdb_stalled'] !== undefined;
+    },
+    { what: 'the failure', agents },
+  );
+  expect(failures['main_lmdb_stalled']).toMatch(
+    new RegExp(`waits for the LMDB to merge .* the write lock, held by .*process ${holder.pid}`),
+  );
+  expect((await fetch(`${agents[1].url}/livez`)).status).toBe(200);
+  expect((await fetch(`${agents[1].url}/readyz`)).status).toBe(503);
+  holder.kill('SIGKILL');
+  await eventually(async () => (await agents[1].health())['ok'] === true, {
+    what: 'health after it',
+    agents,
+  });
+});

@@ -63,6 +63,18 @@ function requireMerged(
   }
 }
 
+/** Once all is well again no agent says otherwise: what failed is over with the next success of just that. */
+function checkHealth(world: World): void {
+  for (const { label, agent } of world.hosts) {
+    for (const { name, followed } of agent?.isGone === false ? agent.engines : []) {
+      const trouble = followed.trouble();
+      if (trouble.length > 0) {
+        throw new Violation(`${label} still reports trouble with ${name}: ${trouble.join(', ')}`);
+      }
+    }
+  }
+}
+
 /** I2: whatever was stored is what a fresh reader gets from the bucket, or something newer. */
 export async function checkBucket(world: World): Promise<void> {
   for (const [name, ledger] of world.ledgers) {
@@ -127,6 +139,7 @@ export async function healAndCheck(world: World): Promise<void> {
   if (wrong !== undefined) {
     throw new Violation(`not for long: ${wrong}`);
   }
+  checkHealth(world);
   await checkVectors(world);
   await checkBucket(world);
   checkPlainWrites(world);

@@ -1,5 +1,8 @@
 import type { DatabaseEngine } from '../../agent/engine/database-engine.ts';
 import type { SyncObserver } from '../../agent/engine/observer.ts';
+import { SyncObservers } from '../../agent/monitor/sync-observers.ts';
+import { Watchdog } from '../../agent/watchdog/watchdog.ts';
+import { FollowedEngine } from '../support/followed-engine.ts';
 import { Semaphore } from '../../agent/pacing/semaphore.ts';
 import type { SweeperObserver } from '../../agent/engine/sweeper-types.ts';
 import type { EngineDeps, EngineSettings } from '../../agent/engine/types.ts';
@@ -41,6 +44,7 @@ export type AgentOptions = {
 export type RunningEngine = {
   readonly name: string;
   readonly hosted: HostedEngine;
+  readonly followed: FollowedEngine;
   readonly engine: DatabaseEngine;
   readonly path: string;
   readonly database: DirectLocalDatabase;
@@ -148,6 +152,10 @@ export class SimAgent implements Owner {
     clearCrashPoint(options.path);
     const database = new DirectLocalDatabase(options, clock);
     let isOpen = false;
+    // By the time that passes for all: clocks of hosts step, and go wrong.
+    const nowMs = () => scheduler.nowMs;
+    const watchdog = new Watchdog(nowMs);
+    const followed = new FollowedEngine({ watchdog, nowMs });
     const hosted = new HostedEngine(
       {
         settings,
@@ -160,7 +168,8 @@ export class SimAgent implements Owner {
         randomBytes: random.bytes,
         random: random.next,
         log: textLog(onLog),
-        observer: this.#options.observer,
+        observer: new SyncObservers([followed.observer, this.#options.observer ?? {}]),
+        watchdog,
         cleaning,
         sweeping: sweeping && { settings: sweeping, observer: this.#sweeperObserver() },
         rejoinObserver: this.#sweeperObserver(),
@@ -177,6 +186,7 @@ export class SimAgent implements Owner {
       path: options.path,
       database,
       hosted,
+      followed,
       engine: hosted.engine,
       get isOpen() {
         return isOpen;

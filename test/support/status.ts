@@ -34,6 +34,7 @@ export function databaseStatus(changes: Partial<DatabaseStatus> = {}): DatabaseS
     mapFull: false,
     started: true,
     lastPassMs: NOW_MS - 1000,
+    unsentMs: 3000,
     pendingKeys: 3,
     pendingBytes: 120,
     pendingScan: false,

@@ -29,7 +29,7 @@ until the restart that it needs. A file with an error changes nothing. Environme
 A stop does not wait for the write lock of an LMDB beyond \`shutdown_timeout\`: it says so in the log, and the process ends by
 SIGTERM. The next start sends what is left.
 
-\`sync\` and \`receive\` serve the status page at \`http.address\`: \`/\`, \`/status.json\`, \`/healthz\`, \`/metrics\`, \`/storage\`.
+\`sync\` and \`receive\` serve the status page at \`http.address\`: \`/\`, \`/status.json\`, \`/healthz\`, \`/livez\`, \`/readyz\`, \`/metrics\`, \`/storage\`.
 
 \`dump\` and \`snapshots dump\` print one entry per line, \`key  =  value\`. Bytes are shown as printable ASCII, others as \`.\`;
 the hex dump follows in brackets if a byte is not printable, if there are at most 8 bytes, or if they begin with a time

@@ -1,9 +1,12 @@
 import { SyncError } from '../../../protocol/errors.ts';
 import { selectDatabases } from '../../config/select-databases.ts';
+import { hasData } from './has-data.ts';
 import type { CommandContext } from './context.ts';
 
 export type SyncFlags = {
   readonly onlyOnce: boolean;
+  /** `receive` only: does nothing where every LMDB has data. */
+  readonly onlyIfEmpty?: boolean | undefined;
   readonly waitForMarkerFile: string;
   readonly onlyDb: readonly string[];
 };
@@ -14,12 +17,20 @@ export async function runSync(
   flags: SyncFlags & { readonly receiveOnly: boolean },
 ): Promise<void> {
   const { config, deps, signal } = context;
-  for (const [name] of selectDatabases(config, flags.onlyDb)) {
+  const databases = selectDatabases(config, flags.onlyDb);
+  for (const [name] of databases) {
     requireRunnable(name);
+  }
+  const onlyOnce = flags.onlyOnce || config.onlyOnce;
+  if (flags.onlyIfEmpty === true) {
+    requireOnlyOnce(onlyOnce);
+    if (databases.every(([, database]) => hasData(database))) {
+      return;
+    }
   }
   await deps.runAgent(config, {
     receiveOnly: flags.receiveOnly,
-    onlyOnce: flags.onlyOnce || config.onlyOnce,
+    onlyOnce,
     waitForMarkerFile: flags.waitForMarkerFile === '' ? undefined : flags.waitForMarkerFile,
     onlyDatabases: flags.onlyDb,
     signal,
@@ -28,6 +39,14 @@ export async function runSync(
     signals: deps.signals,
     reload: context.reload,
   });
+}
+
+function requireOnlyOnce(onlyOnce: boolean): void {
+  if (!onlyOnce) {
+    throw new SyncError('USAGE', '--only-if-empty is for `receive --only-once`', {
+      hint: 'Add --only-once, or leave --only-if-empty out.',
+    });
+  }
 }
 
 /** Refuses what this version would do wrong if it went on. Errors: CONFIG_INVALID. */

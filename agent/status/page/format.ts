@@ -1,3 +1,4 @@
+import type { Check } from '../../health-check.ts';
 import type { DatabaseStatus } from '../../monitor/status.ts';
 import { el, type ViewNode } from './node.ts';
 
@@ -91,7 +92,29 @@ export function behind({ instances }: DatabaseStatus): number {
   return instances.reduce((most, { lagMs }) => Math.max(most, lagMs), 0);
 }
 
-/** The same as a cell. */
+/** Whether what a database has seen of others is all there is: not before its first pass, nor while it cannot look. */
+export type Sight = 'starting' | 'stopped' | 'whole';
+
+export function sightOf(database: DatabaseStatus, checks: readonly Check[]): Sight {
+  const isStopped = checks.some(
+    ({ name, level }) => level === 'error' && name.startsWith(`${database.name}_`),
+  );
+  return isStopped ? 'stopped' : database.started ? 'whole' : 'starting';
+}
+
+/** How far a database is behind, as a cell. */
+export function behindOrWhy(database: DatabaseStatus, sight: Sight): ViewNode {
+  switch (sight) {
+    case 'starting':
+      return el('td', '', 'initial sync');
+    case 'stopped':
+      return el('td', 'bad', 'unknown');
+    case 'whole':
+      return behindCell(behind(database));
+  }
+}
+
+/** How far one instance is behind, as a cell. */
 export function behindCell(lagMs: number): ViewNode {
   return lagMs > 0 ? el('td', 'late', duration(lagMs)) : el('td', 'good', 'in step');
 }

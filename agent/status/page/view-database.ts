@@ -8,7 +8,7 @@ import {
   type EnvironmentStatus,
   type InstanceStatus,
 } from '../../monitor/status.ts';
-import { age, behind, behindCell, duration, figure, plural, table } from './format.ts';
+import { age, behind, behindCell, duration, figure, plural, table, type Sight } from './format.ts';
 import { el, elWith, type ViewNode } from './node.ts';
 
 /** A page of more instances than this helps nobody; those that are behind come first. */
@@ -20,13 +20,17 @@ const MAP_HIGH = 0.8;
 /** Everything about one database; folded, only its name and how it is. */
 export function databaseCard(
   database: DatabaseStatus,
-  { nowMs, unfolded }: { readonly nowMs: number; readonly unfolded: boolean },
+  {
+    nowMs,
+    unfolded,
+    sight,
+  }: { readonly nowMs: number; readonly unfolded: boolean; readonly sight: Sight },
 ): ViewNode {
   const { instances, recent, environment } = database;
   return elWith(
     'details',
     unfolded ? { class: 'card', open: '' } : { class: 'card' },
-    el('summary', '', el('h2', '', el('bdi', '', database.name)), ' ', chip(database)),
+    el('summary', '', el('h2', '', el('bdi', '', database.name)), ' ', chip(database, sight)),
     el('p', 'quiet wrap', database.path),
     tiles(database, nowMs),
     el('h3', '', 'Instances'),
@@ -42,14 +46,17 @@ export function databaseCard(
   );
 }
 
-function chip(database: DatabaseStatus): ViewNode {
+function chip(database: DatabaseStatus, sight: Sight): ViewNode {
   if (database.mapFull) {
     return el('span', 'chip error', 'map full');
   }
   if (database.error !== undefined) {
     return el('span', 'chip error', 'LMDB error');
   }
-  if (!database.started) {
+  if (sight === 'stopped') {
+    return el('span', 'chip error', 'not in sync');
+  }
+  if (sight === 'starting') {
     return el('span', 'chip starting', 'initial sync');
   }
   const lagMs = behind(database);

@@ -2,7 +2,7 @@ import type { Check } from '../../health-check.ts';
 import { formatBytes } from '../../output-format.ts';
 import { databaseCard } from './view-database.ts';
 import { usedBytes, type DatabaseStatus, type StatusSource } from '../../monitor/status.ts';
-import { behind, behindCell, duration, figure, plural, table } from './format.ts';
+import { behind, behindOrWhy, duration, figure, plural, sightOf, table } from './format.ts';
 import { el, elWith, type ViewNode } from './node.ts';
 
 /** How all of it is; `starting` is well, but not all is here yet. */
@@ -57,9 +57,13 @@ export function statusView(
     nodes: [
       top(source, nowMs),
       verdictSection({ verdict, headline, source, ...parts }, nowMs),
-      databasesSection(databases),
+      databasesSection(databases, checks),
       ...databases.map((database) =>
-        databaseCard(database, { nowMs, unfolded: isUnfolded(database.name) }),
+        databaseCard(database, {
+          nowMs,
+          unfolded: isUnfolded(database.name),
+          sight: sightOf(database, checks),
+        }),
       ),
       storageSection(source, cost, nowMs),
       el('footer', '', `As of ${new Date(nowMs).toISOString().replace('T', ' ').slice(0, 19)} UTC`),
@@ -123,13 +127,17 @@ function verdictSection(
     'section',
     `verdict ${verdict}`,
     el('h2', '', headline),
-    el('p', '', stepText(databases)),
+    el('p', '', stepText(databases, checks)),
     el('p', '', noticeText(source, nowMs)),
     ...problems(checks),
   );
 }
 
-function stepText(databases: readonly DatabaseStatus[]): string {
+function stepText(databases: readonly DatabaseStatus[], checks: readonly Check[]): string {
+  const stopped = databases.filter((database) => sightOf(database, checks) === 'stopped').length;
+  if (stopped > 0) {
+    return `${plural(stopped, 'database')} of ${databases.length} cannot send or receive.`;
+  }
   const starting = databases.filter(({ started }) => !started).length;
   if (starting > 0) {
     return `${plural(starting, 'database')} of ${databases.length} still in the initial sync.`;
@@ -178,7 +186,10 @@ function problem({ name, level, message }: Check): ViewNode {
 }
 
 /** Upstream's table. */
-function databasesSection(databases: readonly DatabaseStatus[]): ViewNode {
+function databasesSection(
+  databases: readonly DatabaseStatus[],
+  checks: readonly Check[],
+): ViewNode {
   const heads = [
     'Name',
     'Behind',
@@ -193,7 +204,7 @@ function databasesSection(databases: readonly DatabaseStatus[]): ViewNode {
     const { environment } = database;
     return [
       el('td', '', el('bdi', '', database.name)),
-      behindCell(behind(database)),
+      behindOrWhy(database, sightOf(database, checks)),
       environment ? figure(formatBytes(environment.mapSizeBytes)) : '-',
       environment ? figure(formatBytes(usedBytes(environment))) : '-',
       environment?.lastTxnId ?? '-',

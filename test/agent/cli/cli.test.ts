@@ -6,6 +6,7 @@ import type { CliDeps } from '../../../agent/cli/commands/context.ts';
 import type { RunOptions } from '../../../agent/agent.ts';
 import { unfinished } from '../../../agent/pacing/unfinished.ts';
 import { SyncError } from '../../../protocol/errors.ts';
+import { Application } from '../../support/lmdb.ts';
 
 let folder: string;
 beforeAll(() => {
@@ -138,6 +139,49 @@ describe('sync and receive', () => {
       expect(runs).toEqual([]);
     },
   );
+
+  describe('receive --only-once --only-if-empty', () => {
+    const command = ['receive', '--only-once', '--only-if-empty', '-c'];
+    async function hosts(...lmdbs: readonly { name: string; dbi?: string }[]): Promise<string> {
+      const paths: string[] = [];
+      for (const { name, dbi } of lmdbs) {
+        const path = join(folder, `${name}.lmdb`);
+        if (dbi !== undefined) {
+          const application = new Application(path, { mapSize: 1 << 20 });
+          application.put(dbi, 'k', { value: 'v', ts: 1n });
+          await application.close();
+        }
+        paths.push(
+          `${name}: {path: ${path}, options: {no_subdir: true}, schema_tracks_changes: true}`,
+        );
+      }
+      return configFile(`lmdbs: {${paths.join(', ')}}\nstorage: {type: memory}\n`);
+    }
+
+    test('does nothing where every LMDB has data', async () => {
+      const file = await hosts({ name: 'one', dbi: 'zones' }, { name: 'two', dbi: 'records' });
+      expect(await run([...command, file])).toMatchObject({ error: undefined, runs: [] });
+    });
+
+    test.each([
+      ['one is missing', undefined],
+      ['one has nothing but what agents keep there', '_sync_state'],
+    ])('runs as ever where %s', async (_what, dbi) => {
+      const file = await hosts(
+        { name: 'full', dbi: 'zones' },
+        { name: 'empty', ...(dbi ? { dbi } : {}) },
+      );
+      expect((await run([...command, file])).runs).toMatchObject([
+        { receiveOnly: true, onlyOnce: true },
+      ]);
+    });
+
+    test('is refused where the agent is to go on', async () => {
+      const { error, runs } = await run(['receive', '--only-if-empty', '-c', configFile()]);
+      expect(error).toMatchObject({ code: 'USAGE', hint: expect.stringContaining('--only-once') });
+      expect(runs).toEqual([]);
+    });
+  });
 
   test('only_once of the file counts too', async () => {
     const file = configFile(`only_once: true\nlmdbs: {${NATIVE}}\n`);

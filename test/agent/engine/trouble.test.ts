@@ -10,6 +10,8 @@ import { Conditions } from '../../../agent/monitor/health.ts';
 import { Metrics } from '../../../agent/monitor/metrics.ts';
 import { Watchdog } from '../../../agent/watchdog/watchdog.ts';
 import { SyncError } from '../../../protocol/errors.ts';
+import { bucketIdName } from '../../../protocol/object-name.ts';
+import { bytesBody } from '../../../storage/bodies.ts';
 import { MemoryObjectStore } from '../../../storage/memory.ts';
 import type { ObjectStore } from '../../../storage/object-store.ts';
 import { EngineHost } from '../../support/engine-host.ts';
@@ -159,6 +161,30 @@ describe('a step that fails', () => {
     fail();
     await time.until('all is well', () => checks().length === 0);
     expect(host.values()['k']).toBe('1');
+  });
+
+  test('with one object is over when that object is gone and all others are here', async () => {
+    const { name: bad } = await storedByOther();
+    store.plan = (call, name) => (call === 'get' && name === bad ? 'fail' : 'none');
+    const { checks, start, lines } = watchedHost();
+    await start();
+    await time.pass(6 * MINUTE);
+    expect(checks()[0]).toMatch(/^error storage_load_failed_duration: /);
+    await bucket.delete(bad, NEVER);
+    await time.until('all is well', () => checks().length === 0);
+    expect(lines).toContain('info can read from storage backend again');
+  });
+
+  test('to read the id of the bucket, since that is damaged, is told until the next start', async () => {
+    await bucket.put(bucketIdName(), bytesBody(Buffer.from('no id')), NEVER);
+    const { host, checks, start } = watchedHost();
+    await start();
+    host.write('k', '1');
+    await time.until('the object of a', async () => (await objects()).length > 0);
+    await time.pass(10 * MINUTE);
+    expect(checks()).toEqual([
+      expect.stringMatching(/^warning bucket_id_damaged: .*is not a bucket id.*Restore the object/),
+    ]);
   });
 
   test('in the LMDB is a failure until just that works, and no hint makes a try come sooner', async () => {

@@ -1,8 +1,8 @@
 import { parseConfig, type HealthConfig } from '../../../agent/config/config.ts';
 import {
-  Conditions,
   ActivityTracker,
   conditionChecks,
+  Conditions,
   DatabaseHealth,
 } from '../../../agent/monitor/health.ts';
 import { Healthz } from '../../../agent/status/healthz.ts';
@@ -105,7 +105,7 @@ describe('conditions are warnings that say what to do', () => {
       'local entries too large',
       { leftOut: { entries: 1, first: 'DBI zones, key "k"' } },
       'main_entries_left_out',
-      /^1 local entry is .*DBI zones, key "k": a key may have 511 bytes, a value 1 GiB; shorten/,
+      /^1 local entry is .*DBI zones, key "k": a key may have 511 bytes, a value 256 MiB; shorten/,
     ],
     [
       'received entries too large',
@@ -167,6 +167,35 @@ test('an object that needs more DBIs becomes an error, an entry left out stays a
   const levels = (ms: number) => conditions.checks(status, NOW_MS + ms).map(({ level }) => level);
   expect(levels(0)).toEqual(['warning', 'warning']);
   expect(levels(60_000)).toEqual(['error', 'warning']);
+});
+
+describe('a condition that lasts', () => {
+  const MINUTE = 60_000;
+  const levels = (changes: Partial<DatabaseStatus>) => {
+    const conditions = new Conditions(5 * MINUTE);
+    const at = (ms: number) => conditions.checks(databaseStatus(changes), NOW_MS + ms);
+    return [0, 4 * MINUTE, 5 * MINUTE, 50 * MINUTE].map((ms) => at(ms).map(({ level }) => level));
+  };
+
+  test.each([
+    ['a full map', { mapFull: true }],
+    ['an LMDB that cannot be used', { error: 'x' }],
+  ])('%s keeps the database from sending or receiving: a failure in the end', (_what, changes) => {
+    expect(levels(changes)).toEqual([['warning'], ['warning'], ['error'], ['error']]);
+  });
+
+  test('what lets the rest go on stays a warning', () => {
+    const quarantined = [{ name: 'x', error: 'y' }];
+    expect(levels({ quarantined }).flat()).toEqual(['warning', 'warning', 'warning', 'warning']);
+  });
+
+  test('begins anew when it was over', () => {
+    const conditions = new Conditions(5 * MINUTE);
+    const full = databaseStatus({ mapFull: true });
+    conditions.checks(full, NOW_MS);
+    conditions.checks(databaseStatus(), NOW_MS + 4 * MINUTE);
+    expect(conditions.checks(full, NOW_MS + 6 * MINUTE)).toMatchObject([{ level: 'warning' }]);
+  });
 });
 
 describe('/healthz', () => {

@@ -25,6 +25,22 @@ test('a queue in trouble is a warning after a while, and never more: listing goe
   ]);
 });
 
+test('a source that no longer asks for listings is a failure: nothing else would find what is stored', () => {
+  const { health, advance } = start();
+  health.expectsLists(600_000);
+  advance(600_000);
+  expect(health.checks()).toEqual([]);
+  health.listAsked();
+  advance(600_000 + 60_000);
+  expect(health.checks()).toMatchObject([{ name: 'notices_stalled', level: 'warning' }]);
+  advance(240_000);
+  expect(health.checks()).toMatchObject([
+    { name: 'notices_stalled', level: 'error', message: expect.stringContaining('due 5m0s ago') },
+  ]);
+  health.listAsked();
+  expect(health.checks()).toEqual([]);
+});
+
 test('the status says at once since when and why, until it works again', () => {
   const { health, advance } = start();
   advance(1000);

@@ -57,6 +57,19 @@ test('says how far behind it is, or that it is in step', () => {
   expect(view({ databases: [inStep] }).text).toContain('1 database in step with 1 other instance.');
 });
 
+test.each([
+  ['before its first pass', { started: false }, [], 'initial sync'],
+  ['while it cannot look', {}, [STORE], 'unknown'],
+] as const)('a database is never called in step %s', (_when, changes, checks, cell) => {
+  const instances = [{ instance: 'b', newestMs: 0, mergedMs: 0, lagMs: 0 }];
+  const { text } = view({
+    databases: [databaseStatus({ instances, ...changes })],
+    checks: [...checks],
+  });
+  expect(text.split('Instances')[0]).not.toContain('in step');
+  expect(text).toContain(`main ${cell} `);
+});
+
 test('says that notices do not come, why, and what happens instead', () => {
   const notices = () =>
     ({ source: 'queue', trouble: { sinceMs: NOW_MS - 60_000, error: 'denied' } }) as const;
