@@ -5,6 +5,7 @@ import type { Config, DatabaseConfig } from '../config/config.ts';
 import type { Check } from '../health-check.ts';
 import { claimMarker, type AgentMarker } from './agent-marker.ts';
 import { checkLockTable } from './lock-table.ts';
+import { refuseUnnamedData } from '../lmdb/unnamed-data.ts';
 import type { Logger } from '../log/log.ts';
 
 /** Held as long as the agent works on its LMDBs. */
@@ -15,7 +16,7 @@ export type EnvironmentGuard = {
 };
 
 /**
- * Before any LMDB is opened: no other agent of ours may work on it, and LMDB's lock table must be able to tell this
+ * Before any LMDB is opened: the main database holds no data of the application, no other agent of ours may work on it, and LMDB's lock table must be able to tell this
  * process from all others that use it. Each finding is one log line.
  *
  * Errors: ENVIRONMENT_UNREADABLE.
@@ -32,6 +33,7 @@ export async function guardEnvironments(
     for (const [name, { path, options }] of databases) {
       const log = parentLog.child({ db: name });
       const dataPath = options.noSubdir ? path : join(path, 'data.mdb');
+      refuseUnnamedData(dataPath);
       makeFolder(dirname(dataPath), options);
       const owner = { program: 'lightningstream', instance };
       const marker = await claimMarker(dataPath, owner, (reason) =>

@@ -32,6 +32,13 @@ export type SyncState = {
    * may not have seen whose last complete sync is older than this.
    */
   readonly rejoinBeforeNs: bigint;
+  /**
+   * DBIs that were not in the order of their flags, each with the uploaded marker of that time. The vector names objects
+   * whose entries for them were left out.
+   */
+  readonly refused: ReadonlyMap<string, number | undefined>;
+  /** False: `_sync_state` itself is out of order, so nothing may be written. */
+  readonly isOrdered: boolean;
 };
 
 const EMPTY_STATE: SyncState = {
@@ -42,6 +49,8 @@ const EMPTY_STATE: SyncState = {
   bucketId: undefined,
   entriesAtStop: undefined,
   rejoinBeforeNs: 0n,
+  refused: new Map(),
+  isOrdered: true,
 };
 
 const MERGED_PREFIX = 'merged/';
@@ -55,7 +64,7 @@ export function readSyncState(file: DataFile, record: DbRecord | undefined): Syn
   }
   const texts = new Map<string, string>();
   const merged: TxnRange[] = [];
-  const cursor = new PageCursor(file, record);
+  const cursor = new PageCursor(file, record, { checksOrder: true });
   while (cursor.next()) {
     const key = cursor.keyBuffer.toString('latin1', cursor.keyStart, cursor.keyEnd);
     if (key.startsWith(ORDER_PREFIX)) {
@@ -89,6 +98,8 @@ export function readSyncState(file: DataFile, record: DbRecord | undefined): Syn
     bucketId: texts.get('bucket'),
     entriesAtStop: parseNumber(texts.get('entries')),
     rejoinBeforeNs: parseBigint(texts.get('rejoin_before')) ?? 0n,
+    refused: parseRefused(texts.get('refused')),
+    isOrdered: cursor.isOrdered,
   };
 }
 
@@ -140,6 +151,7 @@ export type SyncStateUpdate = {
   readonly together?: {
     readonly uploadedTxn: number | null;
     readonly maxTsNs: bigint;
+    readonly refused?: ReadonlyMap<string, number | undefined> | undefined;
   };
   /** A lower one than the known is left out. */
   readonly rejoinBeforeNs?: bigint | undefined;
@@ -162,7 +174,12 @@ export function writeSyncState(txn: WriteTxn, before: SyncState, update: SyncSta
   };
   const remove = (key: string) => txn.remove(SYNC_STATE_DBI, Buffer.from(key, 'latin1'));
   if (update.together !== undefined) {
-    const { uploadedTxn, maxTsNs } = update.together;
+    const { uploadedTxn, maxTsNs, refused } = update.together;
+    if (refused !== undefined && refused.size > 0) {
+      put('refused', refusedText(refused), refusedText(before.refused));
+    } else if (refused !== undefined && before.refused.size > 0) {
+      remove('refused');
+    }
     put('max_ts', String(maxTsNs), String(before.maxTsNs));
     if (uploadedTxn !== null) {
       put('uploaded', String(uploadedTxn), before.uploadedTxn?.toString());
@@ -197,6 +214,9 @@ export function wouldChange(before: SyncState, update: SyncStateUpdate): boolean
   }
   if (together !== undefined) {
     if (together.maxTsNs !== before.maxTsNs) {
+      return true;
+    }
+    if (refusedText(together.refused ?? before.refused) !== refusedText(before.refused)) {
       return true;
     }
     if ((together.uploadedTxn ?? undefined) !== before.uploadedTxn) {
@@ -248,4 +268,25 @@ function writeMerged(txn: WriteTxn, merged: TxnRanges, update: SyncStateUpdate):
   } else {
     txn.put(SYNC_STATE_DBI, key(addMerged.txnId), encodeState(txn, ''));
   }
+}
+function refusedText(refused: ReadonlyMap<string, number | undefined>): string {
+  return JSON.stringify([...refused].map(([name, uploadedTxn]) => [name, uploadedTxn ?? null]));
+}
+
+/** Damaged text names nothing: such a DBI is found again when it is read, but not what was left out meanwhile. */
+function parseRefused(text: string | undefined): ReadonlyMap<string, number | undefined> {
+  const refused = new Map<string, number | undefined>();
+  let list: unknown;
+  try {
+    list = JSON.parse(text ?? '[]');
+  } catch {
+    return refused;
+  }
+  for (const item of Array.isArray(list) ? (list as unknown[]) : []) {
+    const [name, uploadedTxn] = Array.isArray(item) ? (item as unknown[]) : [];
+    if (typeof name === 'string') {
+      refused.set(name, typeof uploadedTxn === 'number' ? uploadedTxn : undefined);
+    }
+  }
+  return refused;
 }

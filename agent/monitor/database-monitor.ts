@@ -14,6 +14,7 @@ import { DatabaseHealth } from './health.ts';
 import { LeftOutWatch } from './left-out-watch.ts';
 import { Quarantine } from './quarantine.ts';
 import type { Detection, EncodedObject } from '../lmdb/local-database.ts';
+import { LmdbTrouble } from './status.ts';
 import type { Logger } from '../log/log.ts';
 import type { SyncerMetrics } from './syncer-metrics.ts';
 import { SeenInstances, type Coverage } from './seen-instances.ts';
@@ -77,6 +78,7 @@ export class DatabaseMonitor implements SyncObserver {
   #environment: EnvironmentStatus | undefined;
   #detection: Detection | undefined;
   readonly #steps: StepMonitor;
+  readonly #trouble: LmdbTrouble;
   #lastMerge: MergeStatus | undefined;
   #lastUpload: UploadStatus | undefined;
   #regressions: Occurrences = { total: 0, lastMs: undefined };
@@ -91,6 +93,7 @@ export class DatabaseMonitor implements SyncObserver {
     this.#instances = new SeenInstances(deps);
     deps.metrics.beginDatabase(deps.name);
     this.#steps = new StepMonitor({ ...deps, health: this.health });
+    this.#trouble = new LmdbTrouble(deps.log);
   }
 
   /** From now on the lag and the size of the vector are asked here. */
@@ -139,12 +142,14 @@ export class DatabaseMonitor implements SyncObserver {
       leftOut: this.#leftOut.local,
       receivedLeftOut: this.#leftOut.received,
       sharedName: [...this.#sharedName],
+      ...this.#trouble.status,
     };
   }
 
   detected(detection: Detection): void {
     const { metrics, log, name, now } = this.#deps;
     this.#detection = detection;
+    this.#trouble.note(detection);
     this.#leftOut.detected(detection.leftOut);
     this.#unsent.looked(detection.pendingKeys > 0 || detection.pendingScan, now());
     if (detection.regressions > 0) {

@@ -5,6 +5,7 @@ import { formatGoDuration } from '../../protocol/time.ts';
 import type { HealthConfig, TrackerConfig } from '../config/config.ts';
 import type { Check } from '../health-check.ts';
 import type { Watchdog } from '../watchdog/watchdog.ts';
+import { refusedText, unnamedDataText } from './status.ts';
 import type { DatabaseStatus, Occurrences } from './status.ts';
 import { ANY_STEPS, STEP_RULES, stepLimits, type AnyStep } from './step-rules.ts';
 
@@ -13,6 +14,8 @@ const LARGEST_ENTRY = `a key may have ${MAX_KEY_BYTES} bytes, a value ${MAX_ENTR
 
 /** A regression or a time in the future is reported for this long after it was last seen. */
 const RECENT_MS = 3_600_000;
+/** More DBIs than this are only counted in a message. */
+const MAX_NAMED_DBIS = 5;
 
 /** Objects that are remembered as failing; of more than these only that the activity fails is known. */
 const MAX_SUBJECTS = 1000;
@@ -196,6 +199,8 @@ const CONDITIONS: readonly (readonly [
 ])[] = [
   ['map_full', 'error', mapFullText],
   ['lmdb_failed', 'error', (status) => (status.mapFull ? undefined : lmdbText(status))],
+  ['unnamed_data', 'error', ({ unnamedData }) => unnamedData && unnamedDataText(unnamedData)],
+  ['dbi_out_of_order', 'error', outOfOrderText],
   ['quarantined_objects', 'warning', quarantineText],
   ['object_too_large', 'error', tooLargeText],
   ['max_dbs', 'error', maxDbsText],
@@ -299,6 +304,14 @@ function lmdbText(status: DatabaseStatus): string | undefined {
   return status.error === undefined
     ? undefined
     : `the LMDB cannot be used now: ${status.error}; it is tried again`;
+}
+
+function outOfOrderText({ refusedDbis }: DatabaseStatus): string | undefined {
+  const texts = refusedDbis.slice(0, MAX_NAMED_DBIS).map(refusedText);
+  const more = refusedDbis.length - texts.length;
+  return texts.length === 0
+    ? undefined
+    : [...texts, ...(more > 0 ? [`and ${more} more`] : [])].join('; ');
 }
 
 function quarantineText(status: DatabaseStatus): string | undefined {

@@ -1,5 +1,6 @@
 import { isUtf8 } from 'node:buffer';
-import type { LeftOutEntries } from '../lmdb/local-database.ts';
+import type { Detection, LeftOutEntries, RefusedDbi } from '../lmdb/local-database.ts';
+import type { Logger } from '../log/log.ts';
 import type { ReceivedLeftOut } from './left-out-watch.ts';
 
 /** One DBI as the status page and the metrics show it. */
@@ -142,6 +143,10 @@ export type DatabaseStatus = {
   readonly receivedLeftOut?: ReceivedLeftOut | undefined;
   /** Streams of other living agents with this instance's name. */
   readonly sharedName: readonly string[];
+  /** DBIs out of order: nothing of them is synced. Names have one character per byte. */
+  readonly refusedDbis: readonly RefusedDbi[];
+  /** What the main database holds besides DBIs, as the end of a sentence: nothing is written meanwhile. */
+  readonly unnamedData: string | undefined;
 };
 
 /** What the status server and the metrics read; every call answers at once from memory. */
@@ -183,4 +188,58 @@ export function shownName(name: string): string {
 export function shown(environment: EnvironmentStatus): EnvironmentStatus {
   const dbis = environment.dbis.map((dbi) => ({ ...dbi, name: shownName(dbi.name) }));
   return { ...environment, dbis };
+}
+
+/** What looks at an LMDB found that keeps it, or a DBI of it, from being synced. Each is logged once, when it begins and ends. */
+export class LmdbTrouble {
+  readonly #log: Logger;
+  #refusedDbis: readonly RefusedDbi[] = [];
+  #unnamedData: string | undefined;
+
+  constructor(log: Logger) {
+    this.#log = log;
+  }
+
+  get status(): {
+    readonly refusedDbis: readonly RefusedDbi[];
+    readonly unnamedData: string | undefined;
+  } {
+    return { refusedDbis: this.#refusedDbis, unnamedData: this.#unnamedData };
+  }
+
+  note({ refusedDbis, unnamedData }: Pick<Detection, 'refusedDbis' | 'unnamedData'>): void {
+    const before = new Map(this.#refusedDbis.map((dbi) => [dbi.name, refusedText(dbi)]));
+    for (const dbi of refusedDbis) {
+      const text = refusedText(dbi);
+      if (before.get(dbi.name) !== text) {
+        this.#log.error({ dbi: shownName(dbi.name) }, text);
+      }
+      before.delete(dbi.name);
+    }
+    for (const name of before.keys()) {
+      this.#log.info({ dbi: shownName(name) }, 'the DBI is in order again, and synced');
+    }
+    this.#refusedDbis = refusedDbis;
+    if ((unnamedData === undefined) !== (this.#unnamedData === undefined)) {
+      if (unnamedData !== undefined) {
+        this.#log.error({}, unnamedDataText(unnamedData));
+      } else {
+        this.#log.info({}, 'the main database holds nothing but DBIs again: sync goes on');
+      }
+    }
+    this.#unnamedData = unnamedData;
+  }
+}
+
+/** Why a DBI is left alone, and what to do. */
+export function refusedText({ name, what, cause }: RefusedDbi): string {
+  const where = `${what} of ${shownName(name)} are`;
+  return cause === 'damage'
+    ? `${where} out of order: stop both, move the LMDB away, start: it is filled from the bucket`
+    : `${where} in an order of the application's own, so nothing of it is synced: let the application use LMDB's order there, or take the LMDB out of lmdbs`;
+}
+
+/** Why nothing is written into an LMDB, and what to do. `found`: the end of a sentence, from a look at it. */
+export function unnamedDataText(found: string): string {
+  return `the main database ${found}: nothing is written into this LMDB until it holds named databases alone again`;
 }

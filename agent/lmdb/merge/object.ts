@@ -114,6 +114,7 @@ function collectorOf(
     file: session.file,
     dbis: () => listDbis(session.file, session.basis),
     target: session.targets,
+    refused: session.order.refused,
     headerPadding: session.options.headerPadding,
     futureFromNs: session.futureFromNs(),
     invalid: session.changes.invalid,

@@ -27,6 +27,7 @@ import {
   requireNoDuplicates,
   type BehindKey,
   type CompareOptions,
+  type NameSet,
 } from './shadow-compare.ts';
 import { shadowedDbis, shadowTargets, type ShadowSchemaOptions } from './shadow-schema.ts';
 import { applicationDbiName, shadowDbiName, isPrivateDbi } from '../../../protocol/dbi-name.ts';
@@ -59,6 +60,8 @@ export type StampOptions = {
   readonly nowNs: bigint;
   /** Times above this are in the future. */
   readonly futureFromNs: bigint;
+  /** DBIs that are left alone. */
+  readonly refused: NameSet;
   /** Stop at this moment of `performance.now()`, and leave the rest; undefined: all of it must be done. */
   readonly untilMs: number | undefined;
   /** What the application did since this state is not known; undefined: all of it is. */
@@ -105,9 +108,19 @@ export class Shadow {
     this.targets = shadowTargets(options);
   }
 
-  /** The shadow DBIs of a state; `dropped`: flags of DBIs that the application has dropped. */
-  synced(file: DataFile, meta: Meta, dropped: ReadonlyMap<string, number>): SyncedDbis {
-    return shadowedDbis(file, meta, { ...this.#schema, dropped });
+  /** The shadow DBIs of a state, but those of `refused` DBIs; `dropped`: flags of DBIs that the application has dropped. */
+  synced(
+    file: DataFile,
+    meta: Meta,
+    options: { readonly dropped: ReadonlyMap<string, number>; readonly refused: NameSet },
+  ): SyncedDbis {
+    return shadowedDbis(file, meta, { ...this.#schema, ...options });
+  }
+
+  /** Forgets what is behind in a DBI of the application: it is left alone from now on. */
+  forgetDbi(dbiName: string): void {
+    this.behind.deleteDbi(dbiName);
+    this.behindAtStart.deleteDbi(dbiName);
   }
 
   /** Errors: CONFIG_INVALID for an MDB_DUPSORT DBI without dupsort_hack. */
@@ -131,18 +144,18 @@ export class Shadow {
     });
   }
 
-  /** Compares both sides of everything at one root. */
+  /** Compares both sides of everything but refused DBIs at one root. */
   findBehind(
     file: DataFile,
     meta: Meta,
-    { invalid, leftOut }: Pick<CompareOptions, 'invalid' | 'leftOut'>,
+    options: Omit<CompareOptions, 'dupsortHack'>,
   ): Generator<BehindKey> {
-    return findBehind(file, meta, { dupsortHack: this.#schema.dupsortHack, invalid, leftOut });
+    return findBehind(file, meta, { dupsortHack: this.#schema.dupsortHack, ...options });
   }
 
   /** True if the registers are not what the application has, as of this state. */
-  isBehind(file: DataFile, meta: Meta): boolean {
-    return !this.behind.isEmpty || !this.behindAtStart.isEmpty || lacksShadow(file, meta);
+  isBehind(file: DataFile, meta: Meta, refused: NameSet): boolean {
+    return !this.behind.isEmpty || !this.behindAtStart.isEmpty || lacksShadow(file, meta, refused);
   }
 
   /** Brings registers up to date with the state that the transaction starts from. */
@@ -151,7 +164,7 @@ export class Shadow {
     if (untilMs === undefined && (this.behind.overflowed || this.behind.size > STAMPS_WITH_MERGE)) {
       throw new LockGivenBack();
     }
-    createShadows(txn, file, written);
+    createShadows(txn, options);
     const local = new ValueMap();
     const sides = new ShadowSides(file, txn.committed, this.#leftOut);
     const before =
@@ -266,10 +279,10 @@ function unseenMain(
 }
 
 /** Makes the shadow DBIs that are missing, also those of empty DBIs: they travel, too. */
-function createShadows(txn: WriteTxn, file: DataFile, written: WrittenValues): void {
+function createShadows(txn: WriteTxn, { file, written, refused }: StampOptions): void {
   const dbis = listDbis(file, txn.committed);
   for (const [name, record] of dbis) {
-    if (isPrivateDbi(name) || dbis.has(shadowDbiName(name))) {
+    if (isPrivateDbi(name) || refused.has(name) || dbis.has(shadowDbiName(name))) {
       continue;
     }
     txn.createDbi(shadowDbiName(name), shadowDbiFlags(record.flags));

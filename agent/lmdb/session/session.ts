@@ -22,6 +22,9 @@ import { catchUp } from '../schema/shadow-update.ts';
 import { SavedVector } from '../saved-vector.ts';
 import { SYNC_STATE_DBI } from '../state-value.ts';
 import { wouldChange, type SyncState, type SyncStateUpdate } from '../sync-state.ts';
+import { requireNamedData } from '../unnamed-data.ts';
+import { OrderWatch, type Accepted } from './order-watch.ts';
+import { oldestMarker, UploadedMarker } from './uploaded-marker.ts';
 
 /** What is known when the last write of a merge is in. */
 export type MergedState = {
@@ -47,7 +50,8 @@ export class Session {
   readonly #pin: MovingPin;
   readonly #follower: Follower;
   readonly #transactions: Transactions;
-  #uploadedTxn: number | undefined;
+  readonly order: OrderWatch;
+  readonly marker = new UploadedMarker();
   /** Its keys are written by this session alone: what it holds in memory is ahead of them, or the same. */
   readonly vector: SavedVector;
   #vectorForgotten = false;
@@ -67,7 +71,10 @@ export class Session {
       file: () => this.file,
       meta: this.#pin.meta,
       changes: this.changes,
+      uploadedTxn: () => this.marker.txnId,
     });
+    const file = () => this.file;
+    this.order = new OrderWatch(this.#known, file, (accepted) => this.#acceptAgain(accepted));
     this.#transactions = new Transactions({
       session: this,
       known: this.#known,
@@ -78,7 +85,7 @@ export class Session {
       },
     });
     this.changes.raiseMaxTs(this.state.maxTsNs);
-    this.#uploadedTxn = this.state.uploadedTxn;
+    this.marker.moveBack(this.state.uploadedTxn);
     this.#hasPageOrder = hasPageOrder(this.file, this.basis);
     this.#follower = new Follower({
       path: environment.dataPath,
@@ -87,7 +94,7 @@ export class Session {
       hasVector: () => this.vector.positions.size > 0,
       hadPageOrder: () => this.#hasPageOrder,
       onMarkerDoubted: () => {
-        this.#uploadedTxn = this.state.uploadedTxn;
+        this.marker.moveBack(this.state.uploadedTxn);
       },
       onLow: () => this.#forgetVector(),
       onRescan: (reason) => {
@@ -110,12 +117,13 @@ export class Session {
     try {
       environment.requireLockTable();
       const session = new Session(environment, options, clock);
+      requireNamedData(session.file, session.basis);
       scanAtStart({
         session,
         basis: session.#known,
         hasPageOrder: session.#hasPageOrder,
         doubtMarker: () => {
-          session.#uploadedTxn = undefined;
+          session.marker.moveBack(undefined);
         },
         forgetMerged: () =>
           session.#write({
@@ -148,11 +156,6 @@ export class Session {
   /** `_sync_state` as of the basis. */
   get state(): SyncState {
     return this.#known.state;
-  }
-
-  /** The uploaded marker as this run knows it; it may be ahead of the one in `_sync_state`. */
-  get uploadedTxn(): number | undefined {
-    return this.#uploadedTxn;
   }
 
   get hasData(): boolean {
@@ -196,6 +199,7 @@ export class Session {
       hasData: this.hasData,
       vectorForgotten: this.#vectorForgotten,
       rescan: this.#rescan,
+      ...this.order.detection,
     };
   }
 
@@ -246,6 +250,7 @@ export class Session {
         this.#transactions.putBackWithoutMoving();
       }
     }
+    this.order.review();
     try {
       this.requireRepaired();
     } catch (error) {
@@ -275,14 +280,15 @@ export class Session {
     this.#transactions.stampSome();
   }
 
-  markUploaded(txnId: number): void {
-    this.#uploadedTxn = txnId;
-  }
-
   /** Nothing of this LMDB is in the bucket. */
   resetMarker(): void {
-    this.#uploadedTxn = undefined;
+    this.#moveMarkerBack(undefined);
     this.vector.empty();
+  }
+
+  /** Everything since then is pending, whatever is on its way. */
+  #moveMarkerBack(txnId: number | undefined): void {
+    this.marker.moveBack(txnId);
     if (this.hasData) {
       this.changes.pending.overflow();
     }
@@ -319,8 +325,9 @@ export class Session {
   /** Marker and max_ts, which are only ever written together, and the vector never without them. */
   #together(maxTsNs: bigint): NonNullable<SyncStateUpdate['together']> {
     return {
-      uploadedTxn: this.#uploadedTxn ?? null,
+      uploadedTxn: this.marker.txnId ?? null,
       maxTsNs: maxTsNs > this.changes.maxTsNs ? maxTsNs : this.changes.maxTsNs,
+      refused: this.order.refused.markers,
     };
   }
 
@@ -361,6 +368,16 @@ export class Session {
         throw error;
       }
     }
+  }
+
+  /**
+   * Objects were merged without entries for these DBIs, and their changes were not sent: the whole bucket is merged
+   * again, and whatever is not known to be sent is sent.
+   */
+  #acceptAgain(accepted: Accepted): void {
+    this.#moveMarkerBack(oldestMarker([this.marker.txnId, ...accepted.values()]));
+    this.#known.schema.shadow?.behind.overflow();
+    this.#forgetVector();
   }
 
   /** The vector says more than the entries hold: everything in the bucket is to be merged again. */

@@ -4,13 +4,16 @@ import type { LocalChanges } from '../changes/local-changes.ts';
 import { hasCounts, isRenumbered, type SyncState } from '../sync-state.ts';
 import type { SavedVector } from '../saved-vector.ts';
 import type { Basis } from './basis.ts';
+import type { OrderWatch } from './order-watch.ts';
+import type { UploadedMarker } from './uploaded-marker.ts';
 
 /** What the scan needs of its session. */
 interface ScanHost extends CatchUpHost {
   readonly changes: LocalChanges;
   readonly state: SyncState;
   readonly vector: SavedVector;
-  readonly uploadedTxn: number | undefined;
+  readonly marker: UploadedMarker;
+  readonly order: OrderWatch;
   readonly hasData: boolean;
   readonly entries: number;
 }
@@ -38,12 +41,18 @@ export function scanAtStart(parts: StartScanParts): void {
   if (renumbered) {
     parts.doubtMarker();
   }
-  const { entriesAtStop } = state;
+  const { entriesAtStop, refused } = state;
   const isVectorEmpty = session.vector.positions.size === 0;
   const { shadow } = basis.schema;
-  if (session.uploadedTxn === undefined && isVectorEmpty && shadow === undefined) {
+  if (
+    session.marker.txnId === undefined &&
+    isVectorEmpty &&
+    refused.size === 0 &&
+    shadow === undefined
+  ) {
     // Nothing was ever sent or merged: all of it is to be sent, and there is nothing to be compared with.
     basis.skipScan();
+    session.order.noteUnchecked();
     if (session.hasData) {
       session.changes.pending.overflow();
     }
@@ -52,17 +61,23 @@ export function scanAtStart(parts: StartScanParts): void {
     }
   }
   basis.requireSyncable();
-  const { low, changes } = basis.scanSince(session.uploadedTxn ?? 0, {
+  // Each of them is read by the scan, and taken in again after it if it is in order now.
+  for (const [name, uploadedTxn] of refused) {
+    session.order.refused.suspect(name, renumbered ? undefined : uploadedTxn);
+  }
+  const { low, changes } = basis.scanSince(session.marker.txnId ?? 0, {
     ignoresMerged: renumbered,
   });
   const { entries } = session;
   const vanished = mayHaveVanished(entriesAtStop ?? entries, { entries, changes });
-  if (renumbered) {
+  // Out of order itself, it is not written until somebody has mended it.
+  if (renumbered && state.isOrdered) {
     parts.forgetMerged();
   }
-  if ((low || vanished) && !isVectorEmpty) {
+  if ((low || vanished) && !isVectorEmpty && state.isOrdered) {
     parts.forgetVector();
   }
+  session.order.review();
   if (shadow !== undefined) {
     compareAll(shadow, session, shadow.behindAtStart);
   }

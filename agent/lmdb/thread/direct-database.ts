@@ -4,7 +4,7 @@ import type { SnapshotMeta } from '../../../protocol/snapshot.ts';
 import type { Clock } from '../../../protocol/time.ts';
 import { joinVectors } from '../../../protocol/version-vector.ts';
 import { streamOf } from '../../../protocol/object-name.ts';
-import { encodeKeys, encodeRegisters, type Encoded } from '../changes/encode.ts';
+import { DisorderFound, encodeKeys, encodeRegisters, type Encoded } from '../changes/encode.ts';
 import type {
   DatabaseOptions,
   DatabaseStats,
@@ -52,7 +52,7 @@ export class DirectLocalDatabase implements LocalDatabase {
   #turn: Promise<unknown> = Promise.resolve();
   #lastToken = 0;
   /** The stored-or-not object: its keys come back into consideration if it is given back, or this run ends. */
-  #inFlight: { token: number; txnId: number } | undefined;
+  #inFlight: { token: number; txnId: number; markerVersion: number } | undefined;
   #rejoin: RejoinStart | undefined;
 
   constructor(options: DatabaseOptions, clock: Clock) {
@@ -134,7 +134,7 @@ export class DirectLocalDatabase implements LocalDatabase {
       const detection = session.takeDetection();
       const object: EncodedObject = {
         ...encoded,
-        token: this.#takeToken(txnId),
+        token: this.#takeToken(session, txnId),
         kind: 'delta',
         txnId,
         dataTxnId: detection.dataTxnId,
@@ -161,6 +161,10 @@ export class DirectLocalDatabase implements LocalDatabase {
       this.#requireNothingInFlight();
       await session.refresh();
       session.requireRepaired();
+      // It would count for objects whose entries are in a DBI that it leaves out, and those would be deleted.
+      if (session.order.refused.list.length > 0) {
+        return undefined;
+      }
       if (!session.hasData) {
         return { pinned: undefined, detection: session.takeDetection() };
       }
@@ -170,9 +174,12 @@ export class DirectLocalDatabase implements LocalDatabase {
       const { rejoinBeforeNs } = session.state;
       const meta = { ...this.#snapshotMeta(session, options), vector, rejoinBeforeNs };
       session.changes.pending.clear();
-      const token = this.#takeToken(pinned.meta.txnId);
+      const token = this.#takeToken(session, pinned.meta.txnId);
       return { session, pinned, vector, meta, token, detection: session.takeDetection() };
     });
+    if (begun === undefined) {
+      return this.encodeDelta(options);
+    }
     if (begun.pinned === undefined) {
       return { detection: begun.detection, object: undefined };
     }
@@ -188,6 +195,7 @@ export class DirectLocalDatabase implements LocalDatabase {
       });
       // At a first start nobody has looked at the entries before.
       session.changes.raiseMaxTs(maxTsNs);
+      session.order.noteChecked();
       const object: EncodedObject = {
         ...encoded,
         token,
@@ -203,7 +211,7 @@ export class DirectLocalDatabase implements LocalDatabase {
       this.#inFlight = undefined;
       session.changes.pending.overflow();
       session.returnDetection(detection);
-      throw error;
+      throw foundDisorder(session, error);
     } finally {
       pinned.release();
     }
@@ -214,8 +222,9 @@ export class DirectLocalDatabase implements LocalDatabase {
       if (this.#inFlight?.token !== token) {
         return;
       }
-      this.#require().markUploaded(this.#inFlight.txnId);
+      const { txnId, markerVersion } = this.#inFlight;
       this.#inFlight = undefined;
+      this.#require().marker.moveTo(txnId, markerVersion);
     });
   }
 
@@ -236,6 +245,10 @@ export class DirectLocalDatabase implements LocalDatabase {
       const session = this.#require();
       await session.refresh();
       if (session.isStale(request)) {
+        return nothingMerged(session.takeDetection());
+      }
+      session.order.requireChecked();
+      if (session.vectorForgotten) {
         return nothingMerged(session.takeDetection());
       }
       const seenKeys = this.#rejoin?.seen;
@@ -273,6 +286,7 @@ export class DirectLocalDatabase implements LocalDatabase {
     return this.#exclusive(async () => {
       const session = this.#require();
       await session.refresh();
+      session.order.requireChecked();
       session.requireRepaired();
       const slice = sweepSlice(session, options);
       return { ...slice, detection: session.takeDetection() };
@@ -281,8 +295,9 @@ export class DirectLocalDatabase implements LocalDatabase {
 
   beginRejoin(): Promise<void> {
     return this.#exclusive(async () => {
-      const { uploadedTxn, state } = this.#require();
-      this.#rejoin = { seen: new KeyHashes(), sent: { uploadedTxn, merged: state.merged } };
+      const { marker, state } = this.#require();
+      const sent = { uploadedTxn: marker.txnId, merged: state.merged };
+      this.#rejoin = { seen: new KeyHashes(), sent, markerVersion: marker.version };
     });
   }
 
@@ -339,7 +354,8 @@ export class DirectLocalDatabase implements LocalDatabase {
 
   /** What is pending, with its current values. Values that a merge has written meanwhile are left out. */
   async #encodePending(session: Session, snapshotMeta: SnapshotMeta): Promise<Encoded> {
-    const { file, basis, uploadedTxn = 0 } = session;
+    const { file, basis } = session;
+    const uploadedTxn = session.marker.txnId ?? 0;
     const { pending, invalid, leftOut } = session.changes;
     const { merged } = session.state;
     const dbis = session.synced(basis);
@@ -350,21 +366,19 @@ export class DirectLocalDatabase implements LocalDatabase {
     }
     // Too many to remember: as at start, the headers tell which they are.
     const includes = (txnId: number) => (txnId > uploadedTxn || txnId === 0) && !merged.has(txnId);
-    const { maxTsNs, ...encoded } = await encodeRegisters(file, {
-      dbis,
-      snapshotMeta,
-      spool,
-      includes,
-      invalid,
-      leftOut,
+    const options = { dbis, snapshotMeta, spool, includes, invalid, leftOut };
+    const encoding = encodeRegisters(file, options);
+    const { maxTsNs, ...encoded } = await encoding.catch((error: unknown) => {
+      throw foundDisorder(session, error);
     });
+    session.order.noteChecked();
     session.changes.raiseMaxTs(maxTsNs);
     return encoded;
   }
 
-  #takeToken(txnId: number): number {
+  #takeToken({ marker }: Session, txnId: number): number {
     this.#lastToken += 1;
-    this.#inFlight = { token: this.#lastToken, txnId };
+    this.#inFlight = { token: this.#lastToken, txnId, markerVersion: marker.version };
     return this.#lastToken;
   }
 
@@ -413,4 +427,16 @@ export class DirectLocalDatabase implements LocalDatabase {
     this.#turn = turn.catch(() => undefined);
     return turn;
   }
+}
+
+/** A DBI that got out of order unseen is left alone from now on; the next try encodes the others. */
+function foundDisorder(session: Session, error: unknown): unknown {
+  if (!(error instanceof DisorderFound)) {
+    return error;
+  }
+  session.order.suspect(error.dbiName);
+  return new SyncError('TRANSACTION_FAILED', `${error.message}: the others are sent next`, {
+    retryable: true,
+    cause: error,
+  });
 }

@@ -47,6 +47,8 @@ const DETECTION: Detection = {
   invalidValues: 0,
   hasData: true,
   vectorForgotten: false,
+  refusedDbis: [],
+  unnamedData: undefined,
 };
 const ENCODED: EncodedObject = {
   spool: { kind: 'memory', bytes: new Uint8Array(300) },
@@ -67,6 +69,7 @@ const MERGED: MergeResult = {
   lockWaitMs: 0.1,
   createdDbis: ['new-dbi'],
   skippedDbis: [],
+  refusedDbis: [],
   futureEntries: 0,
   detection: DETECTION,
 };
