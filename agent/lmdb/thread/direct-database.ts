@@ -4,7 +4,9 @@ import type { SnapshotMeta } from '../../../protocol/snapshot.ts';
 import type { Clock } from '../../../protocol/time.ts';
 import { joinVectors } from '../../../protocol/version-vector.ts';
 import { streamOf } from '../../../protocol/object-name.ts';
-import { DisorderFound, encodeKeys, encodeRegisters, type Encoded } from '../changes/encode.ts';
+import { encodeRegisters } from '../changes/encode.ts';
+import { statsOf } from './database-stats.ts';
+import { encodePending, foundDisorder } from './encode-pending.ts';
 import type {
   DatabaseOptions,
   DatabaseStats,
@@ -30,7 +32,6 @@ import { discardSpool } from '../../spool.ts';
 import { finishRejoin, type RejoinStart } from '../session/rejoin-end.ts';
 import { KeyHashes } from '../key-hashes.ts';
 import { mergeResult, nothingMerged } from '../merge/result.ts';
-import { listDbis } from '../pages/data-file.ts';
 import { readValues } from '../read-values.ts';
 import { Session } from '../session/session.ts';
 import { mergeObject } from '../merge/object.ts';
@@ -123,7 +124,10 @@ export class DirectLocalDatabase implements LocalDatabase {
       if (session.changes.pending.isEmpty) {
         return { detection: session.takeDetection(), object: undefined };
       }
-      const encoded = await this.#encodePending(session, this.#snapshotMeta(session, options));
+      const encoded = await encodePending(session, {
+        snapshotMeta: this.#snapshotMeta(session, options),
+        spool: this.#spoolOptions(),
+      });
       session.changes.pending.clear();
       // Whatever was pending has been replaced by merges meanwhile: nothing is left to say.
       if (encoded.entries === 0) {
@@ -324,24 +328,7 @@ export class DirectLocalDatabase implements LocalDatabase {
 
   stats(): Promise<DatabaseStats> {
     return this.#exclusive(async () => {
-      const { environment, file } = this.#require();
-      const read = environment.beginRead();
-      try {
-        const dbis = [...listDbis(file, read.meta)].map(([name, record]) => ({ name, ...record }));
-        const readers = environment.readers();
-        return {
-          pageSize: file.pageSize,
-          mapSizeBytes: read.meta.mapSizeBytes,
-          fileSizeBytes: file.sizeBytes(),
-          lastPage: read.meta.lastPage,
-          lastTxnId: read.meta.txnId,
-          readers: readers.used,
-          maxReaders: readers.max,
-          dbis,
-        };
-      } finally {
-        read.close();
-      }
+      return statsOf(this.#require().environment);
     });
   }
 
@@ -350,30 +337,6 @@ export class DirectLocalDatabase implements LocalDatabase {
       await this.#session?.close();
       this.#session = undefined;
     });
-  }
-
-  /** What is pending, with its current values. Values that a merge has written meanwhile are left out. */
-  async #encodePending(session: Session, snapshotMeta: SnapshotMeta): Promise<Encoded> {
-    const { file, basis } = session;
-    const uploadedTxn = session.marker.txnId ?? 0;
-    const { pending, invalid, leftOut } = session.changes;
-    const { merged } = session.state;
-    const dbis = session.synced(basis);
-    const spool = this.#spoolOptions();
-    if (!pending.overflowed) {
-      const keys = pending;
-      return encodeKeys(file, { dbis, keys, leftOut, merged, snapshotMeta, spool });
-    }
-    // Too many to remember: as at start, the headers tell which they are.
-    const includes = (txnId: number) => (txnId > uploadedTxn || txnId === 0) && !merged.has(txnId);
-    const options = { dbis, snapshotMeta, spool, includes, invalid, leftOut };
-    const encoding = encodeRegisters(file, options);
-    const { maxTsNs, ...encoded } = await encoding.catch((error: unknown) => {
-      throw foundDisorder(session, error);
-    });
-    session.order.noteChecked();
-    session.changes.raiseMaxTs(maxTsNs);
-    return encoded;
   }
 
   #takeToken({ marker }: Session, txnId: number): number {
@@ -427,16 +390,4 @@ export class DirectLocalDatabase implements LocalDatabase {
     this.#turn = turn.catch(() => undefined);
     return turn;
   }
-}
-
-/** A DBI that got out of order unseen is left alone from now on; the next try encodes the others. */
-function foundDisorder(session: Session, error: unknown): unknown {
-  if (!(error instanceof DisorderFound)) {
-    return error;
-  }
-  session.order.suspect(error.dbiName);
-  return new SyncError('TRANSACTION_FAILED', `${error.message}: the others are sent next`, {
-    retryable: true,
-    cause: error,
-  });
 }
