@@ -18,7 +18,7 @@ import { logStatistics } from './monitor/lmdb-statistics.ts';
 import type { Metrics } from './monitor/metrics.ts';
 import { shown } from './monitor/status.ts';
 import { SyncObservers } from './monitor/sync-observers.ts';
-import { Semaphore } from './pacing/semaphore.ts';
+import { Semaphore, type EngineLimits } from './pacing/semaphore.ts';
 import { sleep, slept } from './pacing/sleep.ts';
 import { systemClock } from './pacing/system-clock.ts';
 import { unfinished } from './pacing/unfinished.ts';
@@ -83,7 +83,6 @@ export class Member {
       { onCrash: shared.onCrash },
     );
     shared.hooks.register(name, this.#db);
-    const { limits } = shared.metrics;
     const watching = { name, metrics: shared.metrics.syncer, log: this.#log };
     this.engine = new DatabaseEngine(
       {
@@ -113,14 +112,7 @@ export class Member {
           },
         }),
       },
-      {
-        // Its own: while one database's write lock is held, the others go on.
-        memory: limits.measured(new Semaphore(config.memoryDownloadedSnapshots), {
-          lmdb: name,
-          limit_name: 'download',
-        }),
-        merging: limits.measured(new Semaphore(1), { lmdb: name, limit_name: 'decompress' }),
-      },
+      engineLimits(config, name, shared.metrics),
     );
     this.monitor.follow(this.engine);
     this.#detector = new ChangeDetector({
@@ -234,4 +226,16 @@ function aborted(signal: AbortSignal): Promise<void> {
       signal.addEventListener('abort', () => resolve(), { once: true });
     }
   });
+}
+
+/** How much an engine may do at once. */
+function engineLimits(config: Config, name: string, { limits }: Metrics): EngineLimits {
+  return {
+    // Its own: while one database's write lock is held, the others go on.
+    memory: limits.measured(new Semaphore(config.memoryDownloadedSnapshots), {
+      lmdb: name,
+      limit_name: 'download',
+    }),
+    merging: limits.measured(new Semaphore(1), { lmdb: name, limit_name: 'decompress' }),
+  };
 }

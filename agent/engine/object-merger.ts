@@ -1,5 +1,5 @@
 import assert from 'node:assert';
-import { errorText, SyncError } from '../../protocol/errors.ts';
+import { errorText, SyncError, type ErrorCode } from '../../protocol/errors.ts';
 import { requireMatchingMeta } from '../../protocol/delta.ts';
 import type { ObjectName } from '../../protocol/object-name.ts';
 import { readSnapshotHead } from '../../protocol/snapshot-reader.ts';
@@ -7,6 +7,15 @@ import { discardSpool, readSpool, writeSpool, type Spool } from '../spool.ts';
 import { Semaphore, type EngineLimits, type Limit } from '../pacing/semaphore.ts';
 import type { EngineDeps } from './types.ts';
 import type { Absorbed, VectorTracker } from './vector-tracker.ts';
+
+/** Errors that say "these bytes", not "this moment". */
+const BAD_OBJECT_CODES: ReadonlySet<ErrorCode> = new Set([
+  'SNAPSHOT_CORRUPT',
+  'SNAPSHOT_INCOMPATIBLE',
+  'SNAPSHOT_OTHER_MODE',
+  'SNAPSHOT_REJECTED',
+  'SNAPSHOT_DBIS_EXCEED',
+]);
 
 /** An object whose bytes are here, whose Meta fits its name, and which is ready to be merged. */
 export type Fetched = {
@@ -200,7 +209,7 @@ export class ObjectMerger {
       return { kind: 'fetched', fetched };
     } catch (error) {
       await discardSpool(spool);
-      if (error instanceof SyncError && isBadObject(error)) {
+      if (error instanceof SyncError && BAD_OBJECT_CODES.has(error.code)) {
         return this.#suspect({ object, etag, isSecond }, error);
       }
       throw error;
@@ -304,7 +313,7 @@ export class ObjectMerger {
       });
       return 'merged';
     } catch (error) {
-      if (error instanceof SyncError && isBadObject(error)) {
+      if (error instanceof SyncError && BAD_OBJECT_CODES.has(error.code)) {
         return await this.#mergeAgain(fetched, { error, signal });
       }
       if (error instanceof SyncError && error.code === 'MAP_TOO_SMALL') {
@@ -389,14 +398,3 @@ export class ObjectMerger {
 }
 
 function noop(): void {}
-
-/** Errors that say "these bytes", not "this moment". */
-function isBadObject(error: SyncError): boolean {
-  return (
-    error.code === 'SNAPSHOT_CORRUPT' ||
-    error.code === 'SNAPSHOT_INCOMPATIBLE' ||
-    error.code === 'SNAPSHOT_OTHER_MODE' ||
-    error.code === 'SNAPSHOT_REJECTED' ||
-    error.code === 'SNAPSHOT_DBIS_EXCEED'
-  );
-}

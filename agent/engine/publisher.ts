@@ -90,11 +90,19 @@ export class Publisher {
     return this.#detection.pendingKeys > 0 || this.#detection.pendingScan;
   }
 
+  get #leavesOut(): boolean {
+    return this.#detection.refusedDbis.length > 0;
+  }
+
   /**
    * A host that has only merged what others wrote has nothing to say yet: its first object waits for a change. Not where
    * upstream reads the bucket: what a wiped host wrote before may be in deltas alone, which upstream cannot read.
    */
   #dueReason(): FullSnapshotReason | undefined {
+    // A state without the refused DBIs would count for objects that hold entries of them: only deltas go out.
+    if (this.#leavesOut) {
+      return undefined;
+    }
     const reason = this.#policy.dueReason(this.#detection.dataTxnId);
     const waits = !this.#hasPending && !this.#deps.settings.upstreamReaders;
     return reason === 'first object' && waits ? undefined : reason;
@@ -303,7 +311,7 @@ export class Publisher {
       await db.detect();
     }
     const reason = this.#dueReason();
-    if (reason === undefined && this.#policy.isFirst) {
+    if (reason === undefined && this.#policy.isFirst && !this.#leavesOut) {
       return Number.POSITIVE_INFINITY;
     }
     if (reason !== undefined) {

@@ -6,6 +6,7 @@ import type { Check } from '../health-check.ts';
 import { claimMarker, type AgentMarker } from './agent-marker.ts';
 import { dataPathOf, requireDataFile, requireKindOfPath } from '../lmdb/data-path.ts';
 import { checkLockTable } from './lock-table.ts';
+import { refuseUnnamedData } from '../lmdb/unnamed-data.ts';
 import type { Logger } from '../log/log.ts';
 
 /** Held as long as the agent works on its LMDBs. */
@@ -16,7 +17,7 @@ export type EnvironmentGuard = {
 };
 
 /**
- * Before any LMDB is opened: no other agent of ours may work on it, and LMDB's lock table must be able to tell this
+ * Before any LMDB is opened: the main database holds no data of the application, no other agent of ours may work on it, and LMDB's lock table must be able to tell this
  * process from all others that use it. Each finding is one log line.
  *
  * Errors: ENVIRONMENT_UNREADABLE.
@@ -36,6 +37,7 @@ export async function guardEnvironments(
       // Before anything is made beside it: a wrong path leaves nothing behind.
       requireKindOfPath(at);
       const dataPath = options.create ? dataPathOf(at) : requireDataFile(at);
+      refuseUnnamedData(dataPath);
       makeFolder(dirname(dataPath), options);
       const owner = { program: 'lightningstream', instance };
       const marker = await claimMarker(dataPath, owner, (reason) =>

@@ -49,6 +49,17 @@ export function schemaModeOf({ schemaTracksChanges = true }: DatabaseOptions): S
   return schemaTracksChanges ? 'native' : 'shadow';
 }
 
+/**
+ * A DBI of the application whose entries are not in the order of its flags: nothing of it is sent, merged or put back.
+ * Names have one character per byte.
+ */
+export type RefusedDbi = {
+  readonly name: string;
+  readonly what: 'keys' | 'values';
+  /** The application's own comparison function, or damaged pages; as well as can be told. */
+  readonly cause: 'own order' | 'damage';
+};
+
 /** Entries that are left out, and the first of them for people. */
 export type LeftOutEntries = { readonly entries: number; readonly first: string };
 
@@ -84,6 +95,10 @@ export type Detection = {
   readonly heldSchema?: { readonly version: number; readonly localVersion: number } | undefined;
   /** Why this look had to read everything, where a page diff failed; undefined: none did. */
   readonly rescan?: string | undefined;
+  /** DBIs that are left alone. When one is in order again, the vector is emptied, too. */
+  readonly refusedDbis: readonly RefusedDbi[];
+  /** What the main database holds besides DBIs, as the end of a sentence: nothing is written meanwhile. */
+  readonly unnamedData: string | undefined;
 };
 
 export type OpenResult = Detection & {
@@ -150,6 +165,8 @@ export type MergeResult = {
   readonly createdDbis: readonly string[];
   /** Private DBIs (`_sync…`) that the object had and that were left out; the first of them. */
   readonly skippedDbis: readonly string[];
+  /** Refused DBIs that the object had entries for, which were left out. */
+  readonly refusedDbis: readonly string[];
   readonly futureEntries: number;
   /** Entries of the object that are too large for this LMDB; the others were merged. */
   readonly leftOut?: LeftOutEntries | undefined;
@@ -261,7 +278,10 @@ export interface LocalDatabase {
    * Only one object may be unacknowledged.
    */
   encodeDelta(options: EncodeOptions): Promise<EncodeResult>;
-  /** The whole state of one read transaction, unless there is no data; it includes all that is pending. */
+  /**
+   * The whole state of one read transaction, unless there is no data; it includes all that is pending. While a DBI is
+   * refused there is no whole state: a delta instead.
+   */
   encodeSnapshot(options: EncodeOptions): Promise<EncodeResult>;
   /** The object of this token is stored: the uploaded marker moves, in memory until the next merge or persist. */
   acknowledge(token: number): Promise<void>;

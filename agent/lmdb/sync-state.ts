@@ -37,6 +37,13 @@ export type SyncState = {
   readonly heldSchema: HeldSchema | undefined;
   /** The schema mode in which all of this was noted; undefined: by an agent that did not say. */
   readonly schemaMode: string | undefined;
+  /**
+   * DBIs that were not in the order of their flags, each with the uploaded marker of that time. The vector names objects
+   * whose entries for them were left out.
+   */
+  readonly refused: ReadonlyMap<string, number | undefined>;
+  /** False: `_sync_state` itself is out of order, so nothing may be written. */
+  readonly isOrdered: boolean;
 };
 
 /** A schema version of PowerDNS, and when it was written. */
@@ -52,6 +59,8 @@ const EMPTY_STATE: SyncState = {
   rejoinBeforeNs: 0n,
   heldSchema: undefined,
   schemaMode: undefined,
+  refused: new Map(),
+  isOrdered: true,
 };
 
 const MERGED_PREFIX = 'merged/';
@@ -65,7 +74,7 @@ export function readSyncState(file: DataFile, record: DbRecord | undefined): Syn
   }
   const texts = new Map<string, string>();
   const merged: TxnRange[] = [];
-  const cursor = new PageCursor(file, record);
+  const cursor = new PageCursor(file, record, { checksOrder: true });
   while (cursor.next()) {
     const key = cursor.keyBuffer.toString('latin1', cursor.keyStart, cursor.keyEnd);
     if (key.startsWith(ORDER_PREFIX)) {
@@ -101,6 +110,8 @@ export function readSyncState(file: DataFile, record: DbRecord | undefined): Syn
     rejoinBeforeNs: parseBigint(texts.get('rejoin_before')) ?? 0n,
     heldSchema: parseHeldSchema(texts.get('held_schema')),
     schemaMode: texts.get('schema_mode'),
+    refused: parseRefused(texts.get('refused')),
+    isOrdered: cursor.isOrdered,
   };
 }
 
@@ -156,6 +167,7 @@ export type SyncStateUpdate = {
     readonly heldSchema?: HeldSchema | undefined;
     /** undefined: stays. */
     readonly schemaMode?: SchemaMode | undefined;
+    readonly refused?: ReadonlyMap<string, number | undefined> | undefined;
   };
   /** A lower one than the known is left out. */
   readonly rejoinBeforeNs?: bigint | undefined;
@@ -178,9 +190,14 @@ export function writeSyncState(txn: WriteTxn, before: SyncState, update: SyncSta
   };
   const remove = (key: string) => txn.remove(SYNC_STATE_DBI, Buffer.from(key, 'latin1'));
   if (update.together !== undefined) {
-    const { uploadedTxn, maxTsNs, heldSchema, schemaMode } = update.together;
+    const { uploadedTxn, maxTsNs, heldSchema, schemaMode, refused } = update.together;
     if (schemaMode !== undefined) {
       put('schema_mode', schemaMode, before.schemaMode);
+    }
+    if (refused !== undefined && refused.size > 0) {
+      put('refused', refusedText(refused), refusedText(before.refused));
+    } else if (refused !== undefined && before.refused.size > 0) {
+      remove('refused');
     }
     put('max_ts', String(maxTsNs), String(before.maxTsNs));
     if (uploadedTxn !== null) {
@@ -227,6 +244,9 @@ export function wouldChange(before: SyncState, update: SyncStateUpdate): boolean
       return true;
     }
     if (together.schemaMode !== undefined && together.schemaMode !== before.schemaMode) {
+      return true;
+    }
+    if (refusedText(together.refused ?? before.refused) !== refusedText(before.refused)) {
       return true;
     }
     if ((together.uploadedTxn ?? undefined) !== before.uploadedTxn) {
@@ -290,4 +310,26 @@ function parseHeldSchema(text: string | undefined): HeldSchema | undefined {
   return parsed.version === undefined || parsed.timestampNs === undefined
     ? undefined
     : { version: parsed.version, timestampNs: parsed.timestampNs };
+}
+
+function refusedText(refused: ReadonlyMap<string, number | undefined>): string {
+  return JSON.stringify([...refused].map(([name, uploadedTxn]) => [name, uploadedTxn ?? null]));
+}
+
+/** Damaged text names nothing: such a DBI is found again when it is read, but not what was left out meanwhile. */
+function parseRefused(text: string | undefined): ReadonlyMap<string, number | undefined> {
+  const refused = new Map<string, number | undefined>();
+  let list: unknown;
+  try {
+    list = JSON.parse(text ?? '[]');
+  } catch {
+    return refused;
+  }
+  for (const item of Array.isArray(list) ? (list as unknown[]) : []) {
+    const [name, uploadedTxn] = Array.isArray(item) ? (item as unknown[]) : [];
+    if (typeof name === 'string') {
+      refused.set(name, typeof uploadedTxn === 'number' ? uploadedTxn : undefined);
+    }
+  }
+  return refused;
 }

@@ -1,7 +1,8 @@
 import { MAX_ENTRY_BYTES, MAX_KEY_BYTES } from '../../protocol/limits.ts';
 import { parseObjectName } from '../../protocol/object-name.ts';
 import type { Check } from '../health-check.ts';
-import type { DatabaseStatus, Occurrences } from './status.ts';
+import type { RefusedDbi } from '../lmdb/local-database.ts';
+import { shownName, type DatabaseStatus, type Occurrences } from './status.ts';
 import { ANY_STEPS, STEP_RULES } from './step-rules.ts';
 
 /** What an entry may have for all instances to take it. */
@@ -9,6 +10,8 @@ const LARGEST_ENTRY = `a key may have ${MAX_KEY_BYTES} bytes, a value ${MAX_ENTR
 
 /** A regression or a time in the future is reported for this long after it was last seen. */
 const RECENT_MS = 3_600_000;
+/** More DBIs than this are only counted in a message. */
+const MAX_NAMED_DBIS = 5;
 
 /**
  * What an operator has to know about a database, each with what to do: the name of its check, what it becomes once it has
@@ -22,6 +25,8 @@ const CONDITIONS: readonly (readonly [
 ])[] = [
   ['map_full', 'error', mapFullText],
   ['lmdb_failed', 'error', (status) => (status.mapFull ? undefined : lmdbText(status))],
+  ['unnamed_data', 'error', ({ unnamedData }) => unnamedData && unnamedDataText(unnamedData)],
+  ['dbi_out_of_order', 'error', outOfOrderText],
   ['quarantined_objects', 'warning', quarantineText],
   ['object_too_large', 'error', tooLargeText],
   ['max_dbs', 'error', maxDbsText],
@@ -128,6 +133,27 @@ function lmdbText(status: DatabaseStatus): string | undefined {
   return status.error === undefined
     ? undefined
     : `the LMDB cannot be used now: ${status.error}; it is tried again`;
+}
+
+function outOfOrderText({ refusedDbis }: DatabaseStatus): string | undefined {
+  const texts = refusedDbis.slice(0, MAX_NAMED_DBIS).map(refusedText);
+  const more = refusedDbis.length - texts.length;
+  return texts.length === 0
+    ? undefined
+    : [...texts, ...(more > 0 ? [`and ${more} more`] : [])].join('; ');
+}
+
+/** Why a DBI is left alone, and what to do. */
+export function refusedText({ name, what, cause }: RefusedDbi): string {
+  const where = `${what} of ${shownName(name)} are`;
+  return cause === 'damage'
+    ? `${where} out of order: stop both, move the LMDB away, start: it is filled from the bucket`
+    : `${where} in an order of the application's own, so nothing of it is synced: let the application use LMDB's order there, or take the LMDB out of lmdbs`;
+}
+
+/** Why nothing is written into an LMDB, and what to do. `found`: the end of a sentence, from a look at it. */
+export function unnamedDataText(found: string): string {
+  return `the main database ${found}: nothing is written into this LMDB until it holds named databases alone again`;
 }
 
 function quarantineText(status: DatabaseStatus): string | undefined {

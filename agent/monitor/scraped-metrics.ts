@@ -79,6 +79,16 @@ const DATABASE_GAUGES: readonly DatabaseGauge[] = [
     (status) => status.invalidValues,
   ],
   [
+    'lightningstream_refused_dbis',
+    'DBIs out of order, of which nothing is synced',
+    (status) => status.refusedDbis.length,
+  ],
+  [
+    'lightningstream_unnamed_data',
+    '1 while the main database holds entries of the application',
+    (status) => Number(status.unnamedData !== undefined),
+  ],
+  [
     'lightningstream_entries_left_out',
     'Local entries that are too large to be sent',
     (status) => status.leftOut?.entries ?? 0,

@@ -1,5 +1,5 @@
 import { isUtf8 } from 'node:buffer';
-import type { LeftOutEntries } from '../lmdb/local-database.ts';
+import type { LeftOutEntries, RefusedDbi } from '../lmdb/local-database.ts';
 
 /** Entries of others that are left out here, and the object that had the first of them. */
 export type ReceivedLeftOut = LeftOutEntries & { readonly object: string };
@@ -148,6 +148,10 @@ export type DatabaseStatus = {
   readonly receivedLeftOut?: ReceivedLeftOut | undefined;
   /** Streams of other living agents with this instance's name. */
   readonly sharedName: readonly string[];
+  /** DBIs out of order: nothing of them is synced. Names have one character per byte. */
+  readonly refusedDbis: readonly RefusedDbi[];
+  /** What the main database holds besides DBIs, as the end of a sentence: nothing is written meanwhile. */
+  readonly unnamedData: string | undefined;
 };
 
 /** What the status server and the metrics read; every call answers at once from memory. */

@@ -33,6 +33,7 @@ export function createSyncerMetrics(registry: Registry) {
     ...upstreamMetrics(make),
     ...housekeepingMetrics(make),
     ...ownMetrics(make),
+    ...troubleMetrics(make),
     /** From now on all metrics of this database exist, most with the value 0. */
     beginDatabase: (lmdb: string) => make.beginDatabase(lmdb),
     /** The same for one other instance, in this database. */
@@ -173,6 +174,17 @@ function ownMetrics(make: MetricMaker) {
       labels: PER_DATABASE,
       buckets: LOCK_BUCKETS,
     }),
+    commitToVisible: make.histogram(
+      'commit_to_visible_seconds',
+      'From the time at which a change was encoded by its writer to the end of its merge here; after the initial sync',
+      { labels: PER_DATABASE, buckets: LATENCY_BUCKETS },
+    ),
+  };
+}
+
+/** What an operator has to look at. */
+function troubleMetrics(make: MetricMaker) {
+  return {
     rescans: make.counter(
       'lmdb_rescans_total',
       'Looks that read a whole LMDB because a page diff failed',
@@ -193,11 +205,6 @@ function ownMetrics(make: MetricMaker) {
       'rejoin_dropped_entries_total',
       'Entries that others had deleted and swept, dropped at a rejoin',
       PER_DATABASE,
-    ),
-    commitToVisible: make.histogram(
-      'commit_to_visible_seconds',
-      'From the time at which a change was encoded by its writer to the end of its merge here; after the initial sync',
-      { labels: PER_DATABASE, buckets: LATENCY_BUCKETS },
     ),
     lmdbFailed: make.counter('lmdb_failed_total', 'Failed work in the LMDB', PER_DATABASE),
     stepFailures: make.counter(

@@ -2,6 +2,7 @@ import { formatDbiFlags } from '../config/value-types.ts';
 import { findCost } from './cost-estimate.ts';
 import {
   dbiUsedBytes,
+  shownName,
   usedBytes,
   type DatabaseStatus,
   type StatusSource,
@@ -102,6 +103,8 @@ function databaseJson(status: DatabaseStatus) {
     future_entries: status.futureEntries.total,
     invalid_values: status.invalidValues,
     held_schema_version: status.heldSchema?.version ?? null,
+    refused_dbis: status.refusedDbis.map(({ name }) => shownName(name)),
+    unnamed_data: status.unnamedData ?? null,
     entries_left_out: status.leftOut?.entries ?? 0,
     received_entries_left_out: status.receivedLeftOut?.entries ?? 0,
     shared_name: status.sharedName,

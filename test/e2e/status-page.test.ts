@@ -4,7 +4,7 @@ import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
 import type { AgentProcess } from '../../demo/agent-process.ts';
 import { formatObjectName, newRun } from '../../protocol/object-name.ts';
 import { eventually, Fleet } from '../support/hosts.ts';
-import { findChromium, launchChromium } from '../support/browser.ts';
+import { findChromium, launchChromium } from './browser.ts';
 import makeBundle from '../support/bundle-setup.cjs';
 
 jest.setTimeout(120_000);

@@ -77,6 +77,8 @@ export function databaseStatus(changes: Partial<DatabaseStatus> = {}): DatabaseS
     futureEntries: { total: 0, lastMs: undefined },
     rescans: { total: 0, lastMs: undefined, reason: '' },
     invalidValues: 0,
+    refusedDbis: [],
+    unnamedData: undefined,
     sharedName: [],
     ...changes,
   };

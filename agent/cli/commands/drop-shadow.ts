@@ -21,7 +21,7 @@ export async function dropShadow(context: CommandContext): Promise<void> {
     try {
       const dropped = await writeEnvironment(
         context,
-        { database, program: 'drop-shadow' },
+        { database, program: 'drop-shadow', mayRepair: true },
         ({ file, txn }) => {
           const names = [...listDbis(file, txn.committed).keys()].filter(isPrivateDbi);
           names.forEach((dbi) => txn.dropDbi(dbi));

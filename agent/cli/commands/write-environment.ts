@@ -19,15 +19,27 @@ export type WritableDatabase = {
  */
 export async function writeEnvironment<T>(
   context: CommandContext,
-  { database, program }: { readonly database: DatabaseConfig; readonly program: string },
+  {
+    database,
+    program,
+    mayRepair = false,
+  }: {
+    readonly database: DatabaseConfig;
+    readonly program: string;
+    /** Also where the main database holds data of the application, if DBIs of ours are beside it. */
+    readonly mayRepair?: boolean;
+  },
   work: (database: WritableDatabase) => T,
 ): Promise<T> {
   const { path, options } = database;
   const dataPath = requireDataFile({ path, noSubdir: options.noSubdir });
-  const [{ Environment }, { claimMarker }] = await Promise.all([
-    import('../../lmdb/environment.ts'),
-    import('../../guard/agent-marker.ts'),
-  ]);
+  const [{ Environment }, { claimMarker }, { refuseUnnamedData, requireNamedData }] =
+    await Promise.all([
+      import('../../lmdb/environment.ts'),
+      import('../../guard/agent-marker.ts'),
+      import('../../lmdb/unnamed-data.ts'),
+    ]);
+  refuseUnnamedData(dataPath, { mayRepair });
   const owner = { program: `lightningstream ${program}`, instance: context.config.instance };
   const marker = await claimMarker(dataPath, owner, (reason) => {
     throw new SyncError(
@@ -40,7 +52,11 @@ export async function writeEnvironment<T>(
     await beginBlockingWork(context);
     const environment = Environment.open({ path, ...options, create: false });
     try {
-      return environment.write((txn) => work({ file: environment.file, txn })).result;
+      const { file } = environment;
+      return environment.write((txn) => {
+        requireNamedData(file, txn.committed, { mayRepair });
+        return work({ file, txn });
+      }).result;
     } finally {
       await environment.close();
     }

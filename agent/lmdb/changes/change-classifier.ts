@@ -21,6 +21,15 @@ export class TooManyRegressions extends Error {
   }
 }
 
+/** Which DBIs are left alone, and who is told what a diff finds of them. */
+export interface DisorderSink {
+  has(dbiName: string): boolean;
+  /** A DBI of the application turned out not to be in the order of its flags. */
+  suspect(dbiName: string): void;
+  /** A DBI that is left alone has changed. */
+  noteChange(dbiName: string): void;
+}
+
 export type ClassifierOptions = {
   /** Transactions of ours that hold only merged entries: what they wrote are echoes. */
   readonly merged: TxnRanges;
@@ -28,6 +37,7 @@ export type ClassifierOptions = {
   readonly overlay: ValueMap | undefined;
   /** Keys (DBI, NUL, key) of local values without a valid header; kept up to date. */
   readonly invalid: Set<string>;
+  readonly disorder: DisorderSink;
   /** Local entries that no object can carry; kept up to date. */
   readonly leftOut: LeftOut;
   /** Times above this are in the future. */
@@ -68,6 +78,23 @@ export class ChangeClassifier implements DiffSink {
   /** The highest time of a local change. */
   get maxTsNs(): bigint {
     return this.#highest.ns;
+  }
+
+  onDisorder(dbis: ReadonlyMap<string, number>): void {
+    for (const [name, flags] of dbis) {
+      if (!isPrivateDbi(name) && (flags & MDB_DUPSORT) === 0) {
+        this.#options.disorder.suspect(name);
+      }
+    }
+  }
+
+  accepts(name: string): boolean {
+    const { disorder } = this.#options;
+    if (!disorder.has(name)) {
+      return !isPrivateDbi(name);
+    }
+    disorder.noteChange(name);
+    return false;
   }
 
   onDbi(name: string, oldDb: DbRecord | undefined, newDb: DbRecord | undefined): void {

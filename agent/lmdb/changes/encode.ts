@@ -34,6 +34,16 @@ const GZIP_LEVEL = 1;
 /** Uncompressed bytes between two looks at the event loop and at how far compression has come: less than a block, so that each is handed over by itself. */
 const SLICE_BYTES = 512 * 1024;
 
+/** Thrown out of the encoding of a state: this DBI of registers is not in the order of its flags. */
+export class DisorderFound extends Error {
+  readonly dbiName: string;
+
+  constructor(dbiName: string) {
+    super(`DBI ${dbiName} is out of order`);
+    this.dbiName = dbiName;
+  }
+}
+
 /** Collects uncompressed blocks and turns them into a spool; compression runs on the thread pool. */
 class GzipSpool {
   readonly #writer: SpoolWriter;
@@ -91,7 +101,7 @@ class GzipSpool {
 /**
  * Encodes the whole state that `dbis` are of, or the entries of it whose transaction `includes` accepts. It must stay
  * pinned until this resolves. Gives the event loop a turn after every mebibyte or so (about 3 ms), so that other work
- * on the same database goes on meanwhile.
+ * on the same database goes on meanwhile. Rejects with {@link DisorderFound}.
  */
 export async function encodeRegisters(
   file: DataFile,
@@ -117,7 +127,7 @@ export async function encodeRegisters(
     writer.begin(options.snapshotMeta);
     for (const [name, { record, header }] of options.dbis) {
       writer.beginDbi(header);
-      const cursor = new PageCursor(file, record);
+      const cursor = new PageCursor(file, record, { checksOrder: true });
       while (cursor.next()) {
         if (isTooLarge(cursor, leftOut)) {
           leftOut.note(header.name, keyText(cursor), cursor.valueEnd - cursor.valueStart);
@@ -140,6 +150,10 @@ export async function encodeRegisters(
         }
       }
       writer.endDbi();
+      // Nothing has left this host yet.
+      if (!cursor.isOrdered) {
+        throw new DisorderFound(name);
+      }
     }
     writer.end();
     const spool = await out.finish();

@@ -15,6 +15,10 @@ export class HighestTime {
     }
   }
 
+  raise(other: HighestTime): void {
+    this.note(other.#hi, other.#lo);
+  }
+
   get ns(): bigint {
     return (BigInt(this.#hi) << 32n) | BigInt(this.#lo);
   }

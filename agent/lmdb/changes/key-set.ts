@@ -65,6 +65,13 @@ export class KeySet {
     this.#bytes -= key.length + KEY_OVERHEAD_BYTES;
   }
 
+  /** Forgets the keys of one DBI. */
+  deleteDbi(dbiName: string): void {
+    for (const key of this.#dbis.get(dbiName) ?? []) {
+      this.delete(dbiName, key);
+    }
+  }
+
   /** Forgets the keys; all that is known is that there are some. */
   overflow(): void {
     this.clear();

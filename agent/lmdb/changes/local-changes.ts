@@ -67,6 +67,17 @@ export class LocalChanges {
     }
   }
 
+  /** Forgets what is known of a DBI that is left alone from now on. `registers`: its DBI of registers. */
+  forgetDbi(dbiName: string, registers: string): void {
+    this.pending.deleteDbi(registers);
+    this.regressed.deleteDbi(dbiName);
+    for (const entry of this.invalid) {
+      if (entry.startsWith(`${dbiName}\0`) || entry.startsWith(`${registers}\0`)) {
+        this.invalid.delete(entry);
+      }
+    }
+  }
+
   addScan(scan: ScanResult): void {
     this.pending.addAll(scan.pending);
     this.#changes += scan.changes;
@@ -84,7 +95,10 @@ export class LocalChanges {
   }
 
   /** The part of a detection that comes from here. */
-  detection(): Omit<Detection, 'txnId' | 'dataTxnId' | 'hasData' | 'vectorForgotten'> {
+  detection(): Omit<
+    Detection,
+    'txnId' | 'dataTxnId' | 'hasData' | 'vectorForgotten' | 'refusedDbis' | 'unnamedData'
+  > {
     return {
       pendingKeys: this.pending.size,
       pendingBytes: this.pending.bytes,

@@ -22,6 +22,8 @@ export type ScanOptions = {
   readonly maxTsNs: bigint;
   readonly pendingBytesMax: number;
   readonly invalid: Set<string>;
+  /** Called for each DBI that is not in the order of its flags. Of a synced one nothing is in the result. */
+  readonly onDisorder: (dbiName: string) => void;
   readonly leftOut: LeftOut;
 };
 
@@ -48,46 +50,71 @@ export function mayHaveVanished(
 
 /** Reads every header once and finds what no stored object holds: at start, and where no diff is possible. */
 export function scanLocalChanges(file: DataFile, meta: Meta, options: ScanOptions): ScanResult {
-  const { sinceTxn, merged, invalid, leftOut } = options;
+  const { dbis, pages, invalid, leftOut, onDisorder } = options;
   const pending = new KeySet(options.pendingBytesMax);
-  const knownHi = Number(options.maxTsNs >> 32n);
-  const knownLo = Number(options.maxTsNs & 0xffff_ffffn);
   const highest = new HighestTime();
   let changes = 0;
   let low = false;
   invalid.clear();
   leftOut.clear();
-  const synced = options.dbis;
-  collectPages(file, meta, { pages: options.pages, skips: (name) => synced.has(name) });
-  const onPage = addOnce(options.pages);
-  for (const [name, { record, header }] of synced) {
-    const cursor = new PageCursor(file, record, onPage);
-    while (cursor.next()) {
-      const { keyStart, keyEnd, valueStart, valueEnd } = cursor;
-      if (leftOut.isTooLarge(keyEnd - keyStart, valueEnd - valueStart)) {
-        leftOut.note(header.name, keyText(cursor), valueEnd - valueStart);
-        continue;
-      }
-      const { valueBuffer } = cursor;
-      if (!isValidValue(valueBuffer, valueStart, valueEnd)) {
-        noteInvalid(invalid, name, keyText(cursor));
-        continue;
-      }
-      const timeHi = timeHiAt(valueBuffer, valueStart);
-      const timeLo = timeLoAt(valueBuffer, valueStart);
-      highest.note(timeHi, timeLo);
-      const txnId = txnIdAt(valueBuffer, valueStart);
-      if ((txnId <= sinceTxn && txnId !== 0) || merged.has(txnId)) {
-        continue;
-      }
-      changes += 1;
-      if (!isAbove(timeHi, timeLo, knownHi, knownLo)) {
-        low = true;
-      }
-      pending.add(name, keyText(cursor));
+  collectPages(file, meta, { pages, skips: (name) => dbis.has(name), onDisorder });
+  const onPage = addOnce(pages);
+  for (const [name, { record, header }] of dbis) {
+    const cursor = new PageCursor(file, record, { onPage, checksOrder: true });
+    const scan = scanDbi(cursor, { ...options, name, headerName: header.name, pending });
+    if (scan === undefined) {
+      pending.deleteDbi(name);
+      onDisorder(name);
+      continue;
     }
+    changes += scan.changes;
+    low ||= scan.low;
+    highest.raise(scan.highest);
   }
   return { pending, changes, low, maxTsNs: highest.ns };
+}
+
+/** One DBI; undefined: it is not in the order of its flags. All of its pages are walked in either case. */
+function scanDbi(
+  cursor: PageCursor,
+  options: ScanOptions & {
+    readonly name: string;
+    readonly headerName: string;
+    readonly pending: KeySet;
+  },
+): { changes: number; low: boolean; highest: HighestTime } | undefined {
+  const { name, headerName, pending, sinceTxn, merged, invalid, leftOut } = options;
+  const knownHi = Number(options.maxTsNs >> 32n);
+  const knownLo = Number(options.maxTsNs & 0xffff_ffffn);
+  const highest = new HighestTime();
+  let changes = 0;
+  let low = false;
+  while (cursor.next()) {
+    const { keyStart, keyEnd, valueStart, valueEnd } = cursor;
+    if (leftOut.isTooLarge(keyEnd - keyStart, valueEnd - valueStart)) {
+      leftOut.note(headerName, keyText(cursor), valueEnd - valueStart);
+      continue;
+    }
+    const { valueBuffer } = cursor;
+    if (!isValidValue(valueBuffer, valueStart, valueEnd)) {
+      noteInvalid(invalid, name, keyText(cursor));
+      continue;
+    }
+    const timeHi = timeHiAt(valueBuffer, valueStart);
+    const timeLo = timeLoAt(valueBuffer, valueStart);
+    highest.note(timeHi, timeLo);
+    const txnId = txnIdAt(valueBuffer, valueStart);
+    if ((txnId <= sinceTxn && txnId !== 0) || merged.has(txnId)) {
+      continue;
+    }
+    changes += 1;
+    if (!isAbove(timeHi, timeLo, knownHi, knownLo)) {
+      low = true;
+    }
+    pending.add(name, keyText(cursor));
+  }
+  // Asked once, not for each entry: whoever learns of it forgets what was noted on the way.
+  return cursor.isOrdered ? { changes, low, highest } : undefined;
 }
 
 function keyText({ keyBuffer, keyStart, keyEnd }: PageCursor): string {

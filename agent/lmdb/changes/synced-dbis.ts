@@ -12,10 +12,17 @@ export type SyncedDbis = ReadonlyMap<string, SyncedDbi>;
 /** The flags of a DBI that an object carries. */
 const DBI_FLAGS_MASK = 0x7f;
 
-/** The synced DBIs of an application that keeps the registers itself: all but the private ones. */
-export function nativeDbis(file: DataFile, meta: Meta): SyncedDbis {
+/** The synced DBIs of an application that keeps the registers itself: all but the private and the refused ones. */
+export function nativeDbis(
+  file: DataFile,
+  meta: Meta,
+  refused: { has(dbiName: string): boolean },
+): SyncedDbis {
   const dbis = new Map<string, SyncedDbi>();
   for (const [name, record] of listDbis(file, meta)) {
+    if (refused.has(name)) {
+      continue;
+    }
     // Native values have one value per key; what is in a DUPSORT DBI cannot have a header of its own.
     if (isPrivateDbi(name) || (record.flags & MDB_DUPSORT) !== 0) {
       continue;

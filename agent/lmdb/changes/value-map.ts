@@ -36,6 +36,14 @@ export class ValueMap {
     }
   }
 
+  deleteDbi(dbiName: string): void {
+    for (const [key, value] of this.#dbis.get(dbiName) ?? []) {
+      this.#size -= 1;
+      this.#bytes -= key.length + value.length;
+    }
+    this.#dbis.delete(dbiName);
+  }
+
   *entries(): IterableIterator<{ dbiName: string; key: string; value: Buffer }> {
     for (const [dbiName, dbi] of this.#dbis) {
       for (const [key, value] of dbi) {

@@ -45,6 +45,8 @@ export type CollectorOptions = {
   /** The local DBIs at the root compared against, which stays pinned. Asked anew after every `flush`. */
   readonly dbis: () => ReadonlyMap<string, DbRecord>;
   readonly target: FindTarget;
+  /** DBIs of the application that are left alone: entries for them are left out. */
+  readonly refused: { has(dbiName: string): boolean };
   readonly schemaMode: SchemaMode;
   /** A higher schema version of PowerDNS is held back; undefined: none is. */
   readonly schemaVersionMax: number | undefined;
@@ -91,6 +93,7 @@ export class MergeCollector implements SnapshotSink {
   readonly grownDbis = new Set<string>();
   /** What entries would add that were only checked, if every one of them were new. */
   uncomparedBytes = 0;
+  readonly refusedDbis = new Set<string>();
   readonly #highest = new HighestTime();
   #leftOut: LeftOutEntries | undefined;
   readonly #options: CollectorOptions;
@@ -143,9 +146,12 @@ export class MergeCollector implements SnapshotSink {
   onDbi(header: DbiHeader): void {
     const dbis = this.#options.dbis();
     const target = this.#options.target(header, { formatVersion: this.#formatVersion, dbis });
-    if (target === undefined) {
-      if (this.skippedDbis.size < SKIPPED_DBIS_MAX) {
-        this.skippedDbis.add(header.name);
+    this.#beginOrder(target?.name ?? header.name);
+    const isRefused = this.#options.refused.has(header.name);
+    if (target === undefined || isRefused) {
+      const names = isRefused ? this.refusedDbis : this.skippedDbis;
+      if (names.size < SKIPPED_DBIS_MAX) {
+        names.add(header.name);
       }
       this.#dbi = undefined;
       return;

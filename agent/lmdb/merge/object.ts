@@ -5,7 +5,8 @@ import type { KeyHashes } from '../key-hashes.ts';
 import { WRITE_SET_BYTES } from '../limits.ts';
 import { schemaModeOf, type MergeRequest } from '../local-database.ts';
 import { listDbis } from '../pages/data-file.ts';
-import type { MergedState, Session } from '../session/session.ts';
+import type { Session } from '../session/session.ts';
+import type { MergedState } from '../session/txn.ts';
 import { tooManyDbis } from '../schema/merge-target.ts';
 import { MergeCollector, type Write } from './collector.ts';
 import { requireRoom, roomOf } from './room.ts';
@@ -118,6 +119,7 @@ function collectorOf(
     file: session.file,
     dbis: () => listDbis(session.file, session.basis),
     target: session.targets,
+    refused: session.order.refused,
     schemaMode: schemaModeOf(session.options),
     schemaVersionMax: session.schemaHold.max,
     headerPadding: session.options.headerPadding,

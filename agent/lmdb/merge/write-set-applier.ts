@@ -1,8 +1,8 @@
 import { noteInvalid } from '../changes/stored-value.ts';
 import type { Write } from './collector.ts';
 import { listDbis, type Meta } from '../pages/data-file.ts';
-import type { SessionTxn } from '../session/txn.ts';
-import type { MergedState, Session } from '../session/session.ts';
+import type { MergedState, SessionTxn } from '../session/txn.ts';
+import type { Session } from '../session/session.ts';
 import { WRITES_PER_CLOCK_LOOK } from '../limits.ts';
 import { requireReserve } from './room.ts';
 import { replaces, StoredRegisters } from '../changes/stored-registers.ts';

@@ -9,6 +9,7 @@ import {
 import type { WriteTxn } from '../environment.ts';
 import { listDbis, type DataFile, type DbRecord } from '../pages/data-file.ts';
 import { PageCursor } from '../pages/cursor.ts';
+import { requireOrdered } from './require-ordered.ts';
 
 /** Two live ids of one domain; the older one stays. */
 type DuplicateDomain = {
@@ -44,11 +45,11 @@ export function fixDuplicateDomains(
   rename: { readonly nowNs: bigint } | undefined,
 ): DuplicateDomains {
   const dbis = listDbis(file, txn.committed);
-  requireSchema(file, requireDbi(dbis, MAIN_DBI));
+  requireSchema(file, requireDbi(file, dbis, MAIN_DBI));
   const duplicates: DuplicateDomain[] = [];
   const toDelete = new Set<string>();
   let kept: Entry | undefined;
-  for (const entry of liveEntries(file, requireDbi(dbis, INDEX_DBI))) {
+  for (const entry of liveEntries(file, requireDbi(file, dbis, INDEX_DBI))) {
     const domain = displayDomain(entry.name);
     if (isRepaired(domain)) {
       toDelete.add(domain);
@@ -70,13 +71,14 @@ export function fixDuplicateDomains(
   return { duplicates, toDelete: [...toDelete] };
 }
 
-function requireDbi(dbis: ReadonlyMap<string, DbRecord>, name: string): DbRecord {
+function requireDbi(file: DataFile, dbis: ReadonlyMap<string, DbRecord>, name: string): DbRecord {
   const record = dbis.get(name);
   if (record === undefined) {
     throw new SyncError('USAGE', `no DBI "${name}": this is not the main database of PowerDNS`, {
       hint: 'Name the database whose path is lmdb-filename, and run it with schema 5 (Auth 4.8, 4.9).',
     });
   }
+  requireOrdered(file, name, record);
   return record;
 }
 

@@ -12,6 +12,7 @@ import type { WriteTxn } from '../environment.ts';
 import { listDbis, type DataFile, type DbRecord } from '../pages/data-file.ts';
 import { PageCursor } from '../pages/cursor.ts';
 import { MDB_DUPSORT } from '../pages/layout.ts';
+import { requireOrdered } from './require-ordered.ts';
 
 export type Migration = {
   readonly sourceDbi: string;
@@ -30,7 +31,7 @@ const TIME_BYTES = 8;
  * Copies timestamps from one DBI to another by key, where the source has the later one; values are not compared.
  * The cost: one walk through the target, one through the source. Reads what was committed, writes to `txn`.
  *
- * Errors: VALUE_HEADER_INVALID (the caller lets the transaction fail), USAGE for DBIs that cannot be used.
+ * Errors: ENVIRONMENT_UNREADABLE for a DBI out of order, VALUE_HEADER_INVALID (the caller lets the transaction fail), USAGE for DBIs that cannot be used.
  * Source: PowerDNS/lightningstream, `cmd/lightningstream/commands/experimental.go`.
  */
 export function migrateTimestamps(
@@ -54,6 +55,7 @@ export function migrateTimestamps(
     [targetDbi, target],
   ] as const) {
     if ((record.flags & MDB_DUPSORT) === 0) {
+      requireOrdered(file, name, record);
       continue;
     }
     throw new SyncError('USAGE', `DBI ${name} is MDB_DUPSORT: its entries have no timestamps`);

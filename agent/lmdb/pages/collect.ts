@@ -7,50 +7,63 @@ import type { PageSet } from './set.ts';
 import { TreeWalker } from './walker.ts';
 import type { PageFilter } from './walker.ts';
 
+/** In which order keys are and, in a DUPSORT DBI, the values of a key. */
+export type TreeOrder = { readonly keys: KeyOrder; readonly duplicates: KeyOrder | undefined };
+
 /**
  * Walks what `filter` lets through of a tree of keys or, in a DUPSORT DBI, of keys with their trees of values.
- * With comparators, tells whether all of it is in their order; without, only trees of values are looked for.
+ * {@link collect} tells whether all of it is in order; {@link collectPages} only looks for trees of values.
  */
 export class TreeCollector {
   readonly #source: PageSource;
-  readonly #keys: TreeWalker;
-  readonly #duplicates: TreeWalker;
+  readonly #filter: PageFilter;
 
   constructor(source: PageSource, filter: PageFilter) {
     this.#source = source;
-    this.#keys = new TreeWalker(source, { filter });
-    this.#duplicates = new TreeWalker(source, { filter });
+    this.#filter = filter;
   }
 
-  /** True if keys, and the values of each key, are strictly ascending. Errors: ENVIRONMENT_UNREADABLE. */
-  collect(root: number, order: { keys: KeyOrder; duplicates: KeyOrder | undefined }): boolean {
-    const { node } = this.#keys;
-    const keyOrder = new OrderCheck(order.keys);
-    let isOrdered = true;
-    this.#keys.openTree(root);
-    while (this.#keys.next()) {
-      if (isOrdered) {
-        isOrdered = keyOrder.accept(this.#keys);
+  /**
+   * True if keys, and the values of each key, are strictly ascending, and all of them where LMDB looks for them. A page
+   * that `filter` leaves out counts as in order. `stops`: at the first one that is not, without looking at the rest.
+   * Errors: ENVIRONMENT_UNREADABLE.
+   */
+  collect(root: number, order: TreeOrder, options: { readonly stops?: boolean } = {}): boolean {
+    const filter = this.#filter;
+    const goesOn = (walk: TreeWalker) => walk.isOrdered || options.stops !== true;
+    const keys = new TreeWalker(this.#source, { filter, order: order.keys });
+    keys.openTree(root);
+    if (order.duplicates === undefined) {
+      while (goesOn(keys) && keys.nextPage()) {
+        // The filter sees each page, and the walk checks it.
       }
-      if (order.duplicates !== undefined && (node.nodeFlags & F_DUPDATA) !== 0) {
-        openDuplicates(this.#duplicates, node, this.#source.pageCount);
-        const valueOrder = new OrderCheck(order.duplicates);
-        while (this.#duplicates.next()) {
-          isOrdered = isOrdered && valueOrder.accept(this.#duplicates);
-        }
+      return keys.isOrdered;
+    }
+    const { node } = keys;
+    const values = new TreeWalker(this.#source, { filter, order: order.duplicates });
+    while (goesOn(keys) && goesOn(values) && keys.next()) {
+      if ((node.nodeFlags & F_DUPDATA) === 0) {
+        continue;
+      }
+      openDuplicates(values, node, this.#source.pageCount);
+      while (values.nextPage()) {
+        // As above.
       }
     }
-    return isOrdered;
+    return keys.isOrdered && values.isOrdered;
   }
 
   /** As {@link collect} without looking at keys: the pages of the values are found, nothing else is read. */
   collectPages(root: number, hasDuplicates: boolean): void {
-    const { node } = this.#keys;
-    this.#keys.openTree(root);
-    while (hasDuplicates ? this.#keys.next() : this.#keys.nextPage()) {
+    const filter = this.#filter;
+    const keys = new TreeWalker(this.#source, { filter });
+    const values = new TreeWalker(this.#source, { filter });
+    const { node } = keys;
+    keys.openTree(root);
+    while (hasDuplicates ? keys.next() : keys.nextPage()) {
       if (hasDuplicates && (node.nodeFlags & (F_DUPDATA | F_SUBDATA)) === (F_DUPDATA | F_SUBDATA)) {
-        openDuplicates(this.#duplicates, node, this.#source.pageCount);
-        while (this.#duplicates.nextPage()) {
+        openDuplicates(values, node, this.#source.pageCount);
+        while (values.nextPage()) {
           // The filter sees each page.
         }
       }
@@ -97,41 +110,4 @@ export function addOnce(pages: PageSet): PageFilter {
     }
     return true;
   };
-}
-
-/** Tells whether keys come in strictly ascending order; keeps a copy of a page's last key alone. */
-class OrderCheck {
-  readonly #comparator: KeyOrder;
-  #lastKey: Buffer | undefined;
-  #previousStart = -1;
-  #previousEnd = -1;
-
-  constructor(comparator: KeyOrder) {
-    this.#comparator = comparator;
-  }
-
-  accept(walker: TreeWalker): boolean {
-    const { buffer, keyStart, keyEnd } = walker.node;
-    const last = this.#lastKey;
-    let order = -1;
-    if (last !== undefined) {
-      order = this.#comparator(last, 0, last.length, buffer, keyStart, keyEnd);
-      this.#lastKey = undefined;
-    } else if (this.#previousStart >= 0) {
-      order = this.#comparator(
-        buffer,
-        this.#previousStart,
-        this.#previousEnd,
-        buffer,
-        keyStart,
-        keyEnd,
-      );
-    }
-    this.#previousStart = keyStart;
-    this.#previousEnd = keyEnd;
-    if (walker.isLastInPage) {
-      this.#lastKey = Buffer.from(buffer.subarray(keyStart, keyEnd));
-    }
-    return order < 0;
-  }
 }

@@ -9,6 +9,13 @@ import { TreeWalker, type PageFilter } from './walker.ts';
 
 const NO_BYTES = Buffer.alloc(0);
 
+export type PageCursorOptions = {
+  /** Asked before each page of the keys' tree is read (true: go on); such a cursor must not seek. */
+  readonly onPage?: PageFilter;
+  /** Check the order of what {@link PageCursor.next} comes by, see {@link PageCursor.isOrdered}. */
+  readonly checksOrder?: boolean;
+};
+
 /**
  * Moves through the entries of one DBI as of one root, in the DBI's key order; in a DUPSORT DBI through its
  * (key, value) pairs. The fields are borrowed views of the current entry: valid until the next move, and only while
@@ -31,17 +38,32 @@ export class PageCursor {
   readonly #source: PageSource;
   readonly #root: number;
 
-  /** `onPage` is asked before each page of the keys' tree is read (true: go on); such a cursor must not seek. */
-  constructor(file: PageSource, db: DbRecord, onPage?: PageFilter) {
+  constructor(file: PageSource, db: DbRecord, options: PageCursorOptions = {}) {
+    const { onPage, checksOrder = false } = options;
     this.#source = file;
     this.#root = db.root;
-    this.#walker = new TreeWalker(file, onPage === undefined ? {} : { filter: onPage });
-    this.#walker.openTree(db.root);
-    this.#value = new ValueView(file);
     this.#compareKeys = keyOrderOf(db.flags);
     this.#compareDuplicates = dupComparator(db.flags);
-    this.#duplicates =
-      (db.flags & MDB_DUPSORT) === 0 ? undefined : new TreeWalker(file, { parent: this.#walker });
+    this.#walker = new TreeWalker(file, {
+      ...(onPage === undefined ? {} : { filter: onPage }),
+      order: checksOrder ? this.#compareKeys : undefined,
+    });
+    this.#walker.openTree(db.root);
+    this.#value = new ValueView(file);
+    if ((db.flags & MDB_DUPSORT) !== 0) {
+      this.#duplicates = new TreeWalker(file, {
+        parent: this.#walker,
+        order: checksOrder ? this.#compareDuplicates : undefined,
+      });
+    }
+  }
+
+  /**
+   * With `checksOrder`: false once the walk has come to keys, or values of a key, that are not in the order of the DBI's
+   * flags. Known before the entries of that page are shown.
+   */
+  get isOrdered(): boolean {
+    return this.#walker.isOrdered && this.#duplicates?.isOrdered !== false;
   }
 
   /** Moves to the first entry; false: the DBI is empty. */

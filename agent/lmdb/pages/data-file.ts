@@ -1,10 +1,13 @@
 import fs from 'node:fs';
 
 import { SyncError, errorText } from '../../../protocol/errors.ts';
+import { keyOrderOf } from '../../../protocol/key-order.ts';
 import {
   DB_RECORD_BYTES,
   F_DUPDATA,
   F_SUBDATA,
+  MDB_DUPSORT,
+  MDB_INTEGERKEY,
   damaged,
   parseDbRecord,
   readU64,
@@ -199,29 +202,66 @@ export class DataFile implements PageSource, Disposable {
 
 /**
  * The named DBIs of a committed state, in the order of their names in the file. Keys are names, one character per
- * byte (latin1). Plain entries that an application keeps in the main database are left out.
+ * byte (latin1). Plain entries that an application keeps in the main database are left out: {@link findUnnamedData}.
  * Errors: ENVIRONMENT_UNREADABLE.
  */
 export function listDbis(file: PageSource, meta: Meta): ReadonlyMap<string, DbRecord> {
-  const known = listed.get(meta);
+  return readMain(file, meta).dbis;
+}
+
+/**
+ * What makes the main database of a state one that nothing may be written into; undefined: it only holds the records
+ * of DBIs. Errors: ENVIRONMENT_UNREADABLE.
+ */
+export function findUnnamedData(file: PageSource, meta: Meta): UnnamedData | undefined {
+  return readMain(file, meta).unnamed;
+}
+
+/**
+ * "entry": the application keeps data of its own there, and has this key (one character per byte). "flags": it was made
+ * for such data, and takes no DBIs. "order": LMDB would not find names in it.
+ */
+export type UnnamedData =
+  | { readonly what: 'entry'; readonly key: string }
+  | { readonly what: 'flags' | 'order' };
+
+type MainDatabase = {
+  readonly dbis: ReadonlyMap<string, DbRecord>;
+  readonly unnamed: UnnamedData | undefined;
+};
+
+function readMain(file: PageSource, meta: Meta): MainDatabase {
+  const known = mainDatabases.get(meta);
   if (known !== undefined) {
     return known;
   }
+  const { root, flags } = meta.mainDb;
   const dbis = new Map<string, DbRecord>();
-  const walker = new TreeWalker(file);
-  walker.openTree(meta.mainDb.root);
+  let unnamed: UnnamedData | undefined;
+  const walker = new TreeWalker(file, { order: keyOrderOf(flags) });
+  walker.openTree(root);
   while (walker.next()) {
     const dbi = readDbi(walker, file.pageCount);
     if (dbi !== undefined) {
       dbis.set(dbi.name, dbi.record);
+    } else {
+      const { buffer, keyStart, keyEnd } = walker.node;
+      unnamed ??= { what: 'entry', key: buffer.toString('latin1', keyStart, keyEnd) };
     }
   }
-  listed.set(meta, dbis);
-  return dbis;
+  if ((flags & (MDB_DUPSORT | MDB_INTEGERKEY)) !== 0) {
+    unnamed ??= { what: 'flags' };
+  }
+  if (!walker.isOrdered) {
+    unnamed ??= { what: 'order' };
+  }
+  const main = { dbis, unnamed };
+  mainDatabases.set(meta, main);
+  return main;
 }
 
 /** Every change is looked at from several sides, each of which asks for the DBIs of one or two states. */
-const listed = new WeakMap<Meta, ReadonlyMap<string, DbRecord>>();
+const mainDatabases = new WeakMap<Meta, MainDatabase>();
 
 /** The DBI that the current node of a walk through the main database stands for; undefined: a plain entry. */
 export function readDbi(

@@ -1,10 +1,9 @@
 import { SyncError } from '../../../protocol/errors.ts';
 import { keyOrderOf } from '../../../protocol/key-order.ts';
 import { dupComparator } from './comparator.ts';
-import type { KeyOrder } from '../../../protocol/key-order.ts';
 import type { DataFile, DbRecord, Meta } from './data-file.ts';
 import { readDbi } from './data-file.ts';
-import { TreeCollector, addOnce, collectByBranches } from './collect.ts';
+import { TreeCollector, addOnce, collectByBranches, type TreeOrder } from './collect.ts';
 import type { DiffChange } from './change.ts';
 import { EMPTY_ROOT, MDB_DUPSORT, damaged } from './layout.ts';
 import { PageSet } from './set.ts';
@@ -16,6 +15,13 @@ export type { DiffChange } from './change.ts';
 
 /** Takes what a diff finds; what it throws ends the diff. */
 export interface DiffSink {
+  /**
+   * Once, before anything else: the DBIs of which pages that differ, old or new ones, are not in the order of their
+   * flags, with these flags. Only what changed is looked at, and that it fits in between its neighbours.
+   */
+  onDisorder?(dbis: ReadonlyMap<string, number>): void;
+  /** False: {@link onChange} is not called for this DBI. Asked before {@link onDbi}. */
+  accepts?(dbiName: string): boolean;
   /**
    * Before the changes of each DBI whose root or flags differ, also where no change follows. `oldDb` undefined:
    * created; `newDb` undefined: dropped. One that was dropped and created again shows as one that changed.
@@ -53,12 +59,16 @@ export function diffPages(
   const readBefore = file.pagesRead;
   const added = new PageSet();
   const removed = new PageSet();
-  const dbis = diffMain({ file, pages, added, removed }, oldMeta.mainDb.root, newMeta.mainDb.root);
+  const sides = { file, pages, added, removed };
+  const dbis = diffMain(sides, oldMeta.mainDb.root, newMeta.mainDb.root);
+  const trees: ChangedTree[] = [];
   for (const [name, { oldDb, newDb }] of dbis) {
     if (oldDb?.root !== newDb?.root || oldDb?.flags !== newDb?.flags) {
-      sink?.onDbi(name, oldDb, newDb);
-      diffDbi({ file, pages, added, removed }, oldDb, newDb, sink);
+      trees.push(collectTree(sides, { name, oldDb, newDb }, sink !== undefined));
     }
+  }
+  if (sink !== undefined) {
+    reportTrees(sides, trees, sink);
   }
   // Applied only now: nothing after this line throws.
   pages.deleteAll(removed);
@@ -81,9 +91,11 @@ export function collectPages(
     readonly skips?: (dbiName: string) => boolean;
     /** Leaves are not read, and so not checked, either: their numbers stand in their parents. */
     readonly leavesUnread?: boolean;
+    /** Called for each DBI whose entries are not in the order of its flags. */
+    readonly onDisorder?: (dbiName: string) => void;
   } = {},
 ): PageSet {
-  const { pages = new PageSet(), skips, leavesUnread = false } = options;
+  const { pages = new PageSet(), skips, leavesUnread = false, onDisorder } = options;
   const filter = addOnce(pages);
   const collector = new TreeCollector(file, filter);
   const main = new TreeWalker(file, { filter });
@@ -94,13 +106,23 @@ export function collectPages(
       continue;
     }
     const hasDuplicates = (dbi.record.flags & MDB_DUPSORT) !== 0;
-    if (leavesUnread && !hasDuplicates) {
+    if (onDisorder !== undefined) {
+      if (!collector.collect(dbi.record.root, orderOf(dbi.record.flags))) {
+        onDisorder(dbi.name);
+      }
+    } else if (leavesUnread && !hasDuplicates) {
       collectByBranches(file, dbi.record, filter);
     } else {
       collector.collectPages(dbi.record.root, hasDuplicates);
     }
   }
   return pages;
+}
+
+/** Reads all of a DBI, up to the first page that is not in the order of its flags; false: there is one. Errors: ENVIRONMENT_UNREADABLE. */
+export function isDbiOrdered(file: DataFile, { root, flags }: DbRecord): boolean {
+  const collector = new TreeCollector(file, addOnce(new PageSet()));
+  return collector.collect(root, orderOf(flags), { stops: true });
 }
 
 type Sides = {
@@ -196,48 +218,78 @@ function listRecords(file: DataFile, root: number, filter: PageFilter): Map<stri
   return records;
 }
 
-function diffDbi(
+/** A DBI that differs, the pages of which are collected. */
+type ChangedTree = DbiPair & {
+  readonly name: string;
+  /** undefined: both sides have the same tree. */
+  readonly frontier: Frontier | undefined;
+  readonly isOrdered: boolean;
+};
+
+/** The first walk of both sides, for the numbers of their pages and for their order. */
+function collectTree(
   sides: Sides,
-  oldDb: DbRecord | undefined,
-  newDb: DbRecord | undefined,
-  sink: DiffSink | undefined,
-): void {
-  const oldRoot = oldDb?.root ?? EMPTY_ROOT;
-  const newRoot = newDb?.root ?? EMPTY_ROOT;
-  if (oldRoot === newRoot) {
-    return;
+  dbi: DbiPair & { readonly name: string },
+  looksAtKeys: boolean,
+): ChangedTree {
+  const { old, now } = sidesOf(dbi);
+  if (old.root === now.root) {
+    return { ...dbi, frontier: undefined, isOrdered: true };
   }
-  const oldFlags = oldDb?.flags ?? newDb?.flags ?? 0;
-  const newFlags = newDb?.flags ?? oldFlags;
   const frontier = new Frontier(sides);
-  if (sink === undefined) {
-    const collectOnly = (root: number, flags: number, filter: PageFilter) =>
-      new TreeCollector(sides.file, filter).collectPages(root, (flags & MDB_DUPSORT) !== 0);
-    collectOnly(newRoot, newFlags, frontier.collectNew);
-    collectOnly(oldRoot, oldFlags, frontier.collectOld);
-    frontier.check();
-    return;
-  }
-  const collectSide = (root: number, flags: number, filter: PageFilter): boolean =>
-    new TreeCollector(sides.file, filter).collect(root, orderOf(flags));
-  const isNewOrdered = collectSide(newRoot, newFlags, frontier.collectNew);
-  const isOldOrdered = collectSide(oldRoot, oldFlags, frontier.collectOld);
+  const collect = ({ root, flags }: TreeSide, filter: PageFilter): boolean => {
+    const collector = new TreeCollector(sides.file, filter);
+    if (looksAtKeys) {
+      return collector.collect(root, orderOf(flags));
+    }
+    collector.collectPages(root, (flags & MDB_DUPSORT) !== 0);
+    return true;
+  };
+  const isNewOrdered = collect(now, frontier.collectNew);
+  const isOldOrdered = collect(old, frontier.collectOld);
   frontier.check();
-  const old = orderOf(oldFlags);
-  const now = orderOf(newFlags);
-  const isOrdered = isNewOrdered && isOldOrdered && old.keys === now.keys;
-  new TreeDiff(sides.file, {
-    oldFilter: frontier.walkOld,
-    newFilter: frontier.walkNew,
-    oldHasDuplicates: old.duplicates !== undefined,
-    newHasDuplicates: now.duplicates !== undefined,
-    keyOrder: isOrdered ? now.keys : undefined,
-    duplicateOrder: isOrdered && old.duplicates === now.duplicates ? now.duplicates : undefined,
-    sink,
-  }).run(oldRoot, newRoot);
+  return { ...dbi, frontier, isOrdered: isNewOrdered && isOldOrdered };
 }
 
-function orderOf(flags: number): { keys: KeyOrder; duplicates: KeyOrder | undefined } {
+/** The second walk, which pairs entries. Only now, when it is known of all trees whether they are in order. */
+function reportTrees({ file }: Sides, trees: readonly ChangedTree[], sink: DiffSink): void {
+  const disordered = trees.filter(({ isOrdered }) => !isOrdered);
+  sink.onDisorder?.(new Map(disordered.map((tree) => [tree.name, sidesOf(tree).now.flags])));
+  for (const tree of trees) {
+    const { name, oldDb, newDb, frontier } = tree;
+    const isAccepted = sink.accepts?.(name) ?? true;
+    sink.onDbi(name, oldDb, newDb);
+    if (frontier === undefined || !isAccepted) {
+      continue;
+    }
+    const { old, now } = sidesOf(tree);
+    const oldOrder = orderOf(old.flags);
+    const order = orderOf(now.flags);
+    const isOrdered = tree.isOrdered && oldOrder.keys === order.keys;
+    new TreeDiff(file, {
+      oldFilter: frontier.walkOld,
+      newFilter: frontier.walkNew,
+      oldHasDuplicates: oldOrder.duplicates !== undefined,
+      newHasDuplicates: order.duplicates !== undefined,
+      keyOrder: isOrdered ? order.keys : undefined,
+      duplicateOrder:
+        isOrdered && oldOrder.duplicates === order.duplicates ? order.duplicates : undefined,
+      sink,
+    }).run(old.root, now.root);
+  }
+}
+
+type TreeSide = { readonly root: number; readonly flags: number };
+
+function sidesOf({ oldDb, newDb }: DbiPair): { readonly old: TreeSide; readonly now: TreeSide } {
+  const oldFlags = oldDb?.flags ?? newDb?.flags ?? 0;
+  return {
+    old: { root: oldDb?.root ?? EMPTY_ROOT, flags: oldFlags },
+    now: { root: newDb?.root ?? EMPTY_ROOT, flags: newDb?.flags ?? oldFlags },
+  };
+}
+
+function orderOf(flags: number): TreeOrder {
   return {
     keys: keyOrderOf(flags),
     duplicates: (flags & MDB_DUPSORT) === 0 ? undefined : dupComparator(flags),

@@ -40,14 +40,32 @@ export class TreeWalker {
   /** The last target of {@link seek}, while the position is still the answer to it; length -1: none. */
   #target: Buffer = Buffer.alloc(0);
   #targetLength = -1;
+  readonly #order: KeyOrder | undefined;
+  #isOrdered = true;
 
-  /** `parent`: the walk in whose nodes the trees of this one stand; both together read each page once at most. */
-  constructor(source: PageSource, options: { filter?: PageFilter; parent?: TreeWalker } = {}) {
+  /**
+   * `parent`: the walk in whose nodes the trees of this one stand; both together read each page once at most.
+   * `order`: check it on the way, see {@link isOrdered}.
+   */
+  constructor(
+    source: PageSource,
+    options: { filter?: PageFilter; parent?: TreeWalker; order?: KeyOrder | undefined } = {},
+  ) {
     this.#source = source;
+    this.#order = options.order;
     this.#filter = options.filter;
     const { parent } = options;
     this.#budget = parent === undefined ? { pagesLeft: 0 } : parent.#budget;
     this.#ownsBudget = parent === undefined;
+  }
+
+  /**
+   * False once a leaf of this walk, of whichever tree, was not in order: its keys do not ascend, or they are not
+   * between those that its parents say. So a leaf is also checked against neighbours that a filter leaves out, and what
+   * LMDB would look for in vain is found. Known before the first node of that leaf is shown; {@link seek} checks nothing.
+   */
+  get isOrdered(): boolean {
+    return this.#isOrdered;
   }
 
   /** Stands before the first node of the tree at `root` (-1: an empty tree). Reads nothing yet. */
@@ -64,6 +82,7 @@ export class TreeWalker {
   openSubPage(buffer: Buffer, start: number, end: number): void {
     this.#isSubPage = true;
     this.node.open(buffer, start, end);
+    this.#checkOrder(true);
     this.restart();
   }
 
@@ -85,9 +104,13 @@ export class TreeWalker {
   /** Moves to the next node; false when there is none, and again at every later call. */
   next(): boolean {
     this.#targetLength = -1;
-    if (this.#leafLevel === AT_START) {
-      return this.#enterRoot() ? this.#nextInLeaf() : this.#nextLeaf(0);
+    if (this.#leafLevel !== AT_START) {
+      return this.#nextInLeaf();
     }
+    if (!this.#enterRoot()) {
+      return this.#nextLeaf(0);
+    }
+    this.#checkOrder(true);
     return this.#nextInLeaf();
   }
 
@@ -97,11 +120,6 @@ export class TreeWalker {
       this.#index = this.node.count;
     }
     return this.next();
-  }
-
-  /** True when the next call of {@link next} replaces the page under the current node. */
-  get isLastInPage(): boolean {
-    return this.#index === this.node.count - 1;
   }
 
   /** Where the current node is, for {@link moveTo}. */
@@ -275,11 +293,49 @@ export class TreeWalker {
       }
       at += 1;
       if (this.#enter(at, child) && this.node.count > 0) {
+        this.#checkOrder(false);
         this.#index = 0;
         this.node.show(0);
         return true;
       }
     }
+  }
+
+  /** Checks the leaf that was just entered. */
+  #checkOrder(isWholeTree: boolean): void {
+    const order = this.#order;
+    if (order === undefined || !this.#isOrdered) {
+      return;
+    }
+    this.#isOrdered = this.node.isAscending(order) && (isWholeTree || this.#isInPlace(order));
+  }
+
+  /** True if the keys of the current leaf, which ascend, are between the separators of the branches above it. */
+  #isInPlace(order: KeyOrder): boolean {
+    const { node } = this;
+    let isBelowNext = false;
+    let isAboveOwn = false;
+    for (let level = this.#leafLevel - 1; level >= 0 && !(isAboveOwn && isBelowNext); level -= 1) {
+      const page = this.#buffers[level]!;
+      const index = this.#indexes[level]!;
+      if (!isAboveOwn && index > 0) {
+        node.show(0);
+        if (compareSeparator(page, index, order, node.buffer, node.keyStart, node.keyEnd) > 0) {
+          return false;
+        }
+        isAboveOwn = true;
+      }
+      if (!isBelowNext && index + 1 < this.#counts[level]!) {
+        node.show(node.count - 1);
+        if (
+          compareSeparator(page, index + 1, order, node.buffer, node.keyStart, node.keyEnd) <= 0
+        ) {
+          return false;
+        }
+        isBelowNext = true;
+      }
+    }
+    return true;
   }
 
   #resetBudget(): void {

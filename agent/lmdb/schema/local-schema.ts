@@ -1,4 +1,4 @@
-import { ChangeClassifier } from '../changes/change-classifier.ts';
+import { ChangeClassifier, type DisorderSink } from '../changes/change-classifier.ts';
 import { ValueMap } from '../changes/value-map.ts';
 import type { WriteTxn } from '../environment.ts';
 import type { LocalChanges } from '../changes/local-changes.ts';
@@ -10,7 +10,9 @@ import { diffPages } from '../pages/diff.ts';
 import type { PageSet } from '../pages/set.ts';
 import { putBack } from '../changes/put-back.ts';
 import { nativeDbis, type SyncedDbis } from '../changes/synced-dbis.ts';
+import { applicationDbiName, isPrivateDbi, shadowDbiName } from '../../../protocol/dbi-name.ts';
 import { LockGivenBack } from '../changes/given-back.ts';
+import { RefusedDbis } from '../changes/refused-dbis.ts';
 import { UnseenChanges } from '../changes/unseen.ts';
 import { REGRESSION_BYTES, STAMPS_WITH_MERGE } from '../limits.ts';
 import { findingsOf, openShadow, type Shadow } from './shadow.ts';
@@ -26,6 +28,8 @@ export type ChangesBetween = {
   readonly state: SyncState;
   readonly own: OwnWrites;
   readonly futureFromNs: bigint;
+  /** The marker as of now: what a DBI that is found out of order had of its changes sent. */
+  readonly uploadedTxn: number | undefined;
 };
 
 export type RepairOptions = {
@@ -59,6 +63,7 @@ export class LocalSchema {
   readonly shadow: Shadow | undefined;
   /** Where the entries of an object go. */
   readonly targets: FindTarget;
+  readonly refused = new RefusedDbis();
   readonly #options: DatabaseOptions;
   readonly #changes: LocalChanges;
 
@@ -74,10 +79,27 @@ export class LocalSchema {
 
   /** The DBIs that hold the registers of a state. */
   synced(file: DataFile, meta: Meta): SyncedDbis {
+    const { refused } = this;
     if (this.shadow === undefined) {
-      return nativeDbis(file, meta);
+      return nativeDbis(file, meta, refused);
     }
-    return this.shadow.synced(file, meta, this.#changes.droppedDbis);
+    return this.shadow.synced(file, meta, { dropped: this.#changes.droppedDbis, refused });
+  }
+
+  /**
+   * A DBI, the application's or its shadow DBI, is not in the order of its flags: from now on it is left alone, and what
+   * was known of its changes is forgotten.
+   */
+  suspect(dbiName: string, uploadedTxn: number | undefined): void {
+    const name = applicationDbiName(dbiName) ?? dbiName;
+    if (isPrivateDbi(name)) {
+      return;
+    }
+    this.refused.suspect(name, uploadedTxn);
+    for (const found of this.refused.takeNews()) {
+      this.#changes.forgetDbi(found, this.shadow === undefined ? found : shadowDbiName(found));
+      this.shadow?.forgetDbi(found);
+    }
   }
 
   /** Takes over what a page diff finds, also what it found before it threw; true: data has changed. */
@@ -91,6 +113,7 @@ export class LocalSchema {
       futureFromNs,
       pendingBytesMax: this.#options.pendingBytesMax,
       regressionBytesMax: REGRESSION_BYTES,
+      disorder: this.#disorderSink(between.uploadedTxn),
     };
     const { shadow } = this;
     const classifier = shadow?.classifier(file, to, options) ?? new ChangeClassifier(options);
@@ -100,6 +123,9 @@ export class LocalSchema {
       // Both sides of what we wrote were compared in the diff.
       const overwritten = shadow ? undefined : own.findOverwritten(file, to);
       if (overwritten !== undefined) {
+        for (const dbiName of this.refused.markers.keys()) {
+          overwritten.deleteDbi(dbiName);
+        }
         this.#changes.addRegressed(overwritten);
       }
     } catch (error) {
@@ -112,6 +138,15 @@ export class LocalSchema {
       }
     }
     return classifier.dataChanged;
+  }
+
+  #disorderSink(uploadedTxn: number | undefined): DisorderSink {
+    const { refused } = this;
+    return {
+      has: (dbiName) => refused.has(dbiName),
+      suspect: (dbiName) => this.suspect(dbiName, uploadedTxn),
+      noteChange: (dbiName) => refused.noteChange(dbiName),
+    };
   }
 
   /** Inside a transaction, before its work: puts regressed entries back, or brings registers up to date. */
@@ -134,11 +169,11 @@ export class LocalSchema {
       return {
         local,
         alsoPut: this.#mainWriter(shadow, txn, { file, local }),
-        settle: shadow.keyStamper(txn, { ...options, local }),
+        settle: shadow.keyStamper(txn, { ...options, refused: this.refused, local }),
         committed: () => this.#changes.addChanges(findingsOf(local, options.futureFromNs)),
       };
     }
-    const stamped = shadow.stamp(txn, { ...options, untilMs });
+    const stamped = shadow.stamp(txn, { ...options, refused: this.refused, untilMs });
     const { local } = stamped;
     return {
       local,

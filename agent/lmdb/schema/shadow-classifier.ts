@@ -1,5 +1,6 @@
 import { HighestTime, isAbove } from '../changes/highest-time.ts';
 import { isValidValue, timeHiAt, timeLoAt, txnIdAt } from '../../../protocol/value-header.ts';
+import type { DisorderSink } from '../changes/change-classifier.ts';
 import type { LeftOut } from '../changes/left-out.ts';
 import { noteInvalid } from '../changes/stored-value.ts';
 import { ValueMap } from '../changes/value-map.ts';
@@ -19,6 +20,7 @@ export type ShadowClassifierOptions = {
   /** Takes the keys (of the shadow DBI, under the application's DBI) whose two sides differ. */
   readonly behind: KeySet;
   readonly dupsortHack: boolean;
+  readonly disorder: DisorderSink;
   /** Transactions of ours that hold only merged entries: what they wrote are echoes. */
   readonly merged: TxnRanges;
   /** Keys (DBI, NUL, key) that cannot be synced; kept up to date. */
@@ -63,6 +65,22 @@ export class ShadowClassifier implements DiffSink, DiffFindings {
   /** The highest time of a local change. */
   get maxTsNs(): bigint {
     return this.#highest.ns;
+  }
+
+  onDisorder(dbis: ReadonlyMap<string, number>): void {
+    for (const name of dbis.keys()) {
+      this.#options.disorder.suspect(name);
+    }
+  }
+
+  accepts(name: string): boolean {
+    const application = applicationDbiName(name) ?? name;
+    const { disorder } = this.#options;
+    if (!disorder.has(application)) {
+      return !isPrivateDbi(application);
+    }
+    disorder.noteChange(application);
+    return false;
   }
 
   onDbi(name: string, oldDb: DbRecord | undefined, newDb: DbRecord | undefined): void {

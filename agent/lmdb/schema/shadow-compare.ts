@@ -8,7 +8,12 @@ import { applicationDbiName, shadowDbiName, isPrivateDbi } from '../../../protoc
 import { duplicatesRefused, ShadowSides, type DbiSides } from './shadow-sides.ts';
 import { isDeletedAt } from '../../../protocol/value-header.ts';
 
+/** Names of DBIs. */
+export type NameSet = { has(dbiName: string): boolean };
+
 export type CompareOptions = {
+  /** DBIs of the application that are left out. */
+  readonly refused: NameSet;
   readonly dupsortHack: boolean;
   /** Keys (DBI, NUL, key) that cannot be synced are added. */
   readonly invalid: Set<string>;
@@ -45,6 +50,9 @@ export function* findBehind(
     requireNoDuplicates(file, meta);
   }
   for (const dbiName of applicationDbis(file, meta)) {
+    if (options.refused.has(dbiName)) {
+      continue;
+    }
     const sides = new ShadowSides(file, meta, options.leftOut).of(dbiName);
     const liveMet = yield* walkMain(file, { ...options, dbiName, sides });
     // Where the application's entries account for all live registers, none of them is left over.
@@ -132,8 +140,10 @@ function countLive(file: DataFile, { shadow }: DbiSides): number {
   return live;
 }
 
-/** True if one of the application's DBIs has no shadow DBI yet. */
-export function lacksShadow(file: DataFile, meta: Meta): boolean {
+/** True if one of the application's DBIs has no shadow DBI yet, and is not refused. */
+export function lacksShadow(file: DataFile, meta: Meta, refused: NameSet): boolean {
   const dbis = listDbis(file, meta);
-  return [...dbis.keys()].some((name) => !isPrivateDbi(name) && !dbis.has(shadowDbiName(name)));
+  return [...dbis.keys()].some(
+    (name) => !isPrivateDbi(name) && !refused.has(name) && !dbis.has(shadowDbiName(name)),
+  );
 }

@@ -11,6 +11,7 @@ import { listDbis, type DataFile, type DbRecord, type Meta } from '../pages/data
 import { MDB_DUPSORT } from '../pages/layout.ts';
 import type { SyncedDbi } from '../changes/synced-dbis.ts';
 import { applicationDbiName, shadowDbiName, isPrivateDbi } from '../../../protocol/dbi-name.ts';
+import type { NameSet } from './shadow-compare.ts';
 import { shadowDbiFlags } from './shadow-sides.ts';
 
 /** Flags that LMDB keeps of a DBI. */
@@ -26,19 +27,23 @@ export type ShadowSchemaOptions = {
 
 /**
  * The shadow DBIs of a state, each with the name and flags of the application's DBI under which it travels. `dropped`:
- * flags of DBIs that the application has dropped: only tombstones are left of them, and they travel, too.
+ * flags of DBIs that the application has dropped: only tombstones are left of them, and they travel, too. `refused`: DBIs
+ * of the application that are left out.
  */
 export function shadowedDbis(
   file: DataFile,
   meta: Meta,
-  options: ShadowSchemaOptions & { readonly dropped: ReadonlyMap<string, number> },
+  options: ShadowSchemaOptions & {
+    readonly dropped: ReadonlyMap<string, number>;
+    readonly refused: NameSet;
+  },
 ): Map<string, SyncedDbi> {
-  const { dupsortHack, createFlags, dropped } = options;
+  const { dupsortHack, createFlags, dropped, refused } = options;
   const dbis = listDbis(file, meta);
   const synced = new Map<string, SyncedDbi>();
   for (const [shadowName, record] of dbis) {
     const name = applicationDbiName(shadowName);
-    if (name === undefined) {
+    if (name === undefined || refused.has(name)) {
       continue;
     }
     const known = dbis.get(name)?.flags ?? dropped.get(name) ?? createFlags[name];

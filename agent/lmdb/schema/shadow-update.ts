@@ -2,6 +2,7 @@ import type { Meta, DataFile } from '../pages/data-file.ts';
 import type { LeftOut } from '../changes/left-out.ts';
 import type { KeySet } from '../changes/key-set.ts';
 import type { Shadow } from './shadow.ts';
+import type { NameSet } from './shadow-compare.ts';
 import { COMPARE_BYTES, MAX_CATCH_UP_ROUNDS } from '../limits.ts';
 
 /** What catching up needs of a session. */
@@ -10,6 +11,8 @@ export interface CatchUpHost {
   /** The state up to which changes are known. */
   readonly basis: Meta;
   readonly changes: { readonly invalid: Set<string>; readonly leftOut: LeftOut };
+  /** DBIs of the application that are left alone. */
+  readonly order: { readonly refused: NameSet };
   retainPin(): { meta: Meta; release(): void };
   /** One transaction that stamps as many registers as its share of the lock's time allows. */
   stampSome(): void;
@@ -32,7 +35,10 @@ export function compareAll(shadow: Shadow, host: CatchUpHost, found: KeySet): vo
   const pinned = host.retainPin();
   let isComplete = false;
   try {
-    for (const { dbiName, key } of shadow.findBehind(host.file, pinned.meta, host.changes)) {
+    const { invalid, leftOut } = host.changes;
+    const { file, order } = host;
+    const options = { invalid, leftOut, refused: order.refused };
+    for (const { dbiName, key } of shadow.findBehind(file, pinned.meta, options)) {
       found.add(dbiName, key);
       if (found.bytes > COMPARE_BYTES) {
         settle(shadow, host);
@@ -50,7 +56,7 @@ export function compareAll(shadow: Shadow, host: CatchUpHost, found: KeySet): vo
 }
 
 function settle(shadow: Shadow, host: CatchUpHost): void {
-  for (let round = 0; shadow.isBehind(host.file, host.basis); round += 1) {
+  for (let round = 0; shadow.isBehind(host.file, host.basis, host.order.refused); round += 1) {
     // The application goes on changing things, or there is more to compare: with the next look.
     if (round >= MAX_CATCH_UP_ROUNDS || shadow.behind.overflowed) {
       return;

@@ -1,15 +1,6 @@
-import {
-  FLAG_DELETED,
-  VALUE_HEADER_BYTES,
-  headerLengthAt,
-  writeValueHeader,
-  setTxnId,
-  isDeletedAt,
-  timestampNsAt,
-} from '../../../protocol/value-header.ts';
+import { timestampNsAt } from '../../../protocol/value-header.ts';
 import { LockGivenBack } from '../changes/given-back.ts';
 import { ValueMap } from '../changes/value-map.ts';
-import { decodePair } from '../../../protocol/dupsort-hack.ts';
 import type { WriteTxn } from '../environment.ts';
 import { KeySet } from '../changes/key-set.ts';
 import type { LeftOut } from '../changes/left-out.ts';
@@ -18,7 +9,6 @@ import type { DatabaseOptions } from '../local-database.ts';
 import type { FindTarget } from './merge-target.ts';
 import type { WrittenValues } from '../changes/own-writes.ts';
 import { listDbis, type DataFile, type Meta } from '../pages/data-file.ts';
-import { MDB_DUPSORT } from '../pages/layout.ts';
 import type { SyncedDbis } from '../changes/synced-dbis.ts';
 import { ShadowClassifier, type ShadowClassifierOptions } from './shadow-classifier.ts';
 import {
@@ -27,17 +17,17 @@ import {
   requireNoDuplicates,
   type BehindKey,
   type CompareOptions,
+  type NameSet,
 } from './shadow-compare.ts';
+import { committedLive, liveValue, mainValue, stampOne, writeMain } from './shadow-register.ts';
 import { shadowedDbis, shadowTargets, type ShadowSchemaOptions } from './shadow-schema.ts';
 import { applicationDbiName, shadowDbiName, isPrivateDbi } from '../../../protocol/dbi-name.ts';
-import { shadowDbiFlags, ShadowSides, type DbiSides } from './shadow-sides.ts';
+import { shadowDbiFlags, ShadowSides } from './shadow-sides.ts';
 import type { SyncState } from '../sync-state.ts';
 import { BEHIND_BYTES, STAMPS_WITH_MERGE, WRITES_PER_CLOCK_LOOK } from '../limits.ts';
 
 /** Time of what was there before anything was ever synced; as upstream does it. */
 const FIRST_TIME_NS = 1n;
-/** The last time that a header can hold. */
-const MAX_TIME_NS = 0xffff_ffff_ffff_ffffn;
 
 /** The registers of an LMDB whose application keeps none; undefined: it does. */
 export function openShadow(
@@ -59,6 +49,8 @@ export type StampOptions = {
   readonly nowNs: bigint;
   /** Times above this are in the future. */
   readonly futureFromNs: bigint;
+  /** DBIs that are left alone. */
+  readonly refused: NameSet;
   /** Stop at this moment of `performance.now()`, and leave the rest; undefined: all of it must be done. */
   readonly untilMs: number | undefined;
   /** What the application did since this state is not known; undefined: all of it is. */
@@ -105,9 +97,19 @@ export class Shadow {
     this.targets = shadowTargets(options);
   }
 
-  /** The shadow DBIs of a state; `dropped`: flags of DBIs that the application has dropped. */
-  synced(file: DataFile, meta: Meta, dropped: ReadonlyMap<string, number>): SyncedDbis {
-    return shadowedDbis(file, meta, { ...this.#schema, dropped });
+  /** The shadow DBIs of a state, but those of `refused` DBIs; `dropped`: flags of DBIs that the application has dropped. */
+  synced(
+    file: DataFile,
+    meta: Meta,
+    options: { readonly dropped: ReadonlyMap<string, number>; readonly refused: NameSet },
+  ): SyncedDbis {
+    return shadowedDbis(file, meta, { ...this.#schema, ...options });
+  }
+
+  /** Forgets what is behind in a DBI of the application: it is left alone from now on. */
+  forgetDbi(dbiName: string): void {
+    this.behind.deleteDbi(dbiName);
+    this.behindAtStart.deleteDbi(dbiName);
   }
 
   /** Errors: CONFIG_INVALID for an MDB_DUPSORT DBI without dupsort_hack. */
@@ -131,18 +133,18 @@ export class Shadow {
     });
   }
 
-  /** Compares both sides of everything at one root. */
+  /** Compares both sides of everything but refused DBIs at one root. */
   findBehind(
     file: DataFile,
     meta: Meta,
-    { invalid, leftOut }: Pick<CompareOptions, 'invalid' | 'leftOut'>,
+    options: Omit<CompareOptions, 'dupsortHack'>,
   ): Generator<BehindKey> {
-    return findBehind(file, meta, { dupsortHack: this.#schema.dupsortHack, invalid, leftOut });
+    return findBehind(file, meta, { dupsortHack: this.#schema.dupsortHack, ...options });
   }
 
   /** True if the registers are not what the application has, as of this state. */
-  isBehind(file: DataFile, meta: Meta): boolean {
-    return !this.behind.isEmpty || !this.behindAtStart.isEmpty || lacksShadow(file, meta);
+  isBehind(file: DataFile, meta: Meta, refused: NameSet): boolean {
+    return !this.behind.isEmpty || !this.behindAtStart.isEmpty || lacksShadow(file, meta, refused);
   }
 
   /** Brings registers up to date with the state that the transaction starts from. */
@@ -151,7 +153,7 @@ export class Shadow {
     if (untilMs === undefined && (this.behind.overflowed || this.behind.size > STAMPS_WITH_MERGE)) {
       throw new LockGivenBack();
     }
-    createShadows(txn, file, written);
+    createShadows(txn, options);
     const local = new ValueMap();
     const sides = new ShadowSides(file, txn.committed, this.#leftOut);
     const before =
@@ -266,10 +268,10 @@ function unseenMain(
 }
 
 /** Makes the shadow DBIs that are missing, also those of empty DBIs: they travel, too. */
-function createShadows(txn: WriteTxn, file: DataFile, written: WrittenValues): void {
+function createShadows(txn: WriteTxn, { file, written, refused }: StampOptions): void {
   const dbis = listDbis(file, txn.committed);
   for (const [name, record] of dbis) {
-    if (isPrivateDbi(name) || dbis.has(shadowDbiName(name))) {
+    if (isPrivateDbi(name) || refused.has(name) || dbis.has(shadowDbiName(name))) {
       continue;
     }
     txn.createDbi(shadowDbiName(name), shadowDbiFlags(record.flags));
@@ -293,112 +295,4 @@ export function findingsOf(local: ValueMap, futureFromNs: bigint): ChangeFinding
     }
   }
   return { pending, newChanges: local.size, futureEntries, maxTsNs };
-}
-
-/** Makes one register what the application has, unless it is already. */
-function stampOne(
-  txn: WriteTxn,
-  options: {
-    dbiName: string;
-    key: string;
-    timeNs: bigint;
-    sides: DbiSides;
-    local: ValueMap;
-    written: WrittenValues;
-  },
-): void {
-  const { dbiName, key: keyText, timeNs, sides, local, written } = options;
-  const shadowName = shadowDbiName(dbiName);
-  // Stamped in this transaction already, as a change of now.
-  if (local.get(shadowName, keyText) !== undefined) {
-    return;
-  }
-  const key = Buffer.from(keyText, 'latin1');
-  sides.look(key);
-  if (sides.isInStep) {
-    return;
-  }
-  const storedNs = sides.hasShadow ? timestampNsAt(sides.shadowBuffer, sides.shadowStart) : -1n;
-  const stampNs = timeNs > storedNs ? timeNs : storedNs + 1n;
-  if (stampNs > MAX_TIME_NS) {
-    // Nothing can come after the end of time: the application's change loses, as it would on every other host.
-    const before = sides.hasMain ? mainValue(sides) : undefined;
-    writeMain(txn, { dbiName, key, before, after: committedLive(sides, key) });
-    written.dataChanged = true;
-    return;
-  }
-  const value = registerOf(sides, stampNs);
-  setTxnId(value, txn.txnId);
-  txn.put(shadowName, key, value);
-  local.set(shadowName, keyText, value);
-  written.add(shadowName, key, value);
-}
-
-/** Header and the application's value, or a tombstone where it has none. */
-function registerOf(sides: DbiSides, timeNs: bigint): Buffer {
-  const { hasMain, mainBuffer, mainStart, mainEnd } = sides;
-  const length = hasMain ? mainEnd - mainStart : 0;
-  const value = Buffer.allocUnsafe(VALUE_HEADER_BYTES + length);
-  writeValueHeader(value, 0, {
-    timeHi: Number(timeNs >> 32n),
-    timeLo: Number(timeNs & 0xffff_ffffn),
-    txnId: 0,
-    flags: hasMain ? 0 : FLAG_DELETED,
-  });
-  if (hasMain) {
-    mainBuffer.copy(value, VALUE_HEADER_BYTES, mainStart, mainEnd);
-  }
-  return value;
-}
-
-/** Makes the application's entry what its register says. `before`: the value that it has now; undefined: none. */
-function writeMain(
-  txn: WriteTxn,
-  write: {
-    dbiName: string;
-    key: Buffer;
-    before: Buffer | undefined;
-    after: Buffer | undefined;
-  },
-): void {
-  const { dbiName, key, before, after } = write;
-  if (before !== undefined && after !== undefined && before.equals(after)) {
-    return;
-  }
-  if (((txn.dbiFlags(dbiName) ?? 0) & MDB_DUPSORT) === 0) {
-    if (after !== undefined) {
-      txn.put(dbiName, key, after);
-    } else if (before !== undefined) {
-      txn.remove(dbiName, key);
-    }
-    return;
-  }
-  const pair = decodePair(key);
-  if (pair === undefined) {
-    return;
-  }
-  if (before !== undefined) {
-    txn.removeValue(dbiName, pair.key, before);
-  }
-  if (after !== undefined) {
-    txn.put(dbiName, pair.key, after);
-  }
-}
-
-/** The application value of a register with a valid header; undefined: it is deleted. */
-function liveValue(value: Buffer): Buffer | undefined {
-  if (isDeletedAt(value, 0)) {
-    return undefined;
-  }
-  return value.subarray(headerLengthAt(value, 0, value.length));
-}
-
-function committedLive(sides: DbiSides, key: Buffer): Buffer | undefined {
-  sides.look(key);
-  const { isLive, shadowBuffer, liveStart, shadowEnd } = sides;
-  return isLive ? shadowBuffer.subarray(liveStart, shadowEnd) : undefined;
-}
-
-function mainValue({ mainBuffer, mainStart, mainEnd }: DbiSides): Buffer {
-  return mainBuffer.subarray(mainStart, mainEnd);
 }

@@ -7,7 +7,7 @@ import { OwnWrites } from '../changes/own-writes.ts';
 import { replaced } from '../file-watch.ts';
 import { hasPageOrder } from '../page-order.ts';
 import type { DataFile, Meta } from '../pages/data-file.ts';
-import { collectPages, diffPages } from '../pages/diff.ts';
+import { collectPages, diffPages, isDbiOrdered } from '../pages/diff.ts';
 import { RootPage } from './root-page.ts';
 import { PageSet } from '../pages/set.ts';
 import { scanLocalChanges, type ScanResult } from '../changes/scan.ts';
@@ -23,6 +23,8 @@ export type BasisParts = {
   readonly meta: Meta;
   /** Takes what the diffs find. */
   readonly changes: LocalChanges;
+  /** The uploaded marker as this run knows it. */
+  readonly uploadedTxn: () => number | undefined;
 };
 
 /** Pages of the known state were written over, though they are pinned: no diff from it is possible. */
@@ -117,6 +119,7 @@ export class Basis {
         state,
         own: writes,
         futureFromNs,
+        uploadedTxn: this.#parts.uploadedTxn(),
       };
       if (this.schema.findChanges(between)) {
         this.#dataTxnId = to.txnId;
@@ -196,21 +199,44 @@ export class Basis {
   /** Finds local changes without a diff; `low`: one of them may have replaced something newer. */
   scanSince(sinceTxn: number, options: { ignoresMerged?: boolean } = {}): ScanResult {
     const { file, changes } = this.#parts;
+    const dbis = this.synced(this.#meta);
+    const { shadow, refused } = this.schema;
     // One walk for both: reading every page twice would double what a start costs.
     const pages = new PageSet();
     const scan = scanLocalChanges(file(), this.#meta, {
-      dbis: this.synced(this.#meta),
+      dbis,
       pages,
       sinceTxn,
       merged: options.ignoresMerged === true ? new TxnRanges() : this.#state.merged,
       maxTsNs: changes.maxTsNs,
       pendingBytesMax: this.#parts.options.pendingBytesMax,
       invalid: changes.invalid,
+      onDisorder: (dbiName) => {
+        // What is not synced in any case may have what order it wants.
+        if (shadow !== undefined || dbis.has(dbiName) || refused.has(dbiName)) {
+          this.suspect(dbiName);
+        }
+      },
       leftOut: changes.leftOut,
     });
     this.#pages = pages;
     changes.addScan(scan);
     return scan;
+  }
+
+  /** Leaves a DBI alone that was read and is not in the order of its flags. */
+  suspect(dbiName: string): void {
+    this.schema.suspect(dbiName, this.#parts.uploadedTxn());
+  }
+
+  /** Reads all DBIs that are synced, and has those left alone that are not in the order of their flags. */
+  checkOrder(): void {
+    const file = this.#parts.file();
+    for (const [name, { record }] of this.synced(this.#meta)) {
+      if (!isDbiOrdered(file, record)) {
+        this.suspect(name);
+      }
+    }
   }
 
   /** Where everything is to be sent anyway: only the page set, from the branches alone. */

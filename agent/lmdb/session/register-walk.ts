@@ -128,7 +128,7 @@ function walk(
 ): { found: Found[]; next: WalkPosition | undefined; entries: number; tombstones: number } {
   const { file, basis, state, changes } = session;
   const { uploadedTxn = -1, merged } = mark ?? {
-    uploadedTxn: session.uploadedTxn,
+    uploadedTxn: session.marker.txnId,
     merged: state.merged,
   };
   const found: Found[] = [];

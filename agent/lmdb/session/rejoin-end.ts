@@ -1,3 +1,4 @@
+import { SyncError } from '../../../protocol/errors.ts';
 import type { FinishRejoinOptions, RejoinResult } from '../local-database.ts';
 import type { KeyHashes } from '../key-hashes.ts';
 import { changeSome, type SentMark, type WalkPosition, type WalkResult } from './register-walk.ts';
@@ -9,6 +10,8 @@ export type RejoinStart = {
   readonly seen: KeyHashes;
   /** As of the begin: an object that was stored after it may not be among those that were read. */
   readonly sent: SentMark;
+  /** {@link UploadedMarker.version} then. If it has moved on, what was read before was merged in part. */
+  readonly markerVersion: number;
 };
 
 /**
@@ -20,12 +23,18 @@ export async function finishRejoin(
   session: Session,
   options: FinishRejoinOptions & RejoinStart,
 ): Promise<Omit<RejoinResult, 'detection'>> {
-  const { seen, sent, othersWrote, staleBeforeNs, nowNs } = options;
+  const { seen, sent, markerVersion, othersWrote, staleBeforeNs, nowNs } = options;
   let dropped = 0;
   let stamped = 0;
   let from: WalkPosition | undefined;
   do {
     await session.refresh();
+    session.order.requireChecked();
+    if (session.marker.version !== markerVersion) {
+      throw new SyncError('TRANSACTION_FAILED', 'a DBI that was left out is in order again', {
+        retryable: true,
+      });
+    }
     session.requireRepaired();
     const slice: WalkResult = changeSome(session, {
       from,

@@ -1,7 +1,7 @@
 import { SyncError } from '../../../protocol/errors.ts';
 import type { Clock } from '../../../protocol/time.ts';
 import type { StreamId } from '../../../protocol/object-name.ts';
-import type { VersionVector } from '../../../protocol/version-vector.ts';
+import { EMPTY_VECTOR, type VersionVector } from '../../../protocol/version-vector.ts';
 import { Basis } from './basis.ts';
 import { TooManyRegressions } from '../changes/change-classifier.ts';
 import { Environment, type WriteOutcome, type WriteTxn } from '../environment.ts';
@@ -15,7 +15,7 @@ import { MovingPin, type RetainedPin } from './pin.ts';
 import type { FindTarget } from '../schema/merge-target.ts';
 import { SchemaHold } from './schema-hold.ts';
 import { Transactions } from './transactions.ts';
-import type { SessionTxn } from './txn.ts';
+import type { MergedState, SessionTxn } from './txn.ts';
 import { countEntries, type SyncedDbis } from '../changes/synced-dbis.ts';
 import { scanAtStart } from './start-scan.ts';
 import { MAX_PUT_BACK_ROUNDS } from '../limits.ts';
@@ -25,14 +25,9 @@ import { catchUp } from '../schema/shadow-update.ts';
 import { SavedVector } from '../saved-vector.ts';
 import { SYNC_STATE_DBI } from '../state-value.ts';
 import { wouldChange, type SyncState, type SyncStateUpdate } from '../sync-state.ts';
-
-/** What is known when the last write of a merge is in. */
-export type MergedState = {
-  /** What the merge adds to the vector; see `SavedVector.rising`. */
-  readonly rising: VersionVector;
-  readonly rejoinBeforeNs?: bigint | undefined;
-  readonly maxTsNs: bigint;
-};
+import { requireNamedData } from '../unnamed-data.ts';
+import { OrderWatch, type Accepted } from './order-watch.ts';
+import { oldestMarker, UploadedMarker } from './uploaded-marker.ts';
 
 /**
  * The open LMDB of one run: the pin, the page set that belongs to it, what is pending, and the rules by which the pin
@@ -51,7 +46,8 @@ export class Session {
   readonly #pin: MovingPin;
   readonly #follower: Follower;
   readonly #transactions: Transactions;
-  #uploadedTxn: number | undefined;
+  readonly order: OrderWatch;
+  readonly marker = new UploadedMarker();
   /** Its keys are written by this session alone: what it holds in memory is ahead of them, or the same. */
   readonly vector: SavedVector;
   #vectorForgotten = false;
@@ -71,7 +67,10 @@ export class Session {
       file: () => this.file,
       meta: this.#pin.meta,
       changes: this.changes,
+      uploadedTxn: () => this.marker.txnId,
     });
+    const file = () => this.file;
+    this.order = new OrderWatch(this.#known, file, (accepted) => this.#acceptAgain(accepted));
     this.#transactions = new Transactions({
       session: this,
       known: this.#known,
@@ -82,7 +81,7 @@ export class Session {
       },
     });
     this.changes.raiseMaxTs(this.state.maxTsNs);
-    this.#uploadedTxn = this.state.uploadedTxn;
+    this.marker.moveBack(this.state.uploadedTxn);
     this.schemaHold = new SchemaHold({
       held: this.state.heldSchema,
       allowed: options.allowSchemaUpgrade === true,
@@ -96,7 +95,7 @@ export class Session {
       hasVector: () => this.vector.positions.size > 0,
       hadPageOrder: () => this.#hasPageOrder,
       onMarkerDoubted: () => {
-        this.#uploadedTxn = this.state.uploadedTxn;
+        this.marker.moveBack(this.state.uploadedTxn);
       },
       onLow: () => this.#forgetVector(),
       onRescan: (reason) => {
@@ -120,13 +119,14 @@ export class Session {
       environment.requireLockTable();
       const session = new Session(environment, options, clock);
       // Before anything is written.
-      requireFittingSchema({ file: environment.file, meta: session.basis }, options, clock.nowNs());
+      requireNamedData(session.file, session.basis);
+      requireFittingSchema({ file: session.file, meta: session.basis }, options, clock.nowNs());
       scanAtStart({
         session,
         basis: session.#known,
         hasPageOrder: session.#hasPageOrder,
         doubtMarker: () => {
-          session.#uploadedTxn = undefined;
+          session.marker.moveBack(undefined);
         },
         forgetMerged: (rising) =>
           session.#write({ together: session.#together(0n), forgetMerged: true }, rising),
@@ -159,11 +159,6 @@ export class Session {
     return this.#known.state;
   }
 
-  /** The uploaded marker as this run knows it; it may be ahead of the one in `_sync_state`. */
-  get uploadedTxn(): number | undefined {
-    return this.#uploadedTxn;
-  }
-
   get hasData(): boolean {
     return this.entries > 0;
   }
@@ -181,6 +176,11 @@ export class Session {
   /** Where the entries of an object go. */
   get targets(): FindTarget {
     return this.#known.schema.targets;
+  }
+
+  /** What a full snapshot covers of others. What is held back is in no state of this host. */
+  get covered(): VersionVector {
+    return this.schemaHold.held === undefined ? this.vector.positions : EMPTY_VECTOR;
   }
 
   /** The vector was emptied since the last {@link takeDetection}. */
@@ -206,6 +206,7 @@ export class Session {
       vectorForgotten: this.#vectorForgotten,
       heldSchema: this.schemaHold.status(),
       rescan: this.#rescan,
+      ...this.order.detection,
     };
   }
 
@@ -256,6 +257,7 @@ export class Session {
         this.#transactions.putBackWithoutMoving();
       }
     }
+    this.order.review();
     try {
       this.requireRepaired();
       this.schemaHold.release(() => this.#forgetVector());
@@ -286,15 +288,16 @@ export class Session {
     this.#transactions.stampSome();
   }
 
-  markUploaded(txnId: number): void {
-    this.#uploadedTxn = txnId;
-  }
-
   /** Nothing of this LMDB is in the bucket. */
   resetMarker(): void {
-    this.#uploadedTxn = undefined;
+    this.#moveMarkerBack(undefined);
     this.schemaHold.forget();
     this.vector.empty();
+  }
+
+  /** Everything since then is pending, whatever is on its way. */
+  #moveMarkerBack(txnId: number | undefined): void {
+    this.marker.moveBack(txnId);
     if (this.hasData) {
       this.changes.pending.overflow();
     }
@@ -331,10 +334,11 @@ export class Session {
   /** Marker and max_ts, which are only ever written together, and the vector never without them. */
   #together(maxTsNs: bigint): NonNullable<SyncStateUpdate['together']> {
     return {
-      uploadedTxn: this.#uploadedTxn ?? null,
+      uploadedTxn: this.marker.txnId ?? null,
       maxTsNs: maxTsNs > this.changes.maxTsNs ? maxTsNs : this.changes.maxTsNs,
       heldSchema: this.schemaHold.held,
       schemaMode: schemaModeOf(this.options),
+      refused: this.order.refused.markers,
     };
   }
 
@@ -375,6 +379,16 @@ export class Session {
         throw error;
       }
     }
+  }
+
+  /**
+   * Objects were merged without entries for these DBIs, and their changes were not sent: the whole bucket is merged
+   * again, and whatever is not known to be sent is sent.
+   */
+  #acceptAgain(accepted: Accepted): void {
+    this.#moveMarkerBack(oldestMarker([this.marker.txnId, ...accepted.values()]));
+    this.#known.schema.shadow?.behind.overflow();
+    this.#forgetVector();
   }
 
   /** The vector says more than the entries hold: everything in the bucket is to be merged again. */

@@ -7,6 +7,8 @@ import { schemaModeOf, type DatabaseOptions } from '../local-database.ts';
 import { hasCounts, isRenumbered, type SyncState } from '../sync-state.ts';
 import type { SavedVector } from '../saved-vector.ts';
 import type { Basis } from './basis.ts';
+import type { OrderWatch } from './order-watch.ts';
+import type { UploadedMarker } from './uploaded-marker.ts';
 
 /** What the scan needs of its session. */
 interface ScanHost extends CatchUpHost {
@@ -14,7 +16,8 @@ interface ScanHost extends CatchUpHost {
   readonly changes: LocalChanges;
   readonly state: SyncState;
   readonly vector: SavedVector;
-  readonly uploadedTxn: number | undefined;
+  readonly marker: UploadedMarker;
+  readonly order: OrderWatch;
   readonly hasData: boolean;
   readonly entries: number;
 }
@@ -26,8 +29,8 @@ type StartScanParts = {
   readonly hasPageOrder: boolean;
   /** Nothing is known to be in stored objects. */
   readonly doubtMarker: () => void;
-  /** Writes that, and that no transaction is known to be a merge of ours; `rising` is above what the vector says. */
-  readonly forgetMerged: (rising?: VersionVector) => void;
+  /** Writes that, and that no transaction is known to be a merge of ours; `first` is written before the rest of the vector. */
+  readonly forgetMerged: (first?: VersionVector) => void;
   readonly forgetVector: () => void;
 };
 
@@ -46,12 +49,18 @@ export function scanAtStart(parts: StartScanParts): void {
   if (renumbered) {
     parts.doubtMarker();
   }
-  const { entriesAtStop } = state;
+  const { entriesAtStop, refused } = state;
   const isVectorEmpty = session.vector.positions.size === 0;
   const { shadow } = basis.schema;
-  if (session.uploadedTxn === undefined && isVectorEmpty && shadow === undefined) {
+  if (
+    session.marker.txnId === undefined &&
+    isVectorEmpty &&
+    refused.size === 0 &&
+    shadow === undefined
+  ) {
     // Nothing was ever sent or merged: all of it is to be sent, and there is nothing to be compared with.
     basis.skipScan();
+    session.order.noteUnchecked();
     if (session.hasData) {
       session.changes.pending.overflow();
     }
@@ -60,7 +69,11 @@ export function scanAtStart(parts: StartScanParts): void {
     }
   }
   basis.requireSyncable();
-  const { low, changes } = basis.scanSince(session.uploadedTxn ?? 0, {
+  // Each of them is read by the scan, and taken in again after it if it is in order now.
+  for (const [name, uploadedTxn] of refused) {
+    session.order.refused.suspect(name, renumbered ? undefined : uploadedTxn);
+  }
+  const { low, changes } = basis.scanSince(session.marker.txnId ?? 0, {
     ignoresMerged: renumbered,
   });
   const { entries } = session;
@@ -69,13 +82,16 @@ export function scanAtStart(parts: StartScanParts): void {
     // Own objects of the other mode are made superfluous by the next full snapshot.
     const own = positionsOf(session.vector.positions, options.instance);
     session.vector.empty();
-    parts.forgetMerged(own);
-  } else if (renumbered) {
-    parts.forgetMerged();
+    session.vector.join(own);
   }
-  if ((low || vanished) && !isVectorEmpty && !isOtherMode) {
+  // Out of order itself, it is not written until somebody has mended it.
+  if (renumbered && state.isOrdered) {
+    parts.forgetMerged(isOtherMode ? session.vector.positions : undefined);
+  }
+  if ((low || vanished) && !isVectorEmpty && !isOtherMode && state.isOrdered) {
     parts.forgetVector();
   }
+  session.order.review();
   if (shadow !== undefined) {
     compareAll(shadow, session, shadow.behindAtStart);
   }

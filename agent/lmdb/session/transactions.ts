@@ -15,6 +15,7 @@ import type { DatabaseOptions } from '../local-database.ts';
 import type { SavedVector } from '../saved-vector.ts';
 import { catchUp, type CatchUpHost } from '../schema/shadow-update.ts';
 import type { Basis } from './basis.ts';
+import type { OrderWatch } from './order-watch.ts';
 import { sessionTxn, type SessionTxn } from './txn.ts';
 
 /** What transactions need of the session that they belong to. */
@@ -23,6 +24,7 @@ export interface TransactionsHost extends CatchUpHost {
   readonly changes: LocalChanges;
   readonly vector: SavedVector;
   readonly lacksPageOrder: boolean;
+  readonly order: OrderWatch;
   writeInto<T>(work: (txn: WriteTxn) => T): WriteOutcome<T>;
 }
 
@@ -77,6 +79,9 @@ export class Transactions {
     const written = new WrittenValues();
     const afterCommit: (() => void)[] = [];
     const { own: ownWrites, schema } = this.#known;
+    const { order } = this.#session;
+    // Before the lock is asked for, and again inside, where it counts.
+    order.requireWritable(this.#known.meta);
     const outcome = this.#session.writeInto((txn) => {
       const lockedMs = performance.now();
       if (isCaughtUp) {
@@ -85,6 +90,7 @@ export class Transactions {
         // The next refresh passes it.
         throw new LockGivenBack().asSyncError();
       }
+      order.requireWritable(txn.committed);
       const isExact = this.#known.meta.txnId === txn.committed.txnId;
       const repaired = schema.repair(txn, {
         file: this.#session.file,
@@ -166,6 +172,7 @@ export class Transactions {
       round += 1
     ) {
       const { result } = this.#session.writeInto((txn) => {
+        this.#session.order.requireWritable(txn.committed);
         const untilMs = performance.now() + this.#repairMs;
         const written = new WrittenValues();
         return this.#known.schema.putBack(txn, { file, written, untilMs });
@@ -183,7 +190,9 @@ export class Transactions {
       }
     };
     try {
-      this.#session.file.bounded(check, () => this.#known.advance(txn.committed));
+      this.#session.order.advanceInside(() =>
+        this.#session.file.bounded(check, () => this.#known.advance(txn.committed)),
+      );
     } catch (error) {
       // The next refresh puts them back in rounds.
       throw error instanceof TooManyRegressions ? error.asSyncError() : error;

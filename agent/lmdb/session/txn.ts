@@ -16,6 +16,14 @@ import { writeSyncState, type SyncState, type SyncStateUpdate } from '../sync-st
 /** A register that says "deleted", whatever its time. */
 const DELETION = deletion();
 
+/** What is known when the last write of a merge is in. */
+export type MergedState = {
+  /** What the merge adds to the vector; see `SavedVector.rising`. */
+  readonly rising: VersionVector;
+  readonly rejoinBeforeNs?: bigint | undefined;
+  readonly maxTsNs: bigint;
+};
+
 /** What `Session.transact` gives to its work. */
 export interface SessionTxn {
   readonly txnId: number;

@@ -2,10 +2,12 @@ import assert from 'node:assert';
 import { SyncError } from '../../../protocol/errors.ts';
 import type { SnapshotMeta } from '../../../protocol/snapshot.ts';
 import type { Clock } from '../../../protocol/time.ts';
-import { EMPTY_VECTOR, joinVectors } from '../../../protocol/version-vector.ts';
+import { joinVectors } from '../../../protocol/version-vector.ts';
 import { streamOf } from '../../../protocol/object-name.ts';
-import { encodeKeys, encodeRegisters, type Encoded } from '../changes/encode.ts';
+import { encodeRegisters } from '../changes/encode.ts';
 import { schemaModeOf } from '../local-database.ts';
+import { statsOf } from './database-stats.ts';
+import { encodePending, foundDisorder } from './encode-pending.ts';
 import type {
   DatabaseOptions,
   DatabaseStats,
@@ -26,7 +28,6 @@ import type {
   SweepSlice,
 } from '../local-database.ts';
 import { ComingFile } from '../coming-file.ts';
-import { statsOf } from './database-stats.ts';
 import { notReopened, openResult } from './open-result.ts';
 import { discardSpool } from '../../spool.ts';
 import { finishRejoin, type RejoinStart } from '../session/rejoin-end.ts';
@@ -53,7 +54,7 @@ export class DirectLocalDatabase implements LocalDatabase {
   #turn: Promise<unknown> = Promise.resolve();
   #lastToken = 0;
   /** The stored-or-not object: its keys come back into consideration if it is given back, or this run ends. */
-  #inFlight: { token: number; txnId: number } | undefined;
+  #inFlight: { token: number; txnId: number; markerVersion: number } | undefined;
   #rejoin: RejoinStart | undefined;
 
   constructor(options: DatabaseOptions, clock: Clock) {
@@ -124,7 +125,10 @@ export class DirectLocalDatabase implements LocalDatabase {
       if (session.changes.pending.isEmpty) {
         return { detection: session.takeDetection(), object: undefined };
       }
-      const encoded = await this.#encodePending(session, this.#snapshotMeta(session, options));
+      const encoded = await encodePending(session, {
+        snapshotMeta: this.#snapshotMeta(session, options),
+        spool: this.#spoolOptions(),
+      });
       session.changes.pending.clear();
       // Whatever was pending has been replaced by merges meanwhile: nothing is left to say.
       if (encoded.entries === 0) {
@@ -135,7 +139,7 @@ export class DirectLocalDatabase implements LocalDatabase {
       const detection = session.takeDetection();
       const object: EncodedObject = {
         ...encoded,
-        token: this.#takeToken(txnId),
+        token: this.#takeToken(session, txnId),
         kind: 'delta',
         txnId,
         dataTxnId: detection.dataTxnId,
@@ -162,21 +166,25 @@ export class DirectLocalDatabase implements LocalDatabase {
       this.#requireNothingInFlight();
       await session.refresh();
       session.requireRepaired();
+      // It would count for objects whose entries are in a DBI that it leaves out, and those would be deleted.
+      if (session.order.refused.list.length > 0) {
+        return undefined;
+      }
       if (!session.hasData) {
         return { pinned: undefined, detection: session.takeDetection() };
       }
       const pinned = session.retainPin();
       const own = streamOf(this.#options.instance, this.#options.run);
-      // What is held back is in no state of this host: it covers nobody else's objects.
-      const covered =
-        session.schemaHold.held === undefined ? session.vector.positions : EMPTY_VECTOR;
-      const vector = joinVectors(covered, new Map([[own, options.seq]]));
+      const vector = joinVectors(session.covered, new Map([[own, options.seq]]));
       const { rejoinBeforeNs } = session.state;
       const meta = { ...this.#snapshotMeta(session, options), vector, rejoinBeforeNs };
       session.changes.pending.clear();
-      const token = this.#takeToken(pinned.meta.txnId);
+      const token = this.#takeToken(session, pinned.meta.txnId);
       return { session, pinned, vector, meta, token, detection: session.takeDetection() };
     });
+    if (begun === undefined) {
+      return this.encodeDelta(options);
+    }
     if (begun.pinned === undefined) {
       return { detection: begun.detection, object: undefined };
     }
@@ -192,6 +200,7 @@ export class DirectLocalDatabase implements LocalDatabase {
       });
       // At a first start nobody has looked at the entries before.
       session.changes.raiseMaxTs(maxTsNs);
+      session.order.noteChecked();
       const object: EncodedObject = {
         ...encoded,
         token,
@@ -207,7 +216,7 @@ export class DirectLocalDatabase implements LocalDatabase {
       this.#inFlight = undefined;
       session.changes.pending.overflow();
       session.returnDetection(detection);
-      throw error;
+      throw foundDisorder(session, error);
     } finally {
       pinned.release();
     }
@@ -218,8 +227,9 @@ export class DirectLocalDatabase implements LocalDatabase {
       if (this.#inFlight?.token !== token) {
         return;
       }
-      this.#require().markUploaded(this.#inFlight.txnId);
+      const { txnId, markerVersion } = this.#inFlight;
       this.#inFlight = undefined;
+      this.#require().marker.moveTo(txnId, markerVersion);
     });
   }
 
@@ -240,6 +250,10 @@ export class DirectLocalDatabase implements LocalDatabase {
       const session = this.#require();
       await session.refresh();
       if (session.isStale(request)) {
+        return nothingMerged(session.takeDetection());
+      }
+      session.order.requireChecked();
+      if (session.vectorForgotten) {
         return nothingMerged(session.takeDetection());
       }
       const seenKeys = this.#rejoin?.seen;
@@ -277,6 +291,7 @@ export class DirectLocalDatabase implements LocalDatabase {
     return this.#exclusive(async () => {
       const session = this.#require();
       await session.refresh();
+      session.order.requireChecked();
       session.requireRepaired();
       const slice = sweepSlice(session, options);
       return { ...slice, detection: session.takeDetection() };
@@ -285,8 +300,9 @@ export class DirectLocalDatabase implements LocalDatabase {
 
   beginRejoin(): Promise<void> {
     return this.#exclusive(async () => {
-      const { uploadedTxn, state } = this.#require();
-      this.#rejoin = { seen: new KeyHashes(), sent: { uploadedTxn, merged: state.merged } };
+      const { marker, state } = this.#require();
+      const sent = { uploadedTxn: marker.txnId, merged: state.merged };
+      this.#rejoin = { seen: new KeyHashes(), sent, markerVersion: marker.version };
     });
   }
 
@@ -324,34 +340,9 @@ export class DirectLocalDatabase implements LocalDatabase {
     });
   }
 
-  /** What is pending, with its current values. Values that a merge has written meanwhile are left out. */
-  async #encodePending(session: Session, snapshotMeta: SnapshotMeta): Promise<Encoded> {
-    const { file, basis, uploadedTxn = 0 } = session;
-    const { pending, invalid, leftOut } = session.changes;
-    const { merged } = session.state;
-    const dbis = session.synced(basis);
-    const spool = this.#spoolOptions();
-    if (!pending.overflowed) {
-      const keys = pending;
-      return encodeKeys(file, { dbis, keys, leftOut, merged, snapshotMeta, spool });
-    }
-    // Too many to remember: as at start, the headers tell which they are.
-    const includes = (txnId: number) => (txnId > uploadedTxn || txnId === 0) && !merged.has(txnId);
-    const { maxTsNs, ...encoded } = await encodeRegisters(file, {
-      dbis,
-      snapshotMeta,
-      spool,
-      includes,
-      invalid,
-      leftOut,
-    });
-    session.changes.raiseMaxTs(maxTsNs);
-    return encoded;
-  }
-
-  #takeToken(txnId: number): number {
+  #takeToken({ marker }: Session, txnId: number): number {
     this.#lastToken += 1;
-    this.#inFlight = { token: this.#lastToken, txnId };
+    this.#inFlight = { token: this.#lastToken, txnId, markerVersion: marker.version };
     return this.#lastToken;
   }
 

@@ -1,6 +1,5 @@
 import { errorText, SyncError } from '../../../protocol/errors.ts';
 import { parseObjectName, type ObjectName } from '../../../protocol/object-name.ts';
-import { formatGoDuration } from '../../../protocol/time.ts';
 import type { HealthConfig } from '../../config/config.ts';
 import type {
   ListedEvent,
@@ -15,22 +14,23 @@ import { LeftOutWatch } from './left-out-watch.ts';
 import { Quarantine } from './quarantine.ts';
 import type { Detection, EncodedObject } from '../../lmdb/local-database.ts';
 import type { Logger } from '../../log/log.ts';
+import { LmdbTrouble } from './lmdb-trouble.ts';
 import { logHeldSchema } from './schema-lines.ts';
 import type { SyncerMetrics } from '../syncer-metrics.ts';
+import { logMerged, logStored } from './object-lines.ts';
 import { OccurrenceCount } from './occurrence-count.ts';
 import { RefusedObjects } from './refused-objects.ts';
 import { SeenInstances, type Coverage } from './seen-instances.ts';
 import { StepMonitor } from './step-monitor.ts';
 import { UnsentAge } from './unsent-age.ts';
 import type { Watchdog } from '../../watchdog/watchdog.ts';
-import {
-  shownName,
-  type ActivityStatus,
-  type DatabaseStatus,
-  type EnvironmentStatus,
-  type MergeStatus,
-  type RejoinStatus,
-  type UploadStatus,
+import type {
+  ActivityStatus,
+  DatabaseStatus,
+  EnvironmentStatus,
+  MergeStatus,
+  RejoinStatus,
+  UploadStatus,
 } from '../status.ts';
 
 export type MonitorDeps = {
@@ -72,6 +72,7 @@ export class DatabaseMonitor implements SyncObserver {
   #environment: EnvironmentStatus | undefined;
   #detection: Detection | undefined;
   readonly #steps: StepMonitor;
+  readonly #trouble: LmdbTrouble;
   #lastMerge: MergeStatus | undefined;
   #lastUpload: UploadStatus | undefined;
   readonly #regressions: OccurrenceCount;
@@ -91,6 +92,7 @@ export class DatabaseMonitor implements SyncObserver {
     this.#instances = new SeenInstances(deps);
     deps.metrics.beginDatabase(deps.name);
     this.#steps = new StepMonitor({ ...deps, health: this.health });
+    this.#trouble = new LmdbTrouble(deps.log);
   }
 
   /** From now on the lag and the size of the vector are asked here. */
@@ -140,6 +142,7 @@ export class DatabaseMonitor implements SyncObserver {
       leftOut: this.#leftOut.local,
       receivedLeftOut: this.#leftOut.received,
       sharedName: [...this.#sharedName],
+      ...this.#trouble.status,
     };
   }
 
@@ -147,6 +150,7 @@ export class DatabaseMonitor implements SyncObserver {
     const { metrics, log, name, now } = this.#deps;
     logHeldSchema(log, this.#detection?.heldSchema, detection.heldSchema);
     this.#detection = detection;
+    this.#trouble.note(detection);
     this.#leftOut.detected(detection.leftOut);
     this.#unsent.looked(detection.pendingKeys > 0 || detection.pendingScan, now());
     if (detection.regressions > 0) {
@@ -210,22 +214,7 @@ export class DatabaseMonitor implements SyncObserver {
     metrics.storedObjects.inc({ lmdb: name, kind: encoded.kind });
     metrics.storedEntries.inc({ lmdb: name }, encoded.entries);
     metrics.storeDuration.observe({ lmdb: name }, event.totalMs / 1000);
-    const ratio = sizeBytes === 0 ? 0 : encoded.uncompressedBytes / sizeBytes;
-    log.info(
-      {
-        snapshot_name: event.name,
-        snapshot_kind: encoded.kind,
-        snapshot_size: sizeBytes,
-        uncompressed_size: encoded.uncompressedBytes,
-        compression_ratio: `1:${ratio.toFixed(2)}`,
-        entries: encoded.entries,
-        txnID: encoded.txnId,
-        attempts: event.attempts,
-        time_store: roundedDuration(event.storeMs),
-        time_total: roundedDuration(event.totalMs),
-      },
-      'Stored snapshot',
-    );
+    logStored(log, event);
   }
 
   storeFailed(name: string | undefined, error: unknown): void {
@@ -304,29 +293,7 @@ export class DatabaseMonitor implements SyncObserver {
     }
     this.#countFuture(result.futureEntries);
     this.#leftOut.merged(event);
-    for (const dbi of result.createdDbis) {
-      log.warn({ dbi: shownName(dbi), snapshot_name: object.name }, 'DBI created from a snapshot');
-    }
-    for (const dbi of result.skippedDbis) {
-      log.warn(
-        { dbi: shownName(dbi), snapshot_name: object.name },
-        'private DBI in a snapshot skipped',
-      );
-    }
-    log.info(
-      {
-        snapshot_instance: object.instance,
-        snapshot_name: object.name,
-        kind: object.kind,
-        entries: result.entries,
-        changed: result.changed,
-        compressed_size_bytes: event.sizeBytes,
-        txnID: result.detection.txnId,
-        time_write_lock: roundedDuration(result.lockHeldMaxMs),
-        time_total: roundedDuration(event.totalMs),
-      },
-      'Loaded remote snapshot',
-    );
+    logMerged(log, event);
   }
 
   stepFailed(step: Step, error: unknown, subject?: string): void {
@@ -393,9 +360,4 @@ export class DatabaseMonitor implements SyncObserver {
       }
     }
   }
-}
-
-/** Durations in logs: to the microsecond, as Go prints them. */
-function roundedDuration(ms: number): string {
-  return formatGoDuration(Math.round(ms * 1000) / 1000);
 }

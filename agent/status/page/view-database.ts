@@ -74,6 +74,7 @@ function tiles(database: DatabaseStatus, nowMs: number): ViewNode {
     ['Entries in the future', database.futureEntries.total],
     ['Values without header', database.invalidValues],
     ['Objects left out', database.quarantined.length],
+    ['DBIs out of order', database.refusedDbis.length],
   ];
   return el(
     'dl',

@@ -54,10 +54,27 @@ test('what was written is read again; what an update leaves out stays', () => {
     bucketId: 'bücket',
     entriesAtStop: 12,
     rejoinBeforeNs: 0n,
+    refused: new Map(),
+    isOrdered: true,
   });
   expect([...merged]).toEqual([{ first: 30, last: 30 }]);
   write({ entriesAtStop: null });
   expect(read().entriesAtStop).toBeUndefined();
+});
+
+test('DBIs that are left alone are remembered with their markers until there are none', () => {
+  const refused = new Map([
+    ['sub\u00fc', 7],
+    ['never sent', undefined],
+  ]);
+  write({ together: { ...TOGETHER, refused } });
+  expect(read().refused).toEqual(refused);
+  write({ together: TOGETHER });
+  expect(read().refused).toEqual(refused);
+  expect(wouldChange(read(), { together: { ...TOGETHER, refused } })).toBe(false);
+  expect(wouldChange(read(), { together: { ...TOGETHER, refused: new Map() } })).toBe(true);
+  write({ together: { ...TOGETHER, refused: new Map() } });
+  expect(read().refused).toEqual(new Map());
 });
 
 test('nothing is written where nothing differs', () => {

@@ -169,6 +169,30 @@ describe('conditions are warnings that say what to do', () => {
       'main_rejoin_pending',
       /last in sync at 1970.*x is damaged/,
     ],
+    [
+      'entries in the main database',
+      { unnamedData: 'holds the application\'s own entries, the first is "user1"' },
+      'main_unnamed_data',
+      /the first is "user1": nothing is written into this LMDB until/,
+    ],
+    [
+      'a damaged DBI',
+      { refusedDbis: [{ name: 'records_v5', what: 'keys', cause: 'damage' }] },
+      'main_dbi_out_of_order',
+      /^keys of records_v5 are out of order: stop both, move the LMDB away, start: it is filled from the bucket$/,
+    ],
+    [
+      'a DBI with an order of its own, and more of them than are named',
+      {
+        refusedDbis: Array.from({ length: 7 }, (_, i) => ({
+          name: `dbi${i}`,
+          what: 'values' as const,
+          cause: 'own order' as const,
+        })),
+      },
+      'main_dbi_out_of_order',
+      /^values of dbi0 are in an order of the application's own.*; and 2 more$/,
+    ],
     ['a shared name', { sharedName: ['a.x'] }, 'main_instance_name_shared', /a name of its own/],
   ])('%s', (_what, changes, name, message) => {
     const checks = conditionChecks(databaseStatus(changes), NOW_MS);

@@ -16,6 +16,7 @@ const NOTHING: MergeResult = {
   lockWaitMs: 0,
   createdDbis: [],
   skippedDbis: [],
+  refusedDbis: [],
   futureEntries: 0,
   detection: {} as Detection,
 };

@@ -19,14 +19,9 @@ import { databaseStatus, NOW_MS } from '../../support/status.ts';
 const RUN = newRun((bytes) => new Uint8Array(bytes).fill(7));
 
 function objectOf(instance: string, seq: bigint, timeMs: number): ObjectName {
-  const name = formatObjectName({
-    database: 'main',
-    instance,
-    timeNs: BigInt(timeMs) * 1_000_000n,
-    run: RUN,
-    seq,
-    kind: 'delta',
-  });
+  const timeNs = BigInt(timeMs) * 1_000_000n;
+  const stream = { database: 'main', instance, run: RUN };
+  const name = formatObjectName({ ...stream, timeNs, seq, kind: 'delta' });
   const parsed = parseObjectName(name);
   if (parsed === undefined) {
     throw new Error(name);
@@ -47,6 +42,8 @@ const DETECTION: Detection = {
   invalidValues: 0,
   hasData: true,
   vectorForgotten: false,
+  refusedDbis: [],
+  unnamedData: undefined,
 };
 const ENCODED: EncodedObject = {
   spool: { kind: 'memory', bytes: new Uint8Array(300) },
@@ -67,6 +64,7 @@ const MERGED: MergeResult = {
   lockWaitMs: 0.1,
   createdDbis: ['new-dbi'],
   skippedDbis: [],
+  refusedDbis: [],
   futureEntries: 0,
   detection: DETECTION,
 };
@@ -378,12 +376,8 @@ describe('the monitor', () => {
       num_readers: 2,
       max_readers: 126,
     });
-    expect(lines.find(({ msg }) => msg === 'DBI statistics')).toMatchObject({
-      db: 'main',
-      DB: 'records_v5',
-      entries: 1000,
-      psize: 4096,
-    });
+    const statistics = { db: 'main', DB: 'records_v5', entries: 1000, psize: 4096 };
+    expect(lines.find(({ msg }) => msg === 'DBI statistics')).toMatchObject(statistics);
   });
 
   test('what goes on and on is logged once, and counted every time', async () => {

@@ -11,6 +11,7 @@ import {
   type DbRecord,
   type Meta,
 } from '../../../agent/lmdb/pages/data-file.ts';
+import { describeDisorder } from '../../../agent/lmdb/pages/disorder.ts';
 import { parseMeta } from '../../../agent/lmdb/pages/meta.ts';
 import { SavedVector } from '../../../agent/lmdb/saved-vector.ts';
 import { readSyncState } from '../../../agent/lmdb/sync-state.ts';
@@ -91,7 +92,7 @@ function olderMeta(path: string, newest: Meta): Meta {
 
 /** Through all entries; a view must lie within its bytes. */
 function walk(file: DataFile, record: DbRecord): void {
-  const cursor = new PageCursor(file, record);
+  const cursor = new PageCursor(file, record, { checksOrder: true });
   for (let entries = 0; cursor.next(); entries += 1) {
     assert(entries < MOST_ENTRIES, 'it goes round in circles');
     const { keyBuffer, keyStart, keyEnd, valueBuffer, valueStart, valueEnd } = cursor;
@@ -104,6 +105,11 @@ function walk(file: DataFile, record: DbRecord): void {
       'a value leaves its page',
     );
   }
+  const disorder = refusedOr(['ENVIRONMENT_UNREADABLE'], () => [describeDisorder(file, record)]);
+  assert(
+    disorder === undefined || (disorder[0] === undefined) === cursor.isOrdered,
+    'two walks tell different things of the order',
+  );
 }
 
 /** Pages of an LMDB, in the reader that takes no lock and trusts nothing. */

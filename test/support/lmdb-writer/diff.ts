@@ -5,6 +5,11 @@ import { listDbis } from '../../../agent/lmdb/pages/data-file.ts';
 import type { DataFile, Meta } from '../../../agent/lmdb/pages/data-file.ts';
 import { changeLine } from './model.ts';
 
+/** Instead of changes: what the diff or the scan takes for a DBI that is not in the order of its flags. */
+export function disorderLine(dbiName: string): string {
+  return `${dbiName} is out of order`;
+}
+
 /** The changes that a diff finds, as {@link changeLine} has them, in the order in which they come. */
 export function diffLines(
   file: DataFile,
@@ -16,6 +21,7 @@ export function diffLines(
   const lines: string[] = [];
   let dbiName = '';
   diffPages(file, from, to, pages, {
+    onDisorder: (dbis) => lines.push(...[...dbis.keys()].map(disorderLine)),
     onDbi: (name) => {
       dbiName = name;
     },
@@ -37,11 +43,14 @@ export function scanLines(
 ): string[] {
   const lines: string[] = [];
   for (const [name, db] of listDbis(file, meta)) {
-    const cursor = new PageCursor(file, db);
+    const cursor = new PageCursor(file, db, { checksOrder: true });
     while (cursor.next()) {
       const value = cursor.valueBuffer.toString(encoding, cursor.valueStart, cursor.valueEnd);
       const key = cursor.keyBuffer.toString(encoding, cursor.keyStart, cursor.keyEnd);
       lines.push(changeLine(name, key, undefined, value));
+    }
+    if (!cursor.isOrdered) {
+      lines.push(disorderLine(name));
     }
   }
   return lines.sort();

@@ -142,14 +142,16 @@ export class ModelWriter {
   readonly #random: Random;
   #atStepStart = new Map<string, ModelDbi>();
   readonly #maxEntries: number;
+  readonly #kinds: readonly DbiKind[];
   /** Lengths are chosen for pages of 4 KiB and scaled to those there are. */
   readonly #scale: number;
 
   constructor(
     env: RootDatabase<Buffer, Buffer>,
     random: Random,
-    options: { maxEntries: number; pageSize: number },
+    options: { maxEntries: number; pageSize: number; kinds?: readonly DbiKind[] },
   ) {
+    this.#kinds = options.kinds ?? DBI_KINDS;
     this.#env = env;
     this.#random = random;
     this.#maxEntries = options.maxEntries;
@@ -252,7 +254,7 @@ export class ModelWriter {
 
   #create(name: string): void {
     if (!this.dbis.has(name)) {
-      this.createDbi(name, this.#random.pick(DBI_KINDS));
+      this.createDbi(name, this.#random.pick(this.#kinds));
     }
   }
 

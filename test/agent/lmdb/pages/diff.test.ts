@@ -7,7 +7,7 @@ import { MDB_REVERSEKEY } from '../../../../agent/lmdb/pages/layout.ts';
 import { PageSet } from '../../../../agent/lmdb/pages/set.ts';
 import { DataFile } from '../../../../agent/lmdb/pages/data-file.ts';
 import type { DbRecord } from '../../../../agent/lmdb/pages/data-file.ts';
-import { diffLines } from '../../../support/lmdb-writer/diff.ts';
+import { diffLines, disorderLine } from '../../../support/lmdb-writer/diff.ts';
 import { openTestLmdb } from '../../../support/lmdb-writer/env.ts';
 import type { TestLmdb } from '../../../support/lmdb-writer/env.ts';
 
@@ -195,6 +195,7 @@ test('keys that are in no order we know, by a comparator of the application, are
       `with-own-order|${key(2999).toString()}|=${Buffer.alloc(60, 2999).toString('latin1')}|-`,
       `with-own-order|${key(7).toString()}|=${Buffer.alloc(60, 7).toString('latin1')}|=new`,
       'with-own-order|added|-|=x',
+      disorderLine('with-own-order'),
     ].sort(),
   );
   expect(pages.equals(collectPages(file, to))).toBe(true);

@@ -99,7 +99,12 @@ class Member {
   async problems(): Promise<string[]> {
     const { regressions, invalidValues } = await (await this.db()).detect();
     using file = DataFile.open(this.host.file);
-    const options = { dupsortHack: true, invalid: new Set<string>(), leftOut: new LeftOut() };
+    const options = {
+      refused: new Set<string>(),
+      dupsortHack: true,
+      invalid: new Set<string>(),
+      leftOut: new LeftOut(),
+    };
     const behind = [...findBehind(file, file.readMeta(), options)];
     const shadows = Object.entries(dumpRaw(this.host.file)).filter(([name]) =>
       name.startsWith('_sync_shadow_'),
