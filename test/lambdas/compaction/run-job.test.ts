@@ -45,7 +45,7 @@ async function run(remainingMs: number) {
 
 test('what one entry may have follows the memory of the function', () => {
   expect(policy({ AWS_LAMBDA_FUNCTION_MEMORY_SIZE: '1024' }).entryBytesMax).toBe(128 * 1024 ** 2);
-  expect(policy({}).entryBytesMax).toBe(1024 ** 3);
+  expect(policy({}).entryBytesMax).toBe(256 * 1024 ** 2);
 });
 
 test('a job compacts its database and frees its scratch space', async () => {
