@@ -78,14 +78,20 @@ export function write(world: World, random: SeededRandom): void {
   commitSome(world, random, { host, database });
 }
 
+/** Commits at the last moment, of one schedule. */
+const MAX_LOCK_COMMITS = 300;
+
 /** Each agent that waits for a write lock may find that its application has committed at the last moment. */
 export function commitBeforeLocks(world: World, random: SeededRandom): void {
   const { lockCommitRate, receiveOnly } = world.traits;
+  // Each of them is sent to all, whose merges take locks again: without an end nothing else would ever happen.
+  let left = MAX_LOCK_COMMITS;
   for (const host of world.hosts.filter(({ index }) => !receiveOnly.includes(index))) {
     for (const database of host.databases) {
       beforeLocks(database.file, () => {
         const isIdle = world.fate.isHealing || host.agent === undefined || host.agent.isGone;
-        if (!isIdle && random.chance(lockCommitRate)) {
+        if (left > 0 && !isIdle && random.chance(lockCommitRate)) {
+          left -= 1;
           commitSome(world, random, { host, database });
         }
       });
