@@ -3,7 +3,7 @@ import { errorText, SyncError } from '../protocol/errors.ts';
 import { runCli } from './cli/cli.ts';
 import { NO_PID_CHECK, runWithHigherPid } from './cli/minimum-pid.ts';
 import { isThreadAtWork } from './lmdb/thread/worker-client.ts';
-import { endBySignal, ProcessSignals, SIGNAL_CODES, type EndingSignal } from './process-signals.ts';
+import { endBySignal, ProcessSignals, SIGNAL_CODES, type EndingSignal } from './process/signals.ts';
 import { silenceSdkWarning } from '../storage/sdk-warning.ts';
 
 const EXIT_FAILED = 1;

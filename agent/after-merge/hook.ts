@@ -3,7 +3,7 @@ import { formatGoDuration, timerMs } from '../../protocol/time.ts';
 import { retryDelay } from '../pacing/backoff.ts';
 import type { Sleep } from '../pacing/sleep.ts';
 import { Watchdog } from '../watchdog/watchdog.ts';
-import type { Check } from '../health-check.ts';
+import type { Check } from '../watchdog/health-check.ts';
 import type { Logger } from '../log/log.ts';
 import type { TouchedKeys } from '../lmdb/touched-keys.ts';
 import { PendingChanges, type Changes } from './changes.ts';

@@ -1,6 +1,6 @@
 import { sleep } from '../pacing/sleep.ts';
 import type { Config } from '../config/config.ts';
-import type { Check } from '../health-check.ts';
+import type { Check } from '../watchdog/health-check.ts';
 import type { Logger } from '../log/log.ts';
 import type { TouchedKeys } from '../lmdb/touched-keys.ts';
 import { runCommand } from './command.ts';

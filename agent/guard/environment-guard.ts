@@ -2,7 +2,7 @@ import { existsSync, mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { errorText, SyncError } from '../../protocol/errors.ts';
 import type { Config, DatabaseConfig } from '../config/config.ts';
-import type { Check } from '../health-check.ts';
+import type { Check } from '../watchdog/health-check.ts';
 import { claimMarker, type AgentMarker } from './agent-marker.ts';
 import { dataPathOf, requireDataFile, requireKindOfPath } from '../lmdb/data-path.ts';
 import { checkLockTable } from './lock-table.ts';

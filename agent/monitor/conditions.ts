@@ -1,6 +1,6 @@
 import { MAX_ENTRY_BYTES, MAX_KEY_BYTES } from '../../protocol/limits.ts';
 import { parseObjectName } from '../../protocol/object-name.ts';
-import type { Check } from '../health-check.ts';
+import type { Check } from '../watchdog/health-check.ts';
 import type { RefusedDbi } from '../lmdb/local-database.ts';
 import { shownName, type DatabaseStatus, type Occurrences } from './status.ts';
 import { ANY_STEPS, STEP_RULES } from './step-rules.ts';

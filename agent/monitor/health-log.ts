@@ -1,4 +1,4 @@
-import type { Check } from '../health-check.ts';
+import type { Check } from '../watchdog/health-check.ts';
 import type { Logger } from '../log/log.ts';
 
 /**

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { errorText, SyncError } from '../../protocol/errors.ts';
 import { formatGoDuration } from '../../protocol/time.ts';
 import type { HealthConfig, TrackerConfig } from '../config/config.ts';
-import type { Check } from '../health-check.ts';
+import type { Check } from '../watchdog/health-check.ts';
 import type { Watchdog } from '../watchdog/watchdog.ts';
 import { ANY_STEPS, STEP_RULES, stepLimits, type AnyStep } from './step-rules.ts';
 

@@ -5,7 +5,7 @@ import { LimitMetrics } from './limit-metrics.ts';
 import { HookMetrics } from './hook-metrics.ts';
 import { NoticeMetrics } from './notice-metrics.ts';
 import { createScrapedMetrics } from './scraped-metrics.ts';
-import type { Check } from '../health-check.ts';
+import type { Check } from '../watchdog/health-check.ts';
 import type { SmapsReader } from './smaps.ts';
 import type { DatabaseStatus, StatusSource } from './status.ts';
 import { createSyncerMetrics, type SyncerMetrics } from './syncer-metrics.ts';

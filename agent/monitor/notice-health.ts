@@ -2,7 +2,7 @@ import { errorText } from '../../protocol/errors.ts';
 import { formatGoDuration } from '../../protocol/time.ts';
 import { Watchdog } from '../watchdog/watchdog.ts';
 import type { TrackerConfig } from '../config/config.ts';
-import type { Check } from '../health-check.ts';
+import type { Check } from '../watchdog/health-check.ts';
 import type { NoticeSource } from '../notices/source.ts';
 import { ActivityTracker } from './health.ts';
 import type { NoticeStatus } from './status.ts';

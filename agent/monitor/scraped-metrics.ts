@@ -1,5 +1,5 @@
 import { Gauge, type Registry } from 'prom-client';
-import type { Check } from '../health-check.ts';
+import type { Check } from '../watchdog/health-check.ts';
 import { DATABASE_CHECKS } from './conditions.ts';
 import type { SmapsReader } from './smaps.ts';
 import {

@@ -1,4 +1,4 @@
-import type { Check, HealthChecks } from '../health-check.ts';
+import type { Check, HealthChecks } from '../watchdog/health-check.ts';
 import { Conditions } from '../monitor/conditions.ts';
 import { DatabaseHealth } from '../monitor/health.ts';
 import type { DatabaseStatus, StatusSource } from '../monitor/status.ts';

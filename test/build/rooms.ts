@@ -16,12 +16,9 @@ export const ROOMS: readonly Room[] = [
   ['compaction', 'protocol storage', 'node:* zod'],
 
   ['agent/build', '', 'node:* esbuild node-addon-api node-api-headers'],
-  ['agent/health-check.ts', '', ''],
-  ['agent/output-format.ts', '', ''],
   ['agent/spool.ts', 'protocol storage', 'node:*'],
   ['agent/config', 'protocol', 'node:* yaml'],
   ['agent/log', 'agent/config', 'pino'],
-  ['agent/process-signals.ts', 'protocol', 'node:inspector'],
   ['agent/pacing', 'protocol', ''],
   // A reader of LMDB's file format: it needs the file, and nothing else of the agent.
   ['agent/lmdb/pages', 'protocol', 'node:fs'],
@@ -46,7 +43,7 @@ export const ROOMS: readonly Room[] = [
   ],
   // What the engine hangs on, seen from below it: its ports, each reporting to the watchdog.
   ['agent/watchdog', 'storage agent/pacing agent/lmdb', ''],
-  ['agent/guard', 'protocol agent/health-check.ts agent/config agent/log agent/lmdb', 'node:*'],
+  ['agent/guard', 'protocol agent/config agent/log agent/watchdog agent/lmdb', 'node:*'],
   [
     'agent/engine',
     'protocol storage agent/spool.ts agent/log agent/pacing agent/watchdog agent/lmdb',
@@ -64,12 +61,12 @@ export const ROOMS: readonly Room[] = [
   ],
   [
     'agent/after-merge',
-    'protocol agent/health-check.ts agent/config agent/log agent/pacing agent/watchdog agent/lmdb agent/engine',
+    'protocol agent/config agent/log agent/pacing agent/watchdog agent/lmdb agent/engine',
     'node:*',
   ],
   [
     'agent/monitor',
-    'protocol storage agent/health-check.ts agent/config agent/log agent/pacing agent/watchdog agent/lmdb agent/engine agent/notices agent/after-merge',
+    'protocol storage agent/config agent/log agent/pacing agent/watchdog agent/lmdb agent/engine agent/notices agent/after-merge',
     'node:* prom-client',
   ],
   [
@@ -77,45 +74,30 @@ export const ROOMS: readonly Room[] = [
     'protocol agent/config agent/log agent/watchdog agent/lmdb agent/engine agent/monitor',
     '',
   ],
-  [
-    'agent/status/page',
-    'agent/health-check.ts agent/output-format.ts agent/config agent/monitor',
-    'node:crypto',
-  ],
+  ['agent/status/page', 'agent/config agent/log agent/watchdog agent/monitor', 'node:crypto'],
   [
     'agent/status',
-    'protocol storage agent/health-check.ts agent/config agent/log agent/monitor agent/status/page',
+    'protocol storage agent/config agent/log agent/watchdog agent/open-store.ts agent/monitor agent/status/page',
     'node:*',
   ],
   [
-    'agent/member-settings.ts',
-    'agent/config agent/lmdb agent/engine agent/after-merge agent/monitor',
-    'node:os',
-  ],
-  ['agent/reload.ts', 'protocol storage/http agent/health-check.ts agent/config agent/log', ''],
-  [
-    'agent/run-lines.ts',
-    'protocol agent/config agent/lmdb/pages agent/log agent/engine agent/monitor agent/notices',
+    'agent/process',
+    'protocol storage/http agent/config agent/log agent/lmdb/pages agent/watchdog agent/engine agent/notices agent/monitor',
     'node:*',
   ],
   [
-    'agent/member.ts',
-    'protocol storage agent/config agent/log agent/pacing agent/watchdog agent/guard agent/lmdb agent/lmdb/thread agent/engine agent/after-merge agent/monitor agent/monitor/database agent/member-settings.ts agent/run-lines.ts',
-    'node:*',
-  ],
-  [
-    'agent/agent-health.ts',
-    'agent/health-check.ts agent/config agent/log agent/monitor agent/open-store.ts agent/status',
+    'agent/member',
+    'protocol storage agent/config agent/log agent/pacing agent/watchdog agent/guard agent/lmdb agent/lmdb/thread agent/engine agent/after-merge agent/monitor agent/monitor/database agent/process',
     'node:*',
   ],
   [
     'agent/agent.ts',
-    'protocol storage storage/http agent/health-check.ts agent/spool.ts agent/config agent/log agent/pacing agent/guard agent/notices agent/after-merge agent/monitor agent/status agent/open-store.ts agent/agent-health.ts agent/member.ts agent/process-signals.ts agent/reload.ts agent/run-lines.ts',
+    'protocol storage storage/http agent/spool.ts agent/config agent/log agent/pacing agent/watchdog agent/guard agent/notices agent/after-merge agent/monitor agent/status agent/open-store.ts agent/process agent/member',
     'node:*',
   ],
   [
     'agent/cli/commands',
-    'protocol storage compaction agent/output-format.ts agent/config agent/log agent/lmdb/pages agent/lmdb agent/lmdb/offline agent/guard agent/monitor agent/open-store.ts agent/agent.ts agent/process-signals.ts',
+    'protocol storage compaction agent/config agent/log agent/lmdb/pages agent/lmdb agent/lmdb/offline agent/guard agent/monitor agent/open-store.ts agent/process agent/agent.ts',
     'node:* commander cli-progress',
   ],
   [
@@ -125,7 +107,7 @@ export const ROOMS: readonly Room[] = [
   ],
   [
     'agent/main.ts',
-    'protocol storage agent/agent.ts agent/lmdb/thread agent/cli agent/process-signals.ts',
+    'protocol storage agent/agent.ts agent/lmdb/thread agent/process agent/cli',
     'node:events',
   ],
   ['agent/start.ts', 'agent/main.ts', ''],

@@ -10,7 +10,7 @@ import { formatGoDuration } from '../../../protocol/time.ts';
 import type { Config, StorageConfig } from '../../config/config.ts';
 import { selectDatabases } from '../../config/select-databases.ts';
 import { openObjectStore } from '../../open-store.ts';
-import { formatBytes } from '../../output-format.ts';
+import { formatBytes } from '../../log/output-format.ts';
 import { Progress } from './progress.ts';
 import type { CommandContext } from './context.ts';
 

@@ -12,7 +12,7 @@ import { LastTrouble } from '../../log/last-trouble.ts';
 import { createLogger, type ConfigurableLogger, type LogStream } from '../../log/log.ts';
 import type { RunOptions } from '../../agent.ts';
 import { openObjectStore } from '../../open-store.ts';
-import type { SignalSource } from '../../process-signals.ts';
+import type { SignalSource } from '../../process/signals.ts';
 import { Progress, type ProgressOptions, type ProgressTerminal } from './progress.ts';
 
 /** What the commands need from outside; tests give their own. */

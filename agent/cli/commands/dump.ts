@@ -1,6 +1,6 @@
 import { isPrivateDbi } from '../../../protocol/dbi-name.ts';
 import { PageCursor } from '../../lmdb/pages/cursor.ts';
-import { formatByteString } from '../../output-format.ts';
+import { formatByteString } from '../../log/output-format.ts';
 import type { Progress } from './progress.ts';
 import { shownName } from '../../monitor/status.ts';
 import { dumpProgress, type CommandContext } from './context.ts';

@@ -1,5 +1,5 @@
 import { Presets, SingleBar } from 'cli-progress';
-import { formatBytes } from '../../output-format.ts';
+import { formatBytes } from '../../log/output-format.ts';
 
 /** Where a bar can be shown: standard error, where that is a terminal. */
 export type ProgressTerminal = NodeJS.WritableStream & { readonly isTTY?: boolean | undefined };

@@ -11,7 +11,7 @@ import {
 } from '../../../protocol/snapshot.ts';
 import { encodeVectorJson } from '../../../protocol/version-vector.ts';
 import { formatDbiFlags } from '../../config/value-types.ts';
-import { formatAge, formatByteString, formatGoTime } from '../../output-format.ts';
+import { formatAge, formatByteString, formatGoTime } from '../../log/output-format.ts';
 import { dumpProgress, withStorage, type BufferedOutput, type CommandContext } from './context.ts';
 import { DbiChoice } from './dbi-choice.ts';
 import { JsonDumpSink } from './snapshots-dump-json.ts';

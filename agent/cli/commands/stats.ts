@@ -1,5 +1,5 @@
 import { formatDbiFlags } from '../../config/value-types.ts';
-import { formatBytes } from '../../output-format.ts';
+import { formatBytes } from '../../log/output-format.ts';
 import type { CommandContext } from './context.ts';
 import { shownName } from '../../monitor/status.ts';
 import { eachDatabase, type PinnedEnvironment } from './read-environment.ts';

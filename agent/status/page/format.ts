@@ -1,4 +1,4 @@
-import type { Check } from '../../health-check.ts';
+import type { Check } from '../../watchdog/health-check.ts';
 import type { DatabaseStatus } from '../../monitor/status.ts';
 import { el, type ViewNode } from './node.ts';
 

@@ -1,5 +1,5 @@
 import { formatDbiFlags } from '../../config/value-types.ts';
-import { formatBytes } from '../../output-format.ts';
+import { formatBytes } from '../../log/output-format.ts';
 import {
   dbiUsedBytes,
   usedBytes,

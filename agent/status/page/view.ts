@@ -1,5 +1,5 @@
-import type { Check } from '../../health-check.ts';
-import { formatBytes } from '../../output-format.ts';
+import type { Check } from '../../watchdog/health-check.ts';
+import { formatBytes } from '../../log/output-format.ts';
 import { databaseCard } from './view-database.ts';
 import { usedBytes, type DatabaseStatus, type StatusSource } from '../../monitor/status.ts';
 import { behind, behindOrWhy, duration, figure, plural, sightOf, table } from './format.ts';

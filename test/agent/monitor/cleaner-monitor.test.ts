@@ -1,4 +1,4 @@
-import { cleaningDeps } from '../../../agent/member-settings.ts';
+import { cleaningDeps } from '../../../agent/member/settings.ts';
 import { parseConfig } from '../../../agent/config/config.ts';
 import { createLogger } from '../../../agent/log/log.ts';
 import { Metrics } from '../../../agent/monitor/metrics.ts';

@@ -2,7 +2,7 @@ import { parseConfig } from '../../../agent/config/config.ts';
 import { createLogger } from '../../../agent/log/log.ts';
 import { Metrics } from '../../../agent/monitor/metrics.ts';
 import type { RejoinStatus } from '../../../agent/monitor/status.ts';
-import { sweepingDeps } from '../../../agent/member-settings.ts';
+import { sweepingDeps } from '../../../agent/member/settings.ts';
 import { statusSource } from '../../support/status.ts';
 
 const HOUR_MS = 3_600_000;

@@ -47,7 +47,7 @@ test('a reload reads key files before their interval is over', async () => {
 
 test('the requests after a reload are signed with the new key', async () => {
   const server = await startAnsweringServer((_request, response) => {
-    response.end('<ListBucketResult></ListBucketResult>');
+    response.end('<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>');
   });
   const keyReload = new KeyReload();
   const options = { bucket: 'b', accessKey: 'FIRST', secretKey: 'S', keyReload };

@@ -1,4 +1,4 @@
-import type { Check } from '../../../../agent/health-check.ts';
+import type { Check } from '../../../../agent/watchdog/health-check.ts';
 import { findCost } from '../../../../agent/status/cost-estimate.ts';
 import { statusView } from '../../../../agent/status/page/view.ts';
 import type { DatabaseStatus, StatusSource } from '../../../../agent/monitor/status.ts';

@@ -1,9 +1,9 @@
 import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseConfig } from '../../agent/config/config.ts';
-import { createLogger } from '../../agent/log/log.ts';
-import { logStart } from '../../agent/run-lines.ts';
+import { parseConfig } from '../../../agent/config/config.ts';
+import { createLogger } from '../../../agent/log/log.ts';
+import { logStart } from '../../../agent/process/run-lines.ts';
 
 let folder: string;
 beforeEach(() => {

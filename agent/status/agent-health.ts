@@ -1,12 +1,12 @@
 import { hostname } from 'node:os';
-import type { Config } from './config/config.ts';
-import type { HealthChecks } from './health-check.ts';
-import type { Logger } from './log/log.ts';
-import type { AgentStatus } from './monitor/agent-status.ts';
-import { HealthLog } from './monitor/health-log.ts';
-import type { DatabaseStatus } from './monitor/status.ts';
-import { findMarkerOptions } from './open-store.ts';
-import { Healthz } from './status/healthz.ts';
+import type { Config } from '../config/config.ts';
+import type { HealthChecks } from '../watchdog/health-check.ts';
+import type { Logger } from '../log/log.ts';
+import type { AgentStatus } from '../monitor/agent-status.ts';
+import { HealthLog } from '../monitor/health-log.ts';
+import type { DatabaseStatus } from '../monitor/status.ts';
+import { findMarkerOptions } from '../open-store.ts';
+import { Healthz } from './healthz.ts';
 
 /** How often the agent looks at its own health. */
 const INTERVAL_MS = 10_000;

@@ -1,5 +1,5 @@
 import inspector from 'node:inspector';
-import { SyncError } from '../protocol/errors.ts';
+import { SyncError } from '../../protocol/errors.ts';
 
 /** Exit codes that a shell gives for a process that was ended by one of these. */
 export const SIGNAL_CODES = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const;

@@ -1,7 +1,7 @@
-import { parseConfig, type ParsedConfig } from '../../agent/config/config.ts';
-import { createLogger } from '../../agent/log/log.ts';
-import { ConfigReload } from '../../agent/reload.ts';
-import { KeyReload, type KeyOptions } from '../../storage/http/key-reload.ts';
+import { parseConfig, type ParsedConfig } from '../../../agent/config/config.ts';
+import { createLogger } from '../../../agent/log/log.ts';
+import { ConfigReload } from '../../../agent/process/reload.ts';
+import { KeyReload, type KeyOptions } from '../../../storage/http/key-reload.ts';
 
 const S3 = 'storage: {type: s3, options: {bucket: one, access_key: A, secret_key: S}}';
 const CHAIN = 'storage: {type: s3, options: {bucket: one}}';

@@ -1,9 +1,9 @@
-import { errorText, SyncError } from '../protocol/errors.ts';
-import type { KeyOptions, KeyReload } from '../storage/http/key-reload.ts';
-import { changedKeys } from './config/changed-keys.ts';
-import { requireStorageOptions, type Config, type ParsedConfig } from './config/config.ts';
-import type { Check, HealthChecks } from './health-check.ts';
-import type { ConfigurableLogger } from './log/log.ts';
+import { errorText, SyncError } from '../../protocol/errors.ts';
+import type { KeyOptions, KeyReload } from '../../storage/http/key-reload.ts';
+import { changedKeys } from '../config/changed-keys.ts';
+import { requireStorageOptions, type Config, type ParsedConfig } from '../config/config.ts';
+import type { Check, HealthChecks } from '../watchdog/health-check.ts';
+import type { ConfigurableLogger } from '../log/log.ts';
 
 export type ReloadDeps = {
   /** Reads the file with the same flags as at start. Throws CONFIG_INVALID. */

@@ -1,11 +1,11 @@
 import { hostname, tmpdir } from 'node:os';
-import { TOUCHED_KEYS_MAX } from './after-merge/hook.ts';
-import type { AfterMergeHooks } from './after-merge/hooks.ts';
-import type { Config, DatabaseConfig } from './config/config.ts';
-import type { EngineDeps, EngineSettings } from './engine/types.ts';
-import type { DatabaseOptions } from './lmdb/local-database.ts';
-import { CleanerMonitor, type CleanerMonitorDeps } from './monitor/cleaner-monitor.ts';
-import { SweeperMonitor, type SweeperMonitorDeps } from './monitor/sweeper-monitor.ts';
+import { TOUCHED_KEYS_MAX } from '../after-merge/hook.ts';
+import type { AfterMergeHooks } from '../after-merge/hooks.ts';
+import type { Config, DatabaseConfig } from '../config/config.ts';
+import type { EngineDeps, EngineSettings } from '../engine/types.ts';
+import type { DatabaseOptions } from '../lmdb/local-database.ts';
+import { CleanerMonitor, type CleanerMonitorDeps } from '../monitor/cleaner-monitor.ts';
+import { SweeperMonitor, type SweeperMonitorDeps } from '../monitor/sweeper-monitor.ts';
 
 /** A hundred thousand changed keys and more; beyond that a scan of the headers is no slower. */
 const PENDING_BYTES_MAX = 16 * 1024 * 1024;

@@ -1,13 +1,13 @@
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
-import { SyncError } from '../protocol/errors.ts';
-import { formatGoDuration } from '../protocol/time.ts';
-import type { Config, DatabaseConfig, StorageConfig } from './config/config.ts';
-import type { MergedEvent, StoredEvent, SyncObserver } from './engine/observer.ts';
-import { listDbis, DataFile } from './lmdb/pages/data-file.ts';
-import type { LogFields, Logger } from './log/log.ts';
-import type { DatabaseStatus } from './monitor/status.ts';
-import type { NoticeSource } from './notices/source.ts';
+import { SyncError } from '../../protocol/errors.ts';
+import { formatGoDuration } from '../../protocol/time.ts';
+import type { Config, DatabaseConfig, StorageConfig } from '../config/config.ts';
+import type { MergedEvent, StoredEvent, SyncObserver } from '../engine/observer.ts';
+import { listDbis, DataFile } from '../lmdb/pages/data-file.ts';
+import type { LogFields, Logger } from '../log/log.ts';
+import type { DatabaseStatus } from '../monitor/status.ts';
+import type { NoticeSource } from '../notices/source.ts';
 
 /** Begins the names of DBIs that the agent keeps for itself. */
 const PRIVATE_PREFIX = '_sync';

@@ -1,10 +1,10 @@
-import { parseSmaps } from '../../agent/monitor/smaps.ts';
+import { parseSmaps } from '../../../agent/monitor/smaps.ts';
 import {
   formatAge,
   formatByteString,
   formatBytes,
   formatGoTime,
-} from '../../agent/output-format.ts';
+} from '../../../agent/log/output-format.ts';
 
 const NOW_NS = 1_800_000_000_000_000_000n;
 const header = Buffer.from('17979cfe362a0000000000000000000100000000000000007676', 'hex');

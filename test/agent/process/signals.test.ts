@@ -1,4 +1,4 @@
-import { ProcessSignals } from '../../agent/process-signals.ts';
+import { ProcessSignals } from '../../../agent/process/signals.ts';
 
 const TAKEN = ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGUSR1', 'SIGUSR2'] as const;
 const isTerminal = process.stderr.isTTY;
