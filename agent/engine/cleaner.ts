@@ -1,7 +1,7 @@
 import { errorText, SyncError } from '../../protocol/errors.ts';
 import type { Manifest } from '../../protocol/manifest.ts';
 import type { VersionVector } from '../../protocol/version-vector.ts';
-import type { CleanerObserver, CleanerReport, CleanerSettings } from './cleaner-types.ts';
+import type { CleanerObserver, CleanerReport, CleanerSettings } from './housekeeping-types.ts';
 import { superfluousObjects, type Superfluous } from './cleaning-rule.ts';
 import { listDatabase, type Listing } from './listing.ts';
 import type { EngineDeps } from './types.ts';

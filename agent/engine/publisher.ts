@@ -1,7 +1,5 @@
 import {
   formatObjectName,
-  instanceOfStream,
-  isTimeOrdered,
   parseObjectName,
   streamOf,
   type ObjectKind,
@@ -13,6 +11,7 @@ import { discardSpool, spoolBody } from '../spool.ts';
 import { backoff } from '../pacing/backoff.ts';
 import { FullSnapshotPolicy, type FullSnapshotReason } from './full-snapshot-policy.ts';
 import { earlierObjects, type ListedObject } from './listing.ts';
+import { missingOwn, OwnObjects } from './own-objects.ts';
 import type { PassResult } from './pass-result.ts';
 import { TokenBucket } from '../pacing/token-bucket.ts';
 import type { EngineDeps } from './types.ts';
@@ -45,11 +44,13 @@ export class Publisher {
   #detection: Detection;
   /** Vectors of own full snapshots by name, as far as this run has seen them. */
   readonly #fullVectors = new Map<string, VersionVector>();
+  readonly #own: OwnObjects;
 
   constructor(deps: EngineDeps, parts: { tracker: VectorTracker; detection: Detection }) {
     this.#deps = deps;
     this.#tracker = parts.tracker;
     this.#detection = parts.detection;
+    this.#own = new OwnObjects(deps);
     const { settings, clock } = deps;
     this.ownStream = streamOf(settings.instance, settings.run);
     this.#policy = new FullSnapshotPolicy(settings, clock);
@@ -203,9 +204,14 @@ export class Publisher {
   }
 
   /** Learns from a listing: the names that upstream readers see, and whether what we stored is still there. */
-  reviewListing(result: PassResult, options: { atStart: boolean }): void {
-    const { settings, observer, log } = this.#deps;
-    const own = result.listing.objects.filter((object) => object.instance === settings.instance);
+  async reviewListing(
+    result: PassResult,
+    options: { atStart: boolean; signal: AbortSignal },
+  ): Promise<void> {
+    const { observer, log } = this.#deps;
+    const own = result.listing.objects.filter(
+      (object) => object.instance === this.#deps.settings.instance,
+    );
     const newest = own.reduce<ListedObject | undefined>(
       (best, object) => (best === undefined || object.timeNs > best.timeNs ? object : best),
       undefined,
@@ -230,7 +236,9 @@ export class Publisher {
         observer.sharedNameSeen(newest.stream);
       }
     }
-    if (this.#ownObjectLost(own, result)) {
+    const { instance } = this.#deps.settings;
+    const missing = missingOwn(own, result, { instance, fullVectors: this.#fullVectors });
+    if (await this.#own.isOneLost(missing, options.signal)) {
       log.warn(
         {},
         'objects that this instance stored are gone from the storage, sending everything again',
@@ -263,41 +271,6 @@ export class Publisher {
         this.#fullVectors.delete(name);
       }
     }
-  }
-
-  /**
-   * "Own stored objects that are found nowhere": not listed, in no listed own full snapshot, not in the manifest. A
-   * listing that began before an acknowledgement proves nothing about that object: the vector from before counts.
-   */
-  #ownObjectLost(own: readonly ListedObject[], result: PassResult): boolean {
-    const states: VersionVector[] = result.manifest === undefined ? [] : [result.manifest.vector];
-    for (const object of own) {
-      if (object.kind !== 'snapshot') {
-        continue;
-      }
-      states.push(this.#fullVectors.get(object.name) ?? new Map([[object.stream, object.seq]]));
-    }
-    const listed = new Set(own.map((object) => `${object.stream}/${object.seq}`));
-    for (const [stream, seq] of result.vectorBefore) {
-      if (instanceOfStream(stream) !== this.#deps.settings.instance) {
-        continue;
-      }
-      let covered = 0n;
-      for (const state of states) {
-        const reached = state.get(stream) ?? 0n;
-        if (reached > covered) {
-          covered = reached;
-        }
-      }
-      // An upstream run of this instance numbers by time, and its newest object is the whole of it.
-      const first = isTimeOrdered(stream) ? seq : covered + 1n;
-      for (let number = seq; number > covered && number >= first; number -= 1n) {
-        if (!listed.has(`${stream}/${number}`)) {
-          return true;
-        }
-      }
-    }
-    return false;
   }
 
   /** The next object, encoded; or, where there is nothing to send, the milliseconds after which to look again. */
@@ -377,6 +350,7 @@ export class Publisher {
       // It is stored, whatever becomes of the marker.
       this.#acknowledged = seq;
     }
+    this.#own.noteStored({ stream: this.ownStream, seq }, name);
     this.#tracker.acknowledgeOwn(this.ownStream, seq);
     if (kind === 'snapshot') {
       this.#policy.fullStored(body.sizeBytes, encoded.dataTxnId);

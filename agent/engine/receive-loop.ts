@@ -183,7 +183,7 @@ export class ReceiveLoop {
       signal,
       ...(mayUploadEarly ? { onOwnMerged: () => sending.allowUploads() } : {}),
     });
-    this.#afterPass(result, atStart);
+    await this.#afterPass(result, { atStart, signal });
     if (rejoin.isPressing) {
       this.#passRequested = true;
     }
@@ -193,9 +193,12 @@ export class ReceiveLoop {
     return true;
   }
 
-  #afterPass(result: PassResult, atStart: boolean): void {
+  async #afterPass(
+    result: PassResult,
+    { atStart, signal }: { atStart: boolean; signal: AbortSignal },
+  ): Promise<void> {
     const { publisher, tracker, rejoin, sending } = this.#parts;
-    publisher.reviewListing(result, { atStart });
+    await publisher.reviewListing(result, { atStart, signal });
     if (result.retry) {
       return;
     }

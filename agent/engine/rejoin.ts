@@ -4,7 +4,7 @@ import { parseObjectName, type ObjectName } from '../../protocol/object-name.ts'
 import { covers, joinVectors, type VersionVector } from '../../protocol/version-vector.ts';
 import { listDatabase, type Listing } from './listing.ts';
 import type { ObjectMerger } from './object-merger.ts';
-import type { RejoinObserver } from './sweeper-types.ts';
+import type { RejoinObserver } from './housekeeping-types.ts';
 import type { EngineDeps } from './types.ts';
 import type { VectorTracker } from './vector-tracker.ts';
 import { readManifest } from '../../storage/read-manifest.ts';

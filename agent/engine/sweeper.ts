@@ -1,5 +1,5 @@
 import type { SweepPosition } from '../lmdb/local-database.ts';
-import type { SweeperObserver, SweepReport, SweeperSettings } from './sweeper-types.ts';
+import type { SweeperObserver, SweepReport, SweeperSettings } from './housekeeping-types.ts';
 import type { EngineDeps } from './types.ts';
 
 /** Where a sweep may not begin yet, it is asked again after this long. */

@@ -4,9 +4,14 @@ import type { LocalDatabase } from '../lmdb/local-database.ts';
 import type { Logger } from '../log/log.ts';
 import type { Sleep } from '../pacing/sleep.ts';
 import type { Watchdog } from '../watchdog/watchdog.ts';
-import type { CleanerObserver, CleanerSettings } from './cleaner-types.ts';
 import type { SyncObserver } from './observer.ts';
-import type { RejoinObserver, SweeperObserver, SweeperSettings } from './sweeper-types.ts';
+import type {
+  CleanerObserver,
+  CleanerSettings,
+  RejoinObserver,
+  SweeperObserver,
+  SweeperSettings,
+} from './housekeeping-types.ts';
 
 /** What one database's engine needs to know; all durations in milliseconds. */
 export type EngineSettings = {

@@ -1,5 +1,5 @@
 import { errorText } from '../../protocol/errors.ts';
-import type { CleanerObserver, CleanerReport } from '../engine/cleaner-types.ts';
+import type { CleanerObserver, CleanerReport } from '../engine/housekeeping-types.ts';
 import type { Superfluous } from '../engine/cleaning-rule.ts';
 import type { Logger } from '../log/log.ts';
 import type { SyncerMetrics } from './syncer-metrics.ts';

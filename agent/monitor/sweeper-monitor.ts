@@ -1,5 +1,5 @@
 import { formatGoDuration } from '../../protocol/time.ts';
-import type { RejoinReport, SweeperObserver, SweepReport } from '../engine/sweeper-types.ts';
+import type { RejoinReport, SweeperObserver, SweepReport } from '../engine/housekeeping-types.ts';
 import type { Logger } from '../log/log.ts';
 import type { SyncerMetrics } from './syncer-metrics.ts';
 import type { RejoinStatus } from './status.ts';

@@ -4,7 +4,7 @@ import { SyncObservers } from '../../agent/monitor/sync-observers.ts';
 import { Watchdog } from '../../agent/watchdog/watchdog.ts';
 import { FollowedEngine } from '../support/followed-engine.ts';
 import { Semaphore } from '../../agent/pacing/semaphore.ts';
-import type { SweeperObserver } from '../../agent/engine/sweeper-types.ts';
+import type { SweeperObserver } from '../../agent/engine/housekeeping-types.ts';
 import type { EngineDeps, EngineSettings } from '../../agent/engine/types.ts';
 import { DirectLocalDatabase } from '../../agent/lmdb/thread/direct-database.ts';
 import type { DatabaseOptions, LocalDatabase } from '../../agent/lmdb/local-database.ts';

@@ -1,6 +1,6 @@
 import { errorText } from '../../protocol/errors.ts';
 import { DatabaseEngine } from '../../agent/engine/database-engine.ts';
-import type { CleanerObserver } from '../../agent/engine/cleaner-types.ts';
+import type { CleanerObserver } from '../../agent/engine/housekeeping-types.ts';
 import type { SyncObserver } from '../../agent/engine/observer.ts';
 import type { EngineDeps } from '../../agent/engine/types.ts';
 import type { LogFields, Logger } from '../../agent/log/log.ts';

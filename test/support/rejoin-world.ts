@@ -1,4 +1,4 @@
-import type { SweeperObserver } from '../../agent/engine/sweeper-types.ts';
+import type { SweeperObserver } from '../../agent/engine/housekeeping-types.ts';
 import { MemoryObjectStore } from '../../storage/memory.ts';
 import { names, TestCompactor } from './compaction.ts';
 import { EngineHost } from './engine-host.ts';

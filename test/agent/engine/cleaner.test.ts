@@ -1,6 +1,6 @@
 import fs from 'node:fs';
 import { Cleaner } from '../../../agent/engine/cleaner.ts';
-import type { CleanerReport, CleanerSettings } from '../../../agent/engine/cleaner-types.ts';
+import type { CleanerReport, CleanerSettings } from '../../../agent/engine/housekeeping-types.ts';
 import type { EngineDeps } from '../../../agent/engine/types.ts';
 import { Watchdog } from '../../../agent/watchdog/watchdog.ts';
 import { errorText, SyncError } from '../../../protocol/errors.ts';

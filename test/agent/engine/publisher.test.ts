@@ -249,6 +249,35 @@ test('own objects that are gone from the bucket are sent again as a full snapsho
   expect(fleet.stored()[2]).toBe('a.3 snapshot');
 });
 
+test('own objects that a lagging listing does not show yet are not sent again', async () => {
+  const run = await startedA();
+  fleet.write(fleet.a, 'k', '1');
+  await fleet.until('the first object', () => fleet.stored().length === 1);
+  fleet.write(fleet.a, 'k', '2');
+  await fleet.until('the second object', () => fleet.stored().length === 2);
+  const hidden = new Set(fleet.storedNames());
+  const list = fleet.bucket.list.bind(fleet.bucket);
+  jest.spyOn(fleet.bucket, 'list').mockImplementation(async function* lagging(prefix, options) {
+    for await (const info of list(prefix, options)) {
+      if (!hidden.has(info.name)) {
+        yield info;
+      }
+    }
+  });
+  for (let pass = 0; pass < 3; pass += 1) {
+    run.engine.noteListing();
+    await fleet.rest();
+  }
+  expect(fleet.stored()).toEqual(['a.1 snapshot', 'a.2 delta']);
+
+  // What is gone under its name, too, does not come with a later listing.
+  const [, second = ''] = fleet.storedNames();
+  await fleet.bucket.delete(second, new AbortController().signal);
+  run.engine.noteListing();
+  await fleet.until('the full snapshot', () => fleet.stored().length === 3);
+  expect(fleet.stored()[2]).toBe('a.3 snapshot');
+});
+
 test('objects that a published base covers are not missed', async () => {
   const run = await startedA();
   fleet.write(fleet.a, 'k', '1');
