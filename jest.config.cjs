@@ -33,7 +33,7 @@ module.exports = {
       globalSetup: '<rootDir>/test/support/bundle-setup.cjs',
     },
     {
-      // Real processes that are killed, and resources that are missing.
+      // Real processes that are killed or get signals, locks that are held, files that are replaced, resources that are missing.
       ...common,
       displayName: 'faults',
       testMatch: ['<rootDir>/test/faults/**/*.test.ts'],

@@ -79,7 +79,7 @@ export function write(world: World, random: SeededRandom): void {
 }
 
 /** Commits at the last moment, of one schedule. */
-const MAX_LOCK_COMMITS = 300;
+const MAX_LOCK_COMMITS = 40;
 
 /** Each agent that waits for a write lock may find that its application has committed at the last moment. */
 export function commitBeforeLocks(world: World, random: SeededRandom): void {

@@ -50,7 +50,7 @@ test.each([
 });
 
 test('the start says of each database its path, schema, size and entries, as far as there are any', () => {
-  cpSync(join(__dirname, '../fixtures/a-native-small/data.mdb'), join(folder, 'data.mdb'));
+  cpSync(join(__dirname, '../../fixtures/a-native-small/data.mdb'), join(folder, 'data.mdb'));
   writeFileSync(join(folder, 'damaged'), 'no LMDB');
   const lines = startLines(`lmdbs:
   main: {path: ${folder}, schema_tracks_changes: true}
