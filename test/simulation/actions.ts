@@ -102,7 +102,8 @@ function mayReplace(world: World, { agent }: SimHost, database: SimDatabase): bo
   if (agent === undefined) {
     return true;
   }
-  if (world.traits.growsMaps) {
+  // There the checks take no look, and only a look tells that the file is another one.
+  if (world.traits.growsMaps || world.traits.upgrades) {
     return false;
   }
   const isOpen = agent.find(database.name)?.isOpen === true;
