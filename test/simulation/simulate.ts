@@ -92,6 +92,9 @@ async function one(seed: number): Promise<void> {
 }
 
 /** New schedules in processes of their own, until the time is over or one fails. */
+/** Longer than any schedule takes, on a loaded machine, too. */
+const ENDLESS_MS = 240_000;
+
 async function many(): Promise<void> {
   const seconds = Number(values.seconds);
   const startedMs = Date.now();
@@ -163,9 +166,22 @@ function batch(
   const script = process.argv[1] ?? '';
   const child = fork(script, ['--worker', String(from)], { execArgv: process.execArgv });
   children.add(child);
-  child.on('message', (report) => onReport(report as Report, child));
+  // A schedule is over in seconds. One that never ends would say nothing of itself.
+  let seed = from;
+  const tooLong = () => {
+    onReport({ seed, events: 0, failure: `seed ${seed} has not ended in ${ENDLESS_MS} ms` }, child);
+    child.kill('SIGKILL');
+  };
+  let timer = setTimeout(tooLong, ENDLESS_MS);
+  child.on('message', (report) => {
+    clearTimeout(timer);
+    seed += 1;
+    timer = setTimeout(tooLong, ENDLESS_MS);
+    onReport(report as Report, child);
+  });
   return new Promise((resolve) => {
     child.once('exit', (code) => {
+      clearTimeout(timer);
       children.delete(child);
       resolve(code);
     });
