@@ -1,6 +1,6 @@
 import { SyncError } from '../protocol/errors.ts';
 import { newRun, probeName } from '../protocol/object-name.ts';
-import { bytesBody } from '../storage/bodies.ts';
+import { bytesBody, drain } from '../storage/bodies.ts';
 import type { ObjectStore } from '../storage/object-store.ts';
 
 /**
@@ -50,10 +50,11 @@ async function etagOf(
   signal: AbortSignal,
 ): Promise<string | undefined> {
   const found = await store.get(name, { signal });
-  for await (const _ of found?.body ?? []) {
-    // Read to its end, so that the connection is free again.
+  if (found === undefined) {
+    return undefined;
   }
-  return found?.etag;
+  await drain(found.body);
+  return found.etag;
 }
 
 function conditionsError(what: string, hint: string): SyncError {

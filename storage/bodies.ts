@@ -54,3 +54,10 @@ function lengthError(found: string, expected: number): SyncError {
     },
   );
 }
+
+/** Reads a body to its end and keeps nothing of it, so that its connection is free again. */
+export async function drain(body: AsyncIterable<Uint8Array>): Promise<void> {
+  for await (const _ of body) {
+    // Only the end matters.
+  }
+}

@@ -1,5 +1,6 @@
 import { errorText } from '../../protocol/errors.ts';
 import { instanceOfStream, isTimeOrdered } from '../../protocol/object-name.ts';
+import { drain } from '../../storage/bodies.ts';
 import type { StreamPosition, VersionVector } from '../../protocol/version-vector.ts';
 import type { ListedObject } from './listing.ts';
 import type { PassResult } from './pass-result.ts';
@@ -42,12 +43,10 @@ export class OwnObjects {
       }
       try {
         const found = await store.get(name, { signal, firstBytes: 1 });
-        for await (const _ of found?.body ?? []) {
-          // Read to its end, so that the connection is free again.
-        }
         if (found === undefined) {
           return true;
         }
+        await drain(found.body);
       } catch (error) {
         signal.throwIfAborted();
         log.debug({ snapshot: name, error: errorText(error) }, 'cannot ask for an object of ours');
