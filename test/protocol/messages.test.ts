@@ -207,7 +207,7 @@ describe('a state lacks of the published one', () => {
   });
 
   test('everything of one without lineage, until it was read once', () => {
-    const { lineage: _, ...earlier } = published;
+    const earlier: Manifest = { ...published, lineage: undefined };
     const position = basePositionOf(earlier);
     expect(missingParts(earlier, new Map([[a, 7n]]))).toEqual(all);
     const read = new Map([[position.stream, position.seq]]);
