@@ -15,6 +15,7 @@ import { PublishLoop } from './publish-loop.ts';
 import { Publisher } from './publisher.ts';
 import { ReceiveLoop } from './receive-loop.ts';
 import { Receiver } from './receiver.ts';
+import { StoredProof } from './proof/stored-proof.ts';
 import { Rejoin } from './rejoin.ts';
 import type { EngineDeps } from './types.ts';
 import { VectorTracker } from './vector-tracker.ts';
@@ -43,6 +44,7 @@ export class EngineRun {
   readonly #publisher: Publisher;
   readonly #merger: ObjectMerger;
   readonly #rejoin: Rejoin;
+  readonly #proof: StoredProof;
   readonly #persister: Persister;
   /** Aborts when even the shutdown's time is over. */
   readonly #hardStop = new AbortController();
@@ -74,8 +76,16 @@ export class EngineRun {
     const deps: EngineDeps = { ...given, db, beforeSend: () => this.#requireGoing() };
     this.#clockWatch = given.monotonicMs && new ClockWatch(given.clock, given.monotonicMs);
     this.#deps = deps;
-    const tracker = new VectorTracker(opened.vector);
+    const { instance } = deps.settings;
+    const tracker = new VectorTracker(opened.vector, { instance, was: opened.was });
     tracker.noteRejoinBefore(opened.rejoinBeforeNs);
+    tracker.noteDropped(opened.droppedNs);
+    const proof = new StoredProof(opened.proof, {
+      instance,
+      nowMs: () => Number(deps.clock.nowNs() / 1_000_000n),
+      random: deps.random,
+    });
+    this.#proof = proof;
     this.tracker = tracker;
     const receiving = watched(deps, 'receive');
     const publishing = watched(deps, 'publish');
@@ -96,6 +106,7 @@ export class EngineRun {
       tracker,
       merger,
       ownStream: publisher.ownStream,
+      proof,
       onListed: (seen) => publisher.noteListed(seen),
       onManifest: ({ rejoinBeforeNs }) => rejoin.noteAnnounced(rejoinBeforeNs),
     });
@@ -111,11 +122,13 @@ export class EngineRun {
       merger,
       tracker,
       rejoin,
+      proof,
       sending: this.publishLoop,
       bucketId: opened.bucketId,
     });
     this.#persister = new Persister(watched(deps, 'persist'), {
       tracker,
+      proof,
       acknowledged: () => publisher.acknowledged,
       lastSyncNs: () => this.receiveLoop.lastSyncNs,
       onLooked: () => this.publishLoop.wakeIfDue(),
@@ -148,7 +161,9 @@ export class EngineRun {
         publisher: this.#publisher,
         merger: this.#merger,
         rejoin: this.#rejoin,
-        isSynced: () => receiveLoop.lastSyncNs !== undefined,
+        isSynced: () => receiveLoop.lastSyncNs !== undefined && !this.#proof.isDue,
+        isWhole: () => receiveLoop.isWhole,
+        onDropped: (droppedNs) => this.tracker.noteDropped(droppedNs),
         lastPass: () => receiveLoop.lastPass,
         signal: running,
       }),

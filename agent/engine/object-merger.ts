@@ -1,10 +1,9 @@
 import assert from 'node:assert';
 import { errorText, SyncError, type ErrorCode } from '../../protocol/errors.ts';
-import { requireMatchingMeta } from '../../protocol/delta.ts';
 import type { ObjectName } from '../../protocol/object-name.ts';
-import { readSnapshotHead } from '../../protocol/snapshot-reader.ts';
 import { discardSpool, readSpool, writeSpool, type Spool } from '../spool.ts';
 import { Semaphore, type EngineLimits, type Limit } from '../pacing/semaphore.ts';
+import { identify } from './proof/identify.ts';
 import type { EngineDeps } from './types.ts';
 import type { Absorbed, VectorTracker } from './vector-tracker.ts';
 
@@ -200,7 +199,11 @@ export class ObjectMerger {
     }
     const { spool, sizeBytes, etag } = got;
     try {
-      const absorbed = await this.#identify(object, spool);
+      const { clock, sweeping } = this.#deps;
+      const absorbed = await identify(object, () => readSpool(spool), {
+        nowNs: clock.nowNs(),
+        retentionMs: sweeping?.settings.retentionMs,
+      });
       const release = async () => {
         leave();
         await discardSpool(spool);
@@ -303,7 +306,7 @@ export class ObjectMerger {
       }
       this.#tracker.absorb([absorbed]);
       this.#refused.delete(object.name);
-      this.#tracker.noteSent({ ...change, dropped: [] });
+      this.#tracker.noteSent({ ...change, dropped: [], forgetsWas: false });
       observer.stepWorked('merge', object.name);
       observer.merged({
         object,
@@ -381,19 +384,6 @@ export class ObjectMerger {
     this.#quarantined.set(object.name, etag);
     this.#deps.observer.quarantined(object, error);
     return { kind: 'quarantined' };
-  }
-
-  /** Reads the Meta, checks it against the name, and says how the vector may move. */
-  async #identify(object: ObjectName, spool: Spool): Promise<Absorbed> {
-    const { stream, seq } = object;
-    // Upstream's Meta decides nothing: the name does. Its snapshot is the whole of its stream up to then.
-    if (!object.ours) {
-      return { stream, seq, vector: new Map([[stream, seq]]) };
-    }
-    const { meta } = await readSnapshotHead(readSpool(spool));
-    // A copied or renamed object must not move the vector of a stream that it does not belong to.
-    requireMatchingMeta(object, meta);
-    return { stream, seq, vector: meta.vector, rejoinBeforeNs: meta.rejoinBeforeNs };
   }
 }
 
