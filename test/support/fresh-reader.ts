@@ -89,10 +89,15 @@ export class FreshReader {
 }
 
 /** What a host without any data gets from the bucket: the invariant of every compaction. Rejects where it cannot tell. */
-export async function freshState(store: ObjectStore, database = 'main'): Promise<State> {
+export async function freshState(
+  store: ObjectStore,
+  database = 'main',
+  options: { readonly baseMayBeLost?: boolean } = {},
+): Promise<State> {
   const reader = new FreshReader(store, { database });
   const { unreadable, retry } = await reader.pass();
-  if (unreadable !== undefined || retry) {
+  const isWrong = unreadable !== undefined && options.baseMayBeLost !== true;
+  if (isWrong || retry) {
     throw unreadable ?? new Error('not everything that is listed could be read');
   }
   return reader.state;

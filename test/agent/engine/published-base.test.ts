@@ -88,7 +88,7 @@ test('a host without data merges all of it, and later only what is new', async (
   gets.length = 0;
   const next = await addLevel1();
   await receiver.pass({ signal: SIGNAL });
-  expect(gets).toEqual([manifestName('main'), ...next.level1]);
+  expect(gets).toEqual([manifestName('main'), ...next.level1.slice(-1)]);
 });
 
 test('a host that covers the vector and knows what has left it reads nothing, and has the state then', async () => {
