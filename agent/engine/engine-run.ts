@@ -1,4 +1,5 @@
 import { errorText, SyncError } from '../../protocol/errors.ts';
+import { SHORTEST_RETENTION_MS } from '../../protocol/snapshot-meta.ts';
 import { formatGoDuration } from '../../protocol/time.ts';
 import type { Detection, OpenResult, ReopenOptions } from '../lmdb/local-database.ts';
 import { ReportingDatabase } from '../lmdb/reporting-database.ts';
@@ -73,18 +74,15 @@ export class EngineRun {
       onDetection: (detection) => this.#noteDetection(detection),
       onFailure: (error) => this.#noteFailure(error),
     });
-    const deps: EngineDeps = { ...given, db, beforeSend: () => this.#requireGoing() };
+    const deps: EngineDeps = { ...given, db, beforeSend: (namedNs) => this.#requireGoing(namedNs) };
     this.#clockWatch = given.monotonicMs && new ClockWatch(given.clock, given.monotonicMs);
     this.#deps = deps;
     const { instance } = deps.settings;
     const tracker = new VectorTracker(opened.vector, { instance, was: opened.was });
     tracker.noteRejoinBefore(opened.rejoinBeforeNs);
     tracker.noteDropped(opened.droppedNs);
-    const proof = new StoredProof(opened.proof, {
-      instance,
-      nowMs: () => Number(deps.clock.nowNs() / 1_000_000n),
-      random: deps.random,
-    });
+    const nowMs = () => Number(deps.clock.nowNs() / 1_000_000n);
+    const proof = new StoredProof(opened.proof, { instance, nowMs, random: deps.random });
     this.#proof = proof;
     this.tracker = tracker;
     const receiving = watched(deps, 'receive');
@@ -217,8 +215,18 @@ export class EngineRun {
     }
   }
 
-  /** Throws when another run must take over, and finds out whether one must. */
-  #requireGoing(): void {
+  /**
+   * Throws when another run must take over, and finds out whether one must. `namedNs`: the time in the name of the object
+   * that is about to be stored. Named too long ago, it would pass for one that came back after tombstones were dropped.
+   */
+  #requireGoing(namedNs?: bigint): void {
+    const { clock, sweeping } = this.#deps;
+    const quarterNs =
+      BigInt(Math.round(sweeping?.settings.retentionMs ?? SHORTEST_RETENTION_MS)) * 250_000n;
+    if (namedNs !== undefined && clock.nowNs() - namedNs > quarterNs) {
+      const reason = 'an object could not be stored for a quarter of the tombstone retention';
+      this.#endFor({ reason, forgetsStream: false });
+    }
     const setByMs = this.#clockWatch?.look();
     if (setByMs !== undefined) {
       const reason = `the clock was set by ${formatGoDuration(setByMs)}: this may be a copy of a running machine`;

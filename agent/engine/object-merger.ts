@@ -58,8 +58,8 @@ export class ObjectMerger {
   readonly #turn: Limit;
   readonly #onLooked: () => void;
   readonly #onIdle: () => void;
-  /** Name of each quarantined object and the etag of the bytes that were bad. */
-  readonly #quarantined = new Map<string, string>();
+  /** Of each quarantined object the etag of the bytes that were bad, and why. */
+  readonly #quarantined = new Map<string, { readonly etag: string; readonly error: SyncError }>();
   /** Name of each object that the map had no room for; "tries": it is to be tried again. */
   readonly #refused = new Map<string, { etag: string; error: SyncError; tries: boolean }>();
   /** As of the last refusal. */
@@ -88,8 +88,13 @@ export class ObjectMerger {
 
   /** True while the bytes of this etag are known to be bad. */
   isQuarantined(name: string, etag: string | undefined): boolean {
-    const bad = this.#quarantined.get(name);
+    const bad = this.#quarantined.get(name)?.etag;
     return bad !== undefined && bad === etag;
+  }
+
+  /** Why an object is quarantined; undefined: it is not. */
+  quarantineReason(name: string): SyncError | undefined {
+    return this.#quarantined.get(name)?.error;
   }
 
   /** True while there is no use in fetching the bytes of this etag: they are bad, or have no room. */
@@ -140,7 +145,8 @@ export class ObjectMerger {
   /** Forgets quarantined objects that are gone or whose content has come in another way. */
   releaseExcept(keep: (name: string, etag: string) => boolean): void {
     const refused = [...this.#refused].map(([name, { etag }]) => [name, etag] as const);
-    for (const [name, etag] of [...this.#quarantined, ...refused]) {
+    const bad = [...this.#quarantined].map(([name, { etag }]) => [name, etag] as const);
+    for (const [name, etag] of [...bad, ...refused]) {
       if (keep(name, etag)) {
         continue;
       }
@@ -381,7 +387,7 @@ export class ObjectMerger {
       );
       return 'damaged';
     }
-    this.#quarantined.set(object.name, etag);
+    this.#quarantined.set(object.name, { etag, error });
     this.#deps.observer.quarantined(object, error);
     return { kind: 'quarantined' };
   }

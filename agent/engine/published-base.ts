@@ -23,6 +23,8 @@ export class PublishedBase {
   readonly #merger: ObjectMerger;
   #manifest: { etag: string; manifest: Manifest } | undefined;
   #damage: SyncError | undefined;
+  /** Why this host cannot take it. */
+  #refused: SyncError | undefined;
   /** The object that is gone or damaged, of the manifest that was read last. */
   #lost: { readonly name: string; readonly error: SyncError } | undefined;
 
@@ -32,9 +34,9 @@ export class PublishedBase {
     this.#merger = parts.merger;
   }
 
-  /** Why it cannot be read: its manifest is damaged, or a part of it gone or damaged. */
+  /** Why it cannot be read: its manifest or a part of it is damaged or gone, or this host cannot take it. */
   get unreadable(): SyncError | undefined {
-    return this.#damage ?? this.#lost?.error;
+    return this.#damage ?? this.#lost?.error ?? this.#refused;
   }
 
   /** What the last pass has found out about it. */
@@ -139,8 +141,11 @@ export class PublishedBase {
     const { manifest, isLast, listing, signal } = part;
     const parsed = parseObjectName(name);
     const etag = listing.bases.get(name);
-    if (parsed === undefined || this.#merger.isQuarantined(name, etag)) {
-      return this.#noteLost(name, { gone: false, signal });
+    if (parsed === undefined) {
+      return 'left out';
+    }
+    if (this.#merger.isQuarantined(name, etag)) {
+      return this.#noteQuarantined(name, signal);
     }
     if (this.#merger.isLeftOut(name, etag)) {
       return 'left out';
@@ -150,7 +155,9 @@ export class PublishedBase {
       return 'failed';
     }
     if (got.kind !== 'fetched') {
-      return this.#noteLost(name, { gone: got.kind === 'missing', signal });
+      return got.kind === 'missing'
+        ? this.#noteLost(name, { gone: true, signal })
+        : this.#noteQuarantined(name, signal);
     }
     const { fetched } = got;
     // Only with the last part is the state whole; before that the vector must not move.
@@ -159,9 +166,7 @@ export class PublishedBase {
     const published = { stream: parsed.stream, seq: parsed.seq, vector, rejoinBeforeNs };
     try {
       const merged = await this.#merger.merge({ ...fetched, published }, signal);
-      return merged === 'quarantined'
-        ? await this.#noteLost(name, { gone: false, signal })
-        : 'merged';
+      return merged === 'quarantined' ? await this.#noteQuarantined(name, signal) : 'merged';
     } catch (error) {
       if (signal.aborted) {
         throw error;
@@ -192,6 +197,20 @@ export class PublishedBase {
     return false;
   }
 
+  /**
+   * Only damage is a loss. What this host cannot take is stored all the same. One of another schema mode has nothing that
+   * this host lacks: objects of its own mode are in no such base, so they are listed.
+   */
+  async #noteQuarantined(name: string, signal: AbortSignal): Promise<MergedBase> {
+    const reason = this.#merger.quarantineReason(name);
+    if (reason?.code === 'SNAPSHOT_CORRUPT') {
+      return this.#noteLost(name, { gone: false, signal });
+    }
+    this.#noteStored();
+    this.#refused = reason?.code === 'SNAPSHOT_OTHER_MODE' ? undefined : reason;
+    return 'left out';
+  }
+
   /** Throws to list again where somebody has published meanwhile: then nothing is lost. */
   async #noteLost(
     name: string,
@@ -216,6 +235,7 @@ export class PublishedBase {
 
   #noteStored(): void {
     this.#lost = undefined;
+    this.#refused = undefined;
     this.#deps.observer.stepWorked('base');
   }
 }

@@ -120,10 +120,10 @@ describe('after two quiet days, when every stream has left the vector', () => {
       compactor.advanceMs(24 * 3600 * 1000);
       await compactor.run();
     }
-    expect((await manifest()).vector).toEqual(new Map());
   });
 
   test('a new host reads what is published', async () => {
+    expect((await manifest()).vector).toEqual(new Map());
     const { state, receiver } = reader();
     expect(await receiver.pass({ signal: SIGNAL })).toMatchObject({ complete: true });
     expect(Object.keys(plain(state)['d'] ?? {})).toHaveLength(2);
