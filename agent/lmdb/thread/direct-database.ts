@@ -4,10 +4,10 @@ import type { SnapshotMeta } from '../../../protocol/snapshot.ts';
 import type { Clock } from '../../../protocol/time.ts';
 import { joinVectors } from '../../../protocol/version-vector.ts';
 import { streamOf } from '../../../protocol/object-name.ts';
-import { encodeRegisters } from '../changes/encode.ts';
-import { schemaModeOf } from '../local-database.ts';
+import { placeAfter, schemaModeOf } from '../local-database.ts';
 import { statsOf } from './database-stats.ts';
-import { encodePending, foundDisorder } from './encode-pending.ts';
+import { encodePending, encodeState, foundDisorder } from './encode-pending.ts';
+import { InFlight } from './in-flight.ts';
 import type {
   DatabaseOptions,
   DatabaseStats,
@@ -24,6 +24,7 @@ import type {
   PersistOptions,
   RejoinResult,
   ReopenOptions,
+  SnapshotOptions,
   SweepOptions,
   SweepSlice,
 } from '../local-database.ts';
@@ -52,9 +53,8 @@ export class DirectLocalDatabase implements LocalDatabase {
   #encoding: Promise<unknown> | undefined;
   readonly #comingFile = new ComingFile();
   #turn: Promise<unknown> = Promise.resolve();
-  #lastToken = 0;
-  /** The stored-or-not object: its keys come back into consideration if it is given back, or this run ends. */
-  #inFlight: { token: number; txnId: number; markerVersion: number } | undefined;
+  /** Their keys come back into consideration if they are given back, or this run ends. */
+  readonly #inFlight = new InFlight();
   #rejoin: RejoinStart | undefined;
 
   constructor(options: DatabaseOptions, clock: Clock) {
@@ -93,7 +93,7 @@ export class DirectLocalDatabase implements LocalDatabase {
   async #letGo(): Promise<void> {
     const session = this.#session;
     this.#session = undefined;
-    this.#inFlight = undefined;
+    this.#inFlight.clear();
     this.#rejoin = undefined;
     if (session === undefined) {
       return;
@@ -117,40 +117,49 @@ export class DirectLocalDatabase implements LocalDatabase {
   encodeDelta(options: EncodeOptions): Promise<EncodeResult> {
     return this.#exclusive(async () => {
       const session = this.#require();
-      this.#requireNothingInFlight();
+      this.#inFlight.requireNone();
       const startedMs = performance.now();
       await session.refresh();
       // A regressed entry that could not be put back must not go out as our state, nor the marker pass it.
       session.requireRepaired();
-      if (session.changes.pending.isEmpty) {
-        return { detection: session.takeDetection(), object: undefined };
-      }
-      const encoded = await encodePending(session, {
-        snapshotMeta: this.#snapshotMeta(session, options),
-        spool: this.#spoolOptions(),
-      });
-      session.changes.pending.clear();
-      // Whatever was pending has been replaced by merges meanwhile: nothing is left to say.
-      if (encoded.entries === 0) {
-        await discardSpool(encoded.spool);
-        return { detection: session.takeDetection(), object: undefined };
-      }
-      const { txnId } = session.basis;
+      const delta = await this.#takePending(session, { ...options, startedMs });
       const detection = session.takeDetection();
-      const object: EncodedObject = {
-        ...encoded,
-        token: this.#takeToken(session, txnId),
-        kind: 'delta',
-        txnId,
-        dataTxnId: detection.dataTxnId,
-        vector: undefined,
-        encodeMs: performance.now() - startedMs,
-      };
-      return { detection, object };
+      const { dataTxnId } = detection;
+      return { detection, object: delta && { ...delta, dataTxnId } };
     });
   }
 
-  encodeSnapshot(options: EncodeOptions): Promise<EncodeResult> {
+  /** What is pending, as a delta of the state up to which changes are known; undefined: nothing is left to say. */
+  async #takePending(
+    session: Session,
+    { startedMs, ...options }: EncodeOptions & { readonly startedMs: number },
+  ): Promise<Omit<EncodedObject, 'dataTxnId'> | undefined> {
+    if (session.changes.pending.isEmpty) {
+      return undefined;
+    }
+    const encoded = await encodePending(session, {
+      snapshotMeta: this.#snapshotMeta(session, options),
+      spool: this.#spoolOptions(),
+    });
+    session.changes.pending.clear();
+    // Whatever was pending has been replaced by merges meanwhile.
+    if (encoded.entries === 0) {
+      await discardSpool(encoded.spool);
+      return undefined;
+    }
+    const { txnId } = session.basis;
+    return {
+      ...encoded,
+      token: this.#inFlight.add(txnId, session.marker),
+      kind: 'delta',
+      txnId,
+      vector: undefined,
+      addsNothing: false,
+      encodeMs: performance.now() - startedMs,
+    };
+  }
+
+  encodeSnapshot(options: SnapshotOptions): Promise<EncodeResult> {
     const encoding = this.#encodeSnapshot(options);
     this.#encoding = encoding;
     return encoding.finally(() => {
@@ -158,86 +167,87 @@ export class DirectLocalDatabase implements LocalDatabase {
     });
   }
 
-  async #encodeSnapshot(options: EncodeOptions): Promise<EncodeResult> {
+  async #encodeSnapshot(options: SnapshotOptions): Promise<EncodeResult> {
     const startedMs = performance.now();
     // Encoding takes long; it keeps the pin that it began with, and other work goes on meanwhile.
-    const begun = await this.#exclusive(async () => {
-      const session = this.#require();
-      this.#requireNothingInFlight();
-      await session.refresh();
-      session.requireRepaired();
-      // It would count for objects whose entries are in a DBI that it leaves out, and those would be deleted.
-      if (session.order.refused.list.length > 0) {
-        return undefined;
-      }
-      if (!session.hasData) {
-        return { pinned: undefined, detection: session.takeDetection() };
-      }
-      const pinned = session.retainPin();
-      const own = streamOf(this.#options.instance, this.#options.run);
-      const vector = joinVectors(session.covered, new Map([[own, options.seq]]));
-      const { rejoinBeforeNs } = session.state;
-      const meta = { ...this.#snapshotMeta(session, options), vector, rejoinBeforeNs };
-      session.changes.pending.clear();
-      const token = this.#takeToken(session, pinned.meta.txnId);
-      return { session, pinned, vector, meta, token, detection: session.takeDetection() };
-    });
+    const begun = await this.#exclusive(() => this.#beginSnapshot({ ...options, startedMs }));
     if (begun === undefined) {
       return this.encodeDelta(options);
     }
-    if (begun.pinned === undefined) {
-      return { detection: begun.detection, object: undefined };
+    const { state, detection, news } = begun;
+    if (state === undefined) {
+      return { detection, object: undefined };
     }
-    const { session, pinned, vector, meta, token, detection } = begun;
+    const { session, pinned, meta } = state;
     try {
-      const { invalid, leftOut } = session.changes;
-      const { maxTsNs, ...encoded } = await encodeRegisters(session.file, {
-        dbis: session.synced(pinned.meta),
+      const encoded = await encodeState(session, {
+        meta: pinned.meta,
         snapshotMeta: meta,
         spool: this.#spoolOptions(),
-        invalid,
-        leftOut,
       });
-      // At a first start nobody has looked at the entries before.
-      session.changes.raiseMaxTs(maxTsNs);
-      session.order.noteChecked();
-      const object: EncodedObject = {
-        ...encoded,
-        token,
-        kind: 'snapshot',
-        txnId: pinned.meta.txnId,
-        dataTxnId: detection.dataTxnId,
-        vector,
-        encodeMs: performance.now() - startedMs,
-      };
-      return { detection, object };
+      const encodeMs = performance.now() - startedMs;
+      return { detection, object: { ...encoded, ...state.object, encodeMs }, news };
     } catch (error) {
       // What was pending is in no object after all: the next one finds it by a scan.
-      this.#inFlight = undefined;
+      this.#inFlight.clear();
       session.changes.pending.overflow();
       session.returnDetection(detection);
+      if (news !== undefined) {
+        await discardSpool(news.spool);
+      }
       throw foundDisorder(session, error);
     } finally {
       pinned.release();
     }
   }
 
+  /** The state to be encoded, pinned; without `state` there is no data. undefined: a DBI is refused. */
+  async #beginSnapshot({
+    newsFirst = false,
+    startedMs,
+    ...options
+  }: SnapshotOptions & { readonly startedMs: number }) {
+    const session = this.#require();
+    this.#inFlight.requireNone();
+    await session.refresh();
+    session.requireRepaired();
+    // It would count for objects whose entries are in a DBI that it leaves out, and those would be deleted.
+    if (session.order.refused.list.length > 0) {
+      return undefined;
+    }
+    if (!session.hasData) {
+      return { state: undefined, detection: session.takeDetection(), news: undefined };
+    }
+    const delta = newsFirst
+      ? await this.#takePending(session, { ...options, startedMs })
+      : undefined;
+    const pinned = session.retainPin();
+    const place = delta === undefined ? options : placeAfter(options);
+    const own = streamOf(this.#options.instance, this.#options.run);
+    const vector = joinVectors(session.covered, new Map([[own, place.seq]]));
+    const { rejoinBeforeNs } = session.state;
+    const meta = { ...this.#snapshotMeta(session, place), vector, rejoinBeforeNs };
+    const addsNothing = session.changes.pending.isEmpty;
+    session.changes.pending.clear();
+    const { txnId } = pinned.meta;
+    const token = this.#inFlight.add(txnId, session.marker);
+    const detection = session.takeDetection();
+    const { dataTxnId } = detection;
+    const news = delta && { ...delta, dataTxnId };
+    const object = { token, kind: 'snapshot', txnId, dataTxnId, vector, addsNothing } as const;
+    return { state: { session, pinned, meta, object }, detection, news };
+  }
+
   acknowledge(token: number): Promise<void> {
     return this.#exclusive(async () => {
-      if (this.#inFlight?.token !== token) {
-        return;
-      }
-      const { txnId, markerVersion } = this.#inFlight;
-      this.#inFlight = undefined;
-      this.#require().marker.moveTo(txnId, markerVersion);
+      this.#inFlight.acknowledge(token, () => this.#require().marker);
     });
   }
 
   giveBack(token: number): Promise<Detection> {
     return this.#exclusive(async () => {
       const session = this.#require();
-      if (this.#inFlight?.token === token) {
-        this.#inFlight = undefined;
+      if (this.#inFlight.remove(token)) {
         // Its keys are not known any more: the next object finds them by a scan.
         session.changes.pending.overflow();
       }
@@ -270,7 +280,7 @@ export class DirectLocalDatabase implements LocalDatabase {
       await session.refresh();
       if (options.resetMarker === true) {
         session.resetMarker();
-        this.#inFlight = undefined;
+        this.#inFlight.clear();
       }
       // Emptied meanwhile, it must not come back from whoever asked before.
       if (!session.isStale(options)) {
@@ -282,6 +292,8 @@ export class DirectLocalDatabase implements LocalDatabase {
         lastSyncNs: options.lastSyncNs,
         bucketId: options.bucketId,
         entriesAtStop: options.entriesAtStop === true ? session.entries : null,
+        // What came from another bucket is in no object of this one.
+        forgetMerged: options.resetMarker,
       });
       return session.takeDetection();
     });
@@ -340,12 +352,6 @@ export class DirectLocalDatabase implements LocalDatabase {
     });
   }
 
-  #takeToken({ marker }: Session, txnId: number): number {
-    this.#lastToken += 1;
-    this.#inFlight = { token: this.#lastToken, txnId, markerVersion: marker.version };
-    return this.#lastToken;
-  }
-
   #snapshotMeta(session: Session, { seq, timeNs }: EncodeOptions): SnapshotMeta {
     const { instance, hostname, name, run } = this.#options;
     return {
@@ -364,10 +370,6 @@ export class DirectLocalDatabase implements LocalDatabase {
 
   #spoolOptions(): { memoryBytes: number; folder: string } {
     return { memoryBytes: this.#options.spoolMemoryBytes, folder: this.#options.spoolFolder };
-  }
-
-  #requireNothingInFlight(): void {
-    assert(this.#inFlight === undefined, 'the object before is not acknowledged yet');
   }
 
   #require(): Session {

@@ -16,6 +16,7 @@ import type {
   OpenResult,
   PersistOptions,
   RejoinResult,
+  SnapshotOptions,
   ReopenOptions,
   SweepOptions,
   SweepSlice,
@@ -95,7 +96,7 @@ export class WorkerLocalDatabase implements LocalDatabase {
     return this.#call('encodeDelta', options);
   }
 
-  encodeSnapshot(options: EncodeOptions): Promise<EncodeResult> {
+  encodeSnapshot(options: SnapshotOptions): Promise<EncodeResult> {
     return this.#call('encodeSnapshot', options);
   }
 
