@@ -37,8 +37,8 @@ function packObject(object: EncodedObject): { object: EncodedObject; transfer: A
 
 port.on('message', ({ id, method, args, acknowledged }: Request) => {
   // Calls are carried out in their order, and this one cannot fail.
-  if (acknowledged !== undefined) {
-    void database.acknowledge(acknowledged);
+  for (const token of acknowledged) {
+    void database.acknowledge(token);
   }
   // The client's types are those of LocalDatabase.
   const call = database[method] as (...values: readonly unknown[]) => Promise<unknown>;
