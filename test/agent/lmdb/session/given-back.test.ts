@@ -9,12 +9,9 @@ import { LmdbHost } from '../../../support/lmdb-host.ts';
 /** Breaks off the first bounded diff before its read of this number; tells whether there was one. */
 function giveBackAt(readNumber: number): { readonly wasGivenBack: boolean } {
   const outcome = { wasGivenBack: false };
-  const { bounded } = DataFile.prototype;
-  jest.spyOn(DataFile.prototype, 'bounded').mockImplementation(function interrupted<T>(
-    this: DataFile,
-    _check: () => void,
-    work: () => T,
-  ): T {
+  type Bounded = (this: DataFile, check: () => void, work: () => unknown) => unknown;
+  const { bounded } = DataFile.prototype as unknown as { bounded: Bounded };
+  const interrupted: Bounded = function interrupted(_check, work) {
     let reads = 0;
     const check = () => {
       reads += 1;
@@ -23,8 +20,9 @@ function giveBackAt(readNumber: number): { readonly wasGivenBack: boolean } {
         throw new LockGivenBack();
       }
     };
-    return bounded.call(this, check, work) as T;
-  });
+    return bounded.call(this, check, work);
+  };
+  jest.spyOn(DataFile.prototype, 'bounded').mockImplementation(interrupted as never);
   return outcome;
 }
 
