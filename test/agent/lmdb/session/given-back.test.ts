@@ -11,7 +11,7 @@ function giveBackAt(readNumber: number): { readonly wasGivenBack: boolean } {
   const outcome = { wasGivenBack: false };
   type Bounded = (this: DataFile, check: () => void, work: () => unknown) => unknown;
   const { bounded } = DataFile.prototype as unknown as { bounded: Bounded };
-  const interrupted: Bounded = function interrupted(_check, work) {
+  function interrupted(this: DataFile, _check: () => void, work: () => unknown): unknown {
     let reads = 0;
     const check = () => {
       reads += 1;
@@ -21,8 +21,8 @@ function giveBackAt(readNumber: number): { readonly wasGivenBack: boolean } {
       }
     };
     return bounded.call(this, check, work);
-  };
-  jest.spyOn(DataFile.prototype, 'bounded').mockImplementation(interrupted as never);
+  }
+  jest.spyOn(DataFile.prototype, 'bounded').mockImplementation(interrupted);
   return outcome;
 }
 
