@@ -39,6 +39,8 @@ import { Session } from '../session/session.ts';
 import { mergeObject } from '../merge/object.ts';
 import { sweepSlice } from '../session/sweep-slice.ts';
 
+type NewDelta = Omit<EncodedObject, 'dataTxnId'>;
+
 /**
  * One local LMDB, worked on in this very thread: every call may block it for the write lock. The agent runs it in a
  * worker thread; tests and the simulation use it as it is.
@@ -133,7 +135,7 @@ export class DirectLocalDatabase implements LocalDatabase {
   async #takePending(
     session: Session,
     { startedMs, ...options }: EncodeOptions & { readonly startedMs: number },
-  ): Promise<Omit<EncodedObject, 'dataTxnId'> | undefined> {
+  ): Promise<NewDelta | undefined> {
     if (session.changes.pending.isEmpty) {
       return undefined;
     }
@@ -159,34 +161,65 @@ export class DirectLocalDatabase implements LocalDatabase {
     };
   }
 
-  encodeSnapshot(options: SnapshotOptions): Promise<EncodeResult> {
-    const encoding = this.#encodeSnapshot(options);
-    this.#encoding = encoding;
-    return encoding.finally(() => {
-      this.#encoding = undefined;
-    });
-  }
-
-  async #encodeSnapshot(options: SnapshotOptions): Promise<EncodeResult> {
+  async encodeSnapshot({ newsFirst = false, ...options }: SnapshotOptions): Promise<EncodeResult> {
     const startedMs = performance.now();
     // Encoding takes long; it keeps the pin that it began with, and other work goes on meanwhile.
-    const begun = await this.#exclusive(() => this.#beginSnapshot({ ...options, startedMs }));
+    const begun = await this.#exclusive(async () => {
+      const session = this.#require();
+      this.#inFlight.requireNone();
+      await session.refresh();
+      session.requireRepaired();
+      // It would count for objects whose entries are in a DBI that it leaves out, and those would be deleted.
+      if (session.order.refused.list.length > 0) {
+        return undefined;
+      }
+      if (!session.hasData) {
+        return { detection: session.takeDetection(), encoding: undefined };
+      }
+      const place = { ...options, startedMs };
+      const news = newsFirst ? await this.#takePending(session, place) : undefined;
+      const encoding = this.#encodeState(session, place, news);
+      // From its turn on, and not from the call on: whoever is asked before it to let go would wait for it for ever.
+      this.#encoding = encoding;
+      const forget = () => {
+        this.#encoding = undefined;
+      };
+      encoding.then(forget, forget);
+      return { encoding };
+    });
     if (begun === undefined) {
       return this.encodeDelta(options);
     }
-    const { state, detection, news } = begun;
-    if (state === undefined) {
-      return { detection, object: undefined };
-    }
-    const { session, pinned, meta } = state;
+    return begun.encoding ?? { detection: begun.detection, object: undefined };
+  }
+
+  /** Everything up to the first turn of the event loop belongs to the exclusive call that begins it. */
+  async #encodeState(
+    session: Session,
+    { startedMs, ...options }: EncodeOptions & { readonly startedMs: number },
+    delta: NewDelta | undefined,
+  ): Promise<EncodeResult> {
+    const pinned = session.retainPin();
+    const place = delta === undefined ? options : placeAfter(options);
+    const own = streamOf(this.#options.instance, this.#options.run);
+    const vector = joinVectors(session.covered, new Map([[own, place.seq]]));
+    const { rejoinBeforeNs } = session.state;
+    const addsNothing = session.changes.pending.isEmpty;
+    session.changes.pending.clear();
+    const { txnId } = pinned.meta;
+    const token = this.#inFlight.add(txnId, session.marker);
+    const detection = session.takeDetection();
+    const { dataTxnId } = detection;
+    const news = delta && { ...delta, dataTxnId };
     try {
       const encoded = await encodeState(session, {
         meta: pinned.meta,
-        snapshotMeta: meta,
+        snapshotMeta: { ...this.#snapshotMeta(session, place), vector, rejoinBeforeNs },
         spool: this.#spoolOptions(),
       });
       const encodeMs = performance.now() - startedMs;
-      return { detection, object: { ...encoded, ...state.object, encodeMs }, news };
+      const about = { token, txnId, dataTxnId, vector, addsNothing, encodeMs };
+      return { detection, object: { ...encoded, ...about, kind: 'snapshot' }, news };
     } catch (error) {
       // What was pending is in no object after all: the next one finds it by a scan.
       this.#inFlight.clear();
@@ -199,43 +232,6 @@ export class DirectLocalDatabase implements LocalDatabase {
     } finally {
       pinned.release();
     }
-  }
-
-  /** The state to be encoded, pinned; without `state` there is no data. undefined: a DBI is refused. */
-  async #beginSnapshot({
-    newsFirst = false,
-    startedMs,
-    ...options
-  }: SnapshotOptions & { readonly startedMs: number }) {
-    const session = this.#require();
-    this.#inFlight.requireNone();
-    await session.refresh();
-    session.requireRepaired();
-    // It would count for objects whose entries are in a DBI that it leaves out, and those would be deleted.
-    if (session.order.refused.list.length > 0) {
-      return undefined;
-    }
-    if (!session.hasData) {
-      return { state: undefined, detection: session.takeDetection(), news: undefined };
-    }
-    const delta = newsFirst
-      ? await this.#takePending(session, { ...options, startedMs })
-      : undefined;
-    const pinned = session.retainPin();
-    const place = delta === undefined ? options : placeAfter(options);
-    const own = streamOf(this.#options.instance, this.#options.run);
-    const vector = joinVectors(session.covered, new Map([[own, place.seq]]));
-    const { rejoinBeforeNs } = session.state;
-    const meta = { ...this.#snapshotMeta(session, place), vector, rejoinBeforeNs };
-    const addsNothing = session.changes.pending.isEmpty;
-    session.changes.pending.clear();
-    const { txnId } = pinned.meta;
-    const token = this.#inFlight.add(txnId, session.marker);
-    const detection = session.takeDetection();
-    const { dataTxnId } = detection;
-    const news = delta && { ...delta, dataTxnId };
-    const object = { token, kind: 'snapshot', txnId, dataTxnId, vector, addsNothing } as const;
-    return { state: { session, pinned, meta, object }, detection, news };
   }
 
   acknowledge(token: number): Promise<void> {
