@@ -103,8 +103,11 @@ export class NextObjects {
   }
 
   /** A full snapshot is stored: before the next one, news go first again. */
-  noteFullStored(): void {
+  noteFullStored({ marked }: { readonly marked: boolean }): void {
     this.#newsWentFirst = false;
+    if (!marked) {
+      this.wantsUnmarked = false;
+    }
   }
 
   /**

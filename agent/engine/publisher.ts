@@ -341,9 +341,9 @@ export class Publisher {
     { encoded, sizeBytes }: { readonly encoded: EncodedObject; readonly sizeBytes: number },
   ): void {
     this.#policy.fullStored(sizeBytes, encoded.dataTxnId);
-    this.#next.noteFullStored();
     const object = parseObjectName(name);
     if (object !== undefined && encoded.vector !== undefined) {
+      this.#next.noteFullStored(object);
       this.#lastFullNs = object.timeNs;
       this.#snapshots.noteStored(object, encoded.vector);
     }
