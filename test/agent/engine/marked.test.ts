@@ -240,6 +240,7 @@ describe('the first change of a host with a new LMDB', () => {
     await fleet.until('the object of B', () => fleet.stored().length === 3);
     a.engine.noteListing();
     await fleet.until('what only B had', () => fleet.read(fleet.a, 'k') === '1');
+    expect(fleet.read(fleet.a, 'own')).toBe('1');
   });
 });
 
