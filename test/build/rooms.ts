@@ -13,7 +13,10 @@ export const ROOMS: readonly Room[] = [
   ['storage/s3', 'protocol storage storage/http', 'node:* @aws-sdk/* @smithy/*'],
   ['storage/azure', 'protocol storage storage/http', 'node:* @azure/*'],
   ['storage/folder', 'protocol storage', 'node:*'],
-  ['compaction', 'protocol storage', 'node:* zod'],
+  // Temporary files; sorting and merging of snapshots, which know no bucket; the run around them.
+  ['compaction/scratch', 'protocol storage', 'node:*'],
+  ['compaction/merge', 'protocol compaction/scratch', 'node:*'],
+  ['compaction', 'protocol storage compaction/scratch compaction/merge', 'zod'],
 
   ['agent/build', '', 'node:* esbuild node-addon-api node-api-headers'],
   ['agent/spool.ts', 'protocol storage', 'node:*'],
@@ -97,7 +100,7 @@ export const ROOMS: readonly Room[] = [
   ],
   [
     'agent/cli/commands',
-    'protocol storage compaction agent/config agent/log agent/lmdb/pages agent/lmdb agent/lmdb/offline agent/guard agent/monitor agent/open-store.ts agent/process agent/agent.ts',
+    'protocol storage compaction/scratch compaction agent/config agent/log agent/lmdb/pages agent/lmdb agent/lmdb/offline agent/guard agent/monitor agent/open-store.ts agent/process agent/agent.ts',
     'node:* commander cli-progress',
   ],
   [
@@ -116,7 +119,7 @@ export const ROOMS: readonly Room[] = [
   ['lambdas/shared', 'protocol', 'zod'],
   [
     'lambdas/compaction',
-    'protocol storage/s3 compaction lambdas/shared',
+    'protocol storage/s3 compaction/scratch compaction lambdas/shared',
     'node:* zod aws-lambda @aws-lambda-powertools/*',
   ],
   [
@@ -129,6 +132,7 @@ export const ROOMS: readonly Room[] = [
 
   // It stands for an application: it has to reach the LMDB without the agent's code.
   ['demo', 'protocol storage storage/s3', 'node:* yaml lmdb'],
+  ['deploy/prometheus', '', 'node:* yaml'],
   ['test/support/**', '*', '*'],
   ['bench/**', '*', '*'],
   ['test/**', '*', '*'],

@@ -5,7 +5,8 @@ import { runSeed, type SeedResult } from './run-seed.ts';
  * fixed; `npm run simulate` runs more from 1 on, or new ones. Those from 1001 on have failed. 1001: the sweeper dropped a tombstone while
  * the base was from before the deletion. 2843: a wiped host that wrote nothing more left what it had in deltas alone,
  * which upstream cannot read. 5002: a damaged object waited
- * for a place to be read again, which those behind it held. The others were mistakes of the simulator's own.
+ * for a place to be read again, which those behind it held. 91130539: a full snapshot found that the file had been
+ * replaced, and closing the old one waited for that very snapshot. The others were mistakes of the simulator's own.
  */
 const SEEDS = [
   ...Array.from({ length: 12 }, (_, index) => index + 1),
@@ -15,6 +16,7 @@ const SEEDS = [
   1843,
   2843,
   5002,
+  91130539,
 ];
 /** One in which much happens. */
 const REPEATED = 7;

@@ -1,6 +1,6 @@
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { compact } from '../../compaction/compact.ts';
-import type { ScratchFile, Scratch } from '../../compaction/scratch.ts';
+import type { ScratchFile, Scratch } from '../../compaction/scratch/scratch.ts';
 import { DEFAULT_POLICY, type CompactionPolicy } from '../../compaction/policy.ts';
 import type { CompactionReport } from '../../compaction/report.ts';
 import type { CompactOptions } from '../../compaction/run-context.ts';

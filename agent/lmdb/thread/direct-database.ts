@@ -150,15 +150,7 @@ export class DirectLocalDatabase implements LocalDatabase {
     });
   }
 
-  encodeSnapshot(options: EncodeOptions): Promise<EncodeResult> {
-    const encoding = this.#encodeSnapshot(options);
-    this.#encoding = encoding;
-    return encoding.finally(() => {
-      this.#encoding = undefined;
-    });
-  }
-
-  async #encodeSnapshot(options: EncodeOptions): Promise<EncodeResult> {
+  async encodeSnapshot(options: EncodeOptions): Promise<EncodeResult> {
     const startedMs = performance.now();
     // Encoding takes long; it keeps the pin that it began with, and other work goes on meanwhile.
     const begun = await this.#exclusive(async () => {
@@ -171,24 +163,37 @@ export class DirectLocalDatabase implements LocalDatabase {
         return undefined;
       }
       if (!session.hasData) {
-        return { pinned: undefined, detection: session.takeDetection() };
+        return { detection: session.takeDetection(), encoding: undefined };
       }
-      const pinned = session.retainPin();
-      const own = streamOf(this.#options.instance, this.#options.run);
-      const vector = joinVectors(session.covered, new Map([[own, options.seq]]));
-      const { rejoinBeforeNs } = session.state;
-      const meta = { ...this.#snapshotMeta(session, options), vector, rejoinBeforeNs };
-      session.changes.pending.clear();
-      const token = this.#takeToken(session, pinned.meta.txnId);
-      return { session, pinned, vector, meta, token, detection: session.takeDetection() };
+      const encoding = this.#encodeState(session, options, startedMs);
+      // From its turn on, and not from the call on: whoever is asked before it to let go would wait for it for ever.
+      this.#encoding = encoding;
+      const forget = () => {
+        this.#encoding = undefined;
+      };
+      encoding.then(forget, forget);
+      return { encoding };
     });
     if (begun === undefined) {
       return this.encodeDelta(options);
     }
-    if (begun.pinned === undefined) {
-      return { detection: begun.detection, object: undefined };
-    }
-    const { session, pinned, vector, meta, token, detection } = begun;
+    return begun.encoding ?? { detection: begun.detection, object: undefined };
+  }
+
+  /** Everything up to the first turn of the event loop belongs to the exclusive call that begins it. */
+  async #encodeState(
+    session: Session,
+    options: EncodeOptions,
+    startedMs: number,
+  ): Promise<EncodeResult> {
+    const pinned = session.retainPin();
+    const own = streamOf(this.#options.instance, this.#options.run);
+    const vector = joinVectors(session.covered, new Map([[own, options.seq]]));
+    const { rejoinBeforeNs } = session.state;
+    const meta = { ...this.#snapshotMeta(session, options), vector, rejoinBeforeNs };
+    session.changes.pending.clear();
+    const token = this.#takeToken(session, pinned.meta.txnId);
+    const detection = session.takeDetection();
     try {
       const { invalid, leftOut } = session.changes;
       const { maxTsNs, ...encoded } = await encodeRegisters(session.file, {
