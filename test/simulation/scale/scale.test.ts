@@ -59,3 +59,20 @@ test('agent/status/cost.ts reckons with what is asked for, within a twentieth', 
     expect([kind, sum / (report.reckoned[kind] ?? 0)]).toEqual([kind, expect.closeTo(1, 1)]);
   }
 });
+
+test('a fleet in which nothing changes moves no snapshots for a day, over restarts, too', async () => {
+  const idle = await runScale({
+    what: 'idle day',
+    agents: 5,
+    entries: 200,
+    hours: 24,
+    changesPerHour: 0,
+    dayWave: 0,
+    restarts: 1,
+  });
+  expect(idle).toMatchObject({ objects: 0, uploadedBytes: 0, downloadedBytes: 0 });
+  expect(idle.requests.s3Put).toBe(0);
+  // One look at the manifest per listing, and one per start.
+  const looks = (5 * 86_400_000) / idle.safetyListMs;
+  expect(idle.requests.s3Get).toBeLessThanOrEqual(looks + 5 * idle.load.restarts);
+});
