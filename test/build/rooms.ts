@@ -134,6 +134,7 @@ export const ROOMS: readonly Room[] = [
 
   // It stands for an application: it has to reach the LMDB without the agent's code.
   ['demo', 'protocol storage storage/s3', 'node:* yaml lmdb'],
+  ['deploy/prometheus', '', 'node:* yaml'],
   ['test/support/**', '*', '*'],
   ['bench/**', '*', '*'],
   ['test/**', '*', '*'],

@@ -2,7 +2,7 @@ import { runScale, type ScaleLoad, type ScaleReport } from './run.ts';
 
 const HOUR: ScaleLoad = {
   what: 'hour',
-  agents: 20,
+  agents: 10,
   entries: 200,
   hours: 1,
   changesPerHour: 120,
@@ -11,7 +11,7 @@ const HOUR: ScaleLoad = {
 };
 const READERS = HOUR.agents - 1;
 
-/** Twenty agents for an hour in virtual time. */
+/** Ten agents for an hour in virtual time. `npm run simulate -- --fleet` has more. */
 let report: ScaleReport;
 
 beforeAll(async () => {
