@@ -105,9 +105,10 @@ export class Gatherer {
     if ((await this.#takeAll(deltas)) < deltas.length) {
       this.#hasLeft = true;
     }
+    await this.#takeMarked(plan);
     this.#unreadable.push(...plan.overLimit);
     if (plan.isWhole && !this.#hasLeft) {
-      await this.#closeGaps([...plan.snapshots, ...plan.deltas]);
+      await this.#closeGaps([...plan.snapshots, ...plan.deltas, ...plan.marked]);
     }
   }
 
@@ -142,6 +143,22 @@ export class Gatherer {
       }
     }
     return false;
+  }
+
+  /** When what they follow is read: most of them are passed over then. */
+  async #takeMarked(plan: TailPlan): Promise<void> {
+    for (const snapshot of plan.marked) {
+      if (this.#isCovered(snapshot, plan)) {
+        continue;
+      }
+      if (!plan.doubles.has(snapshot.name) && this.#claims.passOver(snapshot)) {
+        this.#read.push(snapshot);
+      } else if (this.#inTime()) {
+        await this.#take(snapshot, await this.#fetch(snapshot));
+      } else {
+        this.#hasLeft = true;
+      }
+    }
   }
 
   /** By something that was read in this run: the plan has nothing that was covered before. */
