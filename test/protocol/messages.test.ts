@@ -9,6 +9,7 @@ import {
 } from '../../protocol/manifest.ts';
 import { encodeNotice, parseNotice, type Notice } from '../../protocol/notice.ts';
 import { formatObjectName, parseObjectName, type StreamId } from '../../protocol/object-name.ts';
+import { boundedRejoin } from '../../protocol/snapshot-meta.ts';
 import { EMPTY_META } from '../../protocol/snapshot.ts';
 import { nameParts, vector } from '../support/arbitraries.ts';
 import { errorCodeOf } from '../support/fixtures.ts';
@@ -153,6 +154,18 @@ describe('an object under a name', () => {
     expect(await errorCodeOf(() => requireMatchingMeta(name, said))).toBe('SNAPSHOT_REJECTED');
   });
 });
+
+test.each([
+  [undefined, 0n],
+  [5n, 5n],
+  [2n ** 63n, 1_800_000_000_000_000_000n - 500_000_000n],
+])(
+  'what a snapshot claims about rejoining is bounded by half the retention: %s',
+  (claim, counts) => {
+    const nowNs = 1_800_000_000_000_000_000n;
+    expect(boundedRejoin(claim, { nowNs, retentionMs: 1000 })).toBe(counts);
+  },
+);
 
 describe('a state lacks of the published one', () => {
   const [base, first, second] = ['1', '2', '3'].map((run) =>
