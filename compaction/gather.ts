@@ -156,7 +156,8 @@ export class Gatherer {
       return { kind: 'fetched', large: true, remove: () => file.remove(), open: () => file.open() };
     } catch (error) {
       signal.throwIfAborted();
-      if (error instanceof SyncError) {
+      // A scratch folder that is full says nothing about the object.
+      if (error instanceof SyncError && error.code !== 'SPOOL_FAILED') {
         return { kind: 'failed', error };
       }
       throw error;
