@@ -6,7 +6,6 @@ import {
   parseObjectName,
   probePrefix,
 } from '../protocol/object-name.ts';
-import type { ObjectInfo } from '../storage/object-store.ts';
 import type { TimestampNs } from '../protocol/time.ts';
 import { EMPTY_VECTOR } from '../protocol/version-vector.ts';
 import { requireConditionalWrites } from './conditional-writes.ts';
@@ -18,7 +17,7 @@ import {
   LISTED_OBJECTS_MAX,
   PROBE_LEFT_MS,
 } from './limits.ts';
-import { type SortedListing, instanceObjects, sortListing } from './listing.ts';
+import { ListingSorter, type SortedListing, instanceObjects } from './listing.ts';
 import { type Publication, type StoredState, publishState, readState } from './manifest-store.ts';
 import { type StateObjects, nextState, pruneVector, upkeepChanged } from './next-state.ts';
 import { type FoldLevel, type TailPlan, chooseLevel, planTail } from './plan.ts';
@@ -96,24 +95,26 @@ async function list(
   run: CompactOptions,
 ): Promise<{ readonly listing: SortedListing; readonly probes: readonly string[] }> {
   const { store, database, signal } = run;
-  const infos: ObjectInfo[] = [];
+  const sorter = new ListingSorter(database);
   const probes: string[] = [];
+  let count = 0;
   let truncated = false;
   for await (const info of store.list(databasePrefix(database), { signal })) {
-    truncated = infos.length >= LISTED_OBJECTS_MAX;
+    truncated = count >= LISTED_OBJECTS_MAX;
     if (truncated) {
       break;
     }
+    count += 1;
     if (info.name.startsWith(probePrefix(database))) {
       // A younger one may be that of a run that is under way.
       if (info.lastModifiedMs < Number(run.nowNs() / 1_000_000n) - PROBE_LEFT_MS) {
         probes.push(info.name);
       }
     } else {
-      infos.push(info);
+      sorter.add(info);
     }
   }
-  return { listing: sortListing(database, infos, truncated), probes };
+  return { listing: sorter.finish(truncated), probes };
 }
 
 function plan(input: Omit<RunStart, 'tail' | 'level' | 'sizes'>): RunStart {
