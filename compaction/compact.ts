@@ -6,8 +6,10 @@ import {
   parseObjectName,
   probePrefix,
 } from '../protocol/object-name.ts';
+import { SyncError } from '../protocol/errors.ts';
 import type { TimestampNs } from '../protocol/time.ts';
 import { EMPTY_VECTOR } from '../protocol/version-vector.ts';
+import { findDamagedPart, findMissingPart, isStillPublished } from './lost-base.ts';
 import { requireConditionalWrites } from './conditional-writes.ts';
 import { type DeleteInput, deletable } from './delete-rule.ts';
 import type { Gathered } from './gather.ts';
@@ -19,7 +21,7 @@ import {
 } from './limits.ts';
 import { ListingSorter, type SortedListing, instanceObjects } from './listing.ts';
 import { type Publication, type StoredState, publishState, readState } from './manifest-store.ts';
-import { type StateObjects, nextState, pruneVector, upkeepChanged } from './next-state.ts';
+import { type StateObjects, nextState, pruneStreams, upkeepChanged } from './next-state.ts';
 import { type FoldLevel, type TailPlan, chooseLevel, planTail } from './plan.ts';
 import { type Removal, removeObjects } from './remove.ts';
 import { type CompactionReport, makeReport } from './report.ts';
@@ -33,7 +35,12 @@ type RunStart = {
   readonly run: CompactOptions;
   readonly nowNs: TimestampNs;
   readonly listing: SortedListing;
+  /** What the run builds on; undefined: it begins from nothing. */
   readonly before: StoredState | undefined;
+  /** The manifest in the bucket; without `before` one that names objects which are lost. */
+  readonly replaced: StoredState | undefined;
+  /** The published object that is lost, if one is. */
+  readonly lost: string | undefined;
   readonly tail: TailPlan;
   readonly level: FoldLevel;
   readonly sizes: ReadonlyMap<string, number>;
@@ -62,9 +69,11 @@ async function compactFor(run: CompactOptions): Promise<CompactionReport> {
   const nowNs = run.nowNs();
   // The listing first: what it shows and the manifest covers was in a base before this run looked.
   const { listing, probes } = await list(run);
-  const before = await readState(run.store, run.database, run.signal);
-  const conditionsProvenNs = before?.upkeep.conditionsProvenNs ?? 0n;
-  const start = plan({ run, nowNs, listing, before, conditionsProvenNs });
+  const replaced = await readState(run.store, run.database, run.signal);
+  const lost = replaced && (await findMissingPart(run, { listing, stored: replaced }));
+  const before = lost === undefined ? replaced : undefined;
+  const conditionsProvenNs = replaced?.upkeep.conditionsProvenNs ?? 0n;
+  const start = plan({ run, nowNs, listing, before, replaced, lost, conditionsProvenNs });
   if (run.dryRun === true) {
     // It would prove nothing: what it stores is not stored.
     return execute(start);
@@ -74,8 +83,8 @@ async function compactFor(run: CompactOptions): Promise<CompactionReport> {
 
 /** Before anything is written or deleted; once a day, because storages and proxies are exchanged. */
 async function proveConditions(start: RunStart, probes: readonly string[]): Promise<bigint> {
-  const { run, nowNs, listing, before, conditionsProvenNs } = start;
-  const published = before === undefined ? 0 : 1 + before.manifest.level1.length;
+  const { run, nowNs, listing, replaced, conditionsProvenNs } = start;
+  const published = replaced === undefined ? 0 : 1 + replaced.manifest.level1.length;
   const listed = [...instanceObjects(listing)].length + listing.compacted.length;
   const isIdle = start.level === 'none' && listed <= published;
   const sinceMs = Number((nowNs - conditionsProvenNs) / 1_000_000n);
@@ -120,7 +129,7 @@ async function list(
 function plan(input: Omit<RunStart, 'tail' | 'level' | 'sizes'>): RunStart {
   const { run, nowNs, listing, before } = input;
   const sizes = new Map(listing.compacted.map(({ name, sizeBytes }) => [name, sizeBytes]));
-  const tail = planTail(listing, before?.manifest.vector ?? EMPTY_VECTOR, run.policy);
+  const tail = planTail(listing, before?.manifest, run.policy);
   const level1 = before?.manifest.level1 ?? [];
   const level = chooseLevel({
     manifest: before?.manifest,
@@ -159,8 +168,22 @@ async function execute(start: RunStart): Promise<CompactionReport> {
     if (error instanceof OutOfTimeError) {
       return makeReport({ ...start, outcome: 'out-of-time', vector });
     }
+    return await executeWithoutBase(start, error);
+  }
+}
+
+/** Where an error says that a published object is lost, what is listed becomes a base of its own; else it is thrown. */
+async function executeWithoutBase(start: RunStart, error: unknown): Promise<CompactionReport> {
+  const { run, before } = start;
+  const isDamage = error instanceof SyncError && error.code === 'SNAPSHOT_CORRUPT';
+  if (before === undefined || !isDamage) {
     throw error;
   }
+  const lost = await findDamagedPart(run, before);
+  if (lost === undefined || !(await isStillPublished(run, before))) {
+    throw error;
+  }
+  return execute(plan({ ...start, before: undefined, lost }));
 }
 
 /** Nothing to fold: notes are kept up, and what is due is deleted. */
@@ -178,15 +201,20 @@ async function finishWithoutState(
       gathered,
     });
   }
-  const { base, level1, entries, tombstones, publishedAtNs, rejoinBeforeNs, schemaMode } =
-    before.manifest;
-  const vector = pruneVector(before.manifest.vector, { ...start, policy: start.run.policy });
-  const noted = { publishedAtNs, rejoinBeforeNs, schemaMode };
-  const objects = { base, level1, vector, entries, tombstones, ...noted };
-  const next = makeNext(start, objects);
+  const { version: _version, id: _id, database: _database, ...objects } = before.manifest;
+  const { vector, assumed = new Set() } = before.manifest;
+  const pruned = pruneStreams({ vector, assumed }, start);
+  const next = makeNext(start, { ...objects, ...pruned });
   if (!upkeepChanged(before, next)) {
     const removal = await remove(start, before, { ownPublication: false, copied: false });
-    return makeReport({ ...start, level: 'none', outcome: 'nothing', vector, gathered, removal });
+    return makeReport({
+      ...start,
+      level: 'none',
+      outcome: 'nothing',
+      vector: pruned.vector,
+      gathered,
+      removal,
+    });
   }
   const publication = await publish(start, next);
   return conclude(start, { publication, next, gathered, level: 'none' });
@@ -232,10 +260,11 @@ async function conclude(start: RunStart, conclusion: Conclusion): Promise<Compac
 }
 
 function makeNext(start: RunStart, objects: StateObjects): PublishedState {
-  const { run, before, listing, conditionsProvenNs } = start;
+  const { run, before, replaced, listing, conditionsProvenNs } = start;
   const { database, policy } = run;
   return nextState({
     before,
+    replaced,
     objects,
     listing,
     database,
@@ -247,8 +276,8 @@ function makeNext(start: RunStart, objects: StateObjects): PublishedState {
 }
 
 function publish(start: RunStart, next: PublishedState): Promise<Publication> {
-  const { run, before } = start;
-  return publishState(run.store, next, { before, signal: run.signal });
+  const { run, replaced } = start;
+  return publishState(run.store, next, { before: replaced, signal: run.signal });
 }
 
 function remove(

@@ -45,8 +45,11 @@ export const GATHER_TIME_SHARE = 0.4;
 /** Default of how long an object stays after a published state covers it. Source: upstream's `must_keep_interval`. */
 export const MUST_KEEP_MS = 10 * 60 * 1000;
 
-/** Default age at which tombstones are dropped. Source: upstream's `sweeper.retention_days`, 370. */
-export const TOMBSTONE_RETENTION_MS = 370 * 24 * 60 * 60 * 1000;
+/**
+ * How long a stream without an object stays in the vector. Safe with any length: a host that was away for longer reads
+ * the base. Two days, so that a weekend of an idle host costs nothing.
+ */
+export const PRUNE_AFTER_MS = 2 * 24 * 60 * 60 * 1000;
 
 /** Replaced bases and level-1 deltas remembered in the manifest until they are deleted. */
 export const RETIRED_MAX = 1000;
@@ -59,3 +62,6 @@ export const CONDITION_PROOF_MS = 24 * 60 * 60 * 1000;
 
 /** Age at which a probe of conditional writes is one that a killed run has left. */
 export const PROBE_LEFT_MS = 60 * 60 * 1000;
+
+/** Age of an object at which a number that is missing below it counts as deleted. Listings may lag behind by seconds. */
+export const GAP_AGE_MS = 60 * 1000;

@@ -3,7 +3,7 @@ import type { VersionVector } from '../protocol/version-vector.ts';
 import type { TimestampNs } from '../protocol/time.ts';
 import type { Gathered, Unreadable } from './gather.ts';
 import { type SortedListing, instanceObjects, uncovered } from './listing.ts';
-import type { FoldLevel } from './plan.ts';
+import type { FoldLevel, TailPlan } from './plan.ts';
 import type { Removal } from './remove.ts';
 import type { CompactOptions } from './run-context.ts';
 import type { WrittenState } from './write-state.ts';
@@ -23,6 +23,10 @@ export type CompactionReport = {
   readonly foldedObjects: number;
   readonly foldedBytes: number;
   readonly unreadable: readonly Unreadable[];
+  /** Objects that came back after tombstones were dropped: left alone. */
+  readonly setAside: readonly string[];
+  /** The published object that was lost, so that a base begins from what is listed. */
+  readonly lostBase: string | undefined;
   /** Name of the new base or level-1 delta. */
   readonly written: string | undefined;
   readonly writtenBytes: number;
@@ -44,6 +48,9 @@ export type ReportInput = {
   readonly nowNs: TimestampNs;
   readonly listing: SortedListing;
   readonly before: { readonly manifest: Manifest } | undefined;
+  /** What the manifest names and is lost. */
+  readonly lost?: string | undefined;
+  readonly tail: Pick<TailPlan, 'setAside'>;
   readonly outcome: CompactionReport['outcome'];
   readonly level: FoldLevel;
   /** Of the state that is published now. */
@@ -70,6 +77,8 @@ export function makeReport(input: ReportInput): CompactionReport {
     foldedObjects: claimed.length,
     foldedBytes: claimed.reduce((sum, one) => sum + one.sizeBytes, 0),
     unreadable: gathered?.unreadable ?? [],
+    setAside: input.tail.setAside.map(({ name }) => name),
+    lostBase: input.lost,
     written: written?.name,
     writtenBytes: written?.file.sizeBytes ?? 0,
     entries: state?.entries ?? 0,

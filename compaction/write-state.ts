@@ -8,16 +8,16 @@ import {
 import type { SnapshotMeta } from '../protocol/snapshot.ts';
 import type { ObjectBody } from '../storage/object-store.ts';
 import type { TimestampNs } from '../protocol/time.ts';
-import { EMPTY_VECTOR } from '../protocol/version-vector.ts';
+import { Claims } from './claims.ts';
 import type { SnapshotSource } from './merge/cursor.ts';
 import { DbiTable } from './merge/dbi-table.ts';
 import { fold } from './merge/fold.ts';
 import { chooseFoldMode, type Gathered, Gatherer } from './gather.ts';
 import { GATHER_TIME_SHARE } from './limits.ts';
-import { type SortedListing, newestSnapshots, uncovered } from './listing.ts';
+import { type SortedListing, newestSnapshots } from './listing.ts';
 import { registerDbis } from './merge/load.ts';
-import { type StateObjects, pruneVector } from './next-state.ts';
-import { type FoldLevel, type TailPlan, deltasBehindGaps, level1ToMerge } from './plan.ts';
+import { type StateObjects, pruneStreams } from './next-state.ts';
+import { type FoldLevel, type TailPlan, level1ToMerge } from './plan.ts';
 import { type CompactOptions, checkTime, goneError, timeLeftMs } from './run-context.ts';
 import type { ScratchFile } from './scratch/scratch.ts';
 import type { SnapshotFile } from './merge/snapshot-file.ts';
@@ -29,6 +29,8 @@ export type WriteInput = {
   readonly nowNs: TimestampNs;
   readonly listing: SortedListing;
   readonly before: PublishedState | undefined;
+  /** The manifest that is replaced; without `before` one whose objects are lost. */
+  readonly replaced: PublishedState | undefined;
   readonly level: Exclude<FoldLevel, 'none'>;
   readonly tail: TailPlan;
   /** Sizes of the compactor's listed objects, by name. */
@@ -75,13 +77,12 @@ async function attempt(input: WriteInput, table: DbiTable): Promise<WrittenState
   if (gathered.claimed.length === 0 && !due) {
     return { gathered, objects: undefined };
   }
-  const { vector } = gathered;
-  const pruned = pruneVector(vector, { before, listing, nowNs, policy: run.policy });
+  const pruned = pruneStreams(gathered.state, { before, listing, nowNs });
   const bytes = gathered.claimed.reduce((sum, object) => sum + object.sizeBytes, 0);
   const mergedLevel1 = mergedCount(input, bytes);
   const published = before?.manifest;
   const keptLevel1 = published?.level1.slice(0, published.level1.length - mergedLevel1) ?? [];
-  const { seqName, meta } = nameAndMeta(input, pruned);
+  const { seqName, meta } = nameAndMeta(input, pruned.vector);
   const dropBefore = level === 'base' ? dropBeforeNs(input, gathered) : undefined;
   const file = await fold(
     {
@@ -101,8 +102,9 @@ async function attempt(input: WriteInput, table: DbiTable): Promise<WrittenState
   const objects = {
     base: whole ? seqName : published.base,
     level1: whole ? [] : [...keptLevel1, seqName],
-    vector: pruned,
+    ...pruned,
     rejoinBeforeNs: rejoinBefore(input, gathered, dropBefore),
+    droppedNs: dropped(input, dropBefore),
     schemaMode: gathered.schemaMode,
     ...counts(input, file, whole),
   };
@@ -110,20 +112,16 @@ async function attempt(input: WriteInput, table: DbiTable): Promise<WrittenState
 }
 
 async function gather(input: WriteInput, table: DbiTable): Promise<Gathered> {
-  const { run, before, listing, level, tail } = input;
+  const { run, before, replaced, tail } = input;
   const nowMs = run.monotonicMs();
   const untilMs = nowMs + GATHER_TIME_SHARE * timeLeftMs(run);
-  const gatherer = new Gatherer(before?.manifest.vector ?? EMPTY_VECTOR, {
+  const gatherer = new Gatherer(new Claims(before?.manifest), {
     run,
     table,
-    mode: await chooseFoldMode(before?.manifest.schemaMode, { run, tail }),
+    mode: await chooseFoldMode(replaced?.manifest.schemaMode, { run, tail }),
     untilMs,
   });
   await gatherer.gather(tail);
-  if (level === 'base') {
-    const { vector } = gatherer.result;
-    await gatherer.gatherUnclaimed(deltasBehindGaps(listing, vector, run.policy.foldObjectsMax));
-  }
   return gatherer.result;
 }
 
@@ -189,7 +187,8 @@ function nameAndMeta(
 }
 
 /**
- * Tombstones older than this are dropped: only from a whole state, and only if every listed object is in it. One that is not
+ * Tombstones older than this are dropped: only from a whole state, and only if every listed object is in it, but those that
+ * came back and that nobody reads. One that is not
  * may hold the live value that the tombstone has to beat. So may an old full snapshot that is kept for upstream's readers.
  */
 function dropBeforeNs(input: WriteInput, gathered: Gathered): bigint | undefined {
@@ -200,8 +199,7 @@ function dropBeforeNs(input: WriteInput, gathered: Gathered): bigint | undefined
   }
   const cutNs = nowNs - BigInt(Math.round(tombstoneRetentionMs)) * 1_000_000n;
   const kept = upstreamReads ? newestSnapshots(listing) : [];
-  const complete = uncovered(listing, gathered.vector).length === 0;
-  return complete && kept.every(({ timeNs }) => timeNs >= cutNs) ? cutNs : undefined;
+  return gathered.isWhole && kept.every(({ timeNs }) => timeNs >= cutNs) ? cutNs : undefined;
 }
 
 /**
@@ -209,16 +207,30 @@ function dropBeforeNs(input: WriteInput, gathered: Gathered): bigint | undefined
  * may a deletion have come into the bucket, and so far may clocks differ.
  */
 function rejoinBefore(
-  { before, run }: WriteInput,
+  input: WriteInput,
   gathered: Gathered,
   dropBeforeNs: bigint | undefined,
 ): bigint {
-  const halfNs = BigInt(Math.round(run.policy.tombstoneRetentionMs ?? 0)) * 500_000n;
-  return [
-    before?.manifest.rejoinBeforeNs ?? 0n,
+  return latest(
+    input.replaced?.manifest.rejoinBeforeNs,
     gathered.rejoinBeforeNs,
-    dropBeforeNs === undefined ? 0n : dropBeforeNs + halfNs,
-  ].reduce((a, b) => (a > b ? a : b));
+    horizon(input, dropBeforeNs),
+  );
+}
+
+/** See `Manifest.droppedNs`. A state that begins from nothing holds whatever is listed, so it sets nothing aside. */
+function dropped(input: WriteInput, dropBeforeNs: bigint | undefined): bigint {
+  return latest(input.before?.manifest.droppedNs, horizon(input, dropBeforeNs));
+}
+
+/** The listing's time less half the retention: no content is named later that is older than what is dropped. */
+function horizon({ run }: WriteInput, dropBeforeNs: bigint | undefined): bigint | undefined {
+  const halfNs = BigInt(Math.round(run.policy.tombstoneRetentionMs ?? 0)) * 500_000n;
+  return dropBeforeNs === undefined ? undefined : dropBeforeNs + halfNs;
+}
+
+function latest(...times: readonly (bigint | undefined)[]): bigint {
+  return times.reduce<bigint>((a, b) => (b !== undefined && b > a ? b : a), 0n);
 }
 
 /** Of a state in levels the counts are upper bounds: an entry may stand in several. */

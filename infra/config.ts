@@ -12,7 +12,16 @@ const configSchema = z.strictObject({
   /** Tells deployments in one account apart. Part of the names of bucket and queues. */
   stage: name('stage', 20).default('prod'),
   /** `instance` of every agent. More than 100: let agents make their queues, and give them a role of your own. */
-  agents: z.array(name('an agent', 40)).max(100).default([]),
+  agents: z
+    .array(
+      name('an agent', 40).regex(
+        // Case does not matter: what the agent's own configuration says.
+        /^(?!compacted)/i,
+        'an agent: its policy would be one for bases; use a name that does not begin with "compacted"',
+      ),
+    )
+    .max(100)
+    .default([]),
   /** Names of the databases: the keys of `lmdbs` in the agents' configuration. */
   databases: z
     .array(

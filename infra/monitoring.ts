@@ -158,6 +158,12 @@ export class Monitoring extends Construct {
         says: `Objects of ${database} cannot be read: they are kept, and no tombstone is dropped.`,
         runbook: 'objects-cannot-be-read',
       });
+      this.#alarm(`LostBase-${database}`, {
+        metric: this.#ofDatabase(METRICS.lostBases, database, FIVE_MINUTES),
+        threshold: 1,
+        says: `The base of ${database}, or a part of it, was missing or damaged.`,
+        runbook: 'the-base-is-gone-or-damaged',
+      });
       this.#alarm(`FailedRuns-${database}`, {
         metric: this.#ofDatabase(METRICS.failedRuns, database, Duration.hours(1), 'Sum'),
         threshold: 3,

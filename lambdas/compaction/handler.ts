@@ -56,6 +56,14 @@ function reportRun(report: CompactionReport): void {
   for (const { name, reason } of unreadable) {
     logger.warn('an object could not be read and stays', { name, reason });
   }
+  for (const name of rest.setAside) {
+    logger.warn('an object came back after tombstones were dropped and is left alone', { name });
+  }
+  if (rest.lostBase !== undefined) {
+    logger.error('a published object is missing or damaged, what is listed becomes a new base', {
+      name: rest.lostBase,
+    });
+  }
   if (rest.failedDeletes > 0) {
     logger.error('objects could not be deleted', { failedDeletes: rest.failedDeletes });
   }
@@ -65,6 +73,8 @@ function reportRun(report: CompactionReport): void {
   metrics.addMetric(METRICS.foldedObjects, MetricUnit.Count, report.foldedObjects);
   metrics.addMetric(METRICS.deletedObjects, MetricUnit.Count, deleted.length);
   metrics.addMetric(METRICS.unreadableObjects, MetricUnit.Count, unreadable.length);
+  metrics.addMetric(METRICS.setAsideObjects, MetricUnit.Count, rest.setAside.length);
+  metrics.addMetric(METRICS.lostBases, MetricUnit.Count, rest.lostBase === undefined ? 0 : 1);
   metrics.addMetric(METRICS.storedEntries, MetricUnit.Count, report.entries);
   const failed = report.outcome === 'out-of-time' || report.outcome === 'unknown';
   metrics.addMetric(METRICS.failedRuns, MetricUnit.Count, failed ? 1 : 0);

@@ -29,6 +29,10 @@ export const METRICS = {
   deletedObjects: 'DeletedObjects',
   /** Objects that could not be read. */
   unreadableObjects: 'UnreadableObjects',
+  /** Objects that came back after tombstones were dropped. */
+  setAsideObjects: 'SetAsideObjects',
+  /** 1: a published object was missing or damaged. */
+  lostBases: 'LostBases',
   /** Runs that failed and will be repeated by the schedule. */
   failedRuns: 'FailedRuns',
   storedEntries: 'StoredEntries',

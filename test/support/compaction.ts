@@ -352,3 +352,14 @@ export async function names(store: ObjectStore): Promise<string[]> {
   }
   return all;
 }
+
+/** The store, with some of its methods replaced. */
+export function overriding(store: ObjectStore, methods: Partial<ObjectStore>): ObjectStore {
+  return new Proxy(store, {
+    get: (target, key) => {
+      const own: unknown = Reflect.get(methods, key);
+      const member: unknown = own ?? Reflect.get(target, key);
+      return own === undefined && typeof member === 'function' ? member.bind(target) : member;
+    },
+  });
+}

@@ -177,6 +177,10 @@ function reportText(report: CompactionReport): string {
   const lines = [
     outcomeText(report),
     `${dry ? 'would fold' : 'folded'} ${report.foldedObjects} of ${report.listedObjects} objects (${formatBytes(report.foldedBytes)}), ${dry ? 'would delete' : 'deleted'} ${deleted.length}`,
+    ...(report.lostBase === undefined
+      ? []
+      : [`${report.lostBase} is missing or damaged: what is listed becomes a new base`]),
+    ...report.setAside.map((name) => `${name} came back after tombstones were dropped, it stays`),
     ...unreadable.map(({ name, reason }) => `cannot read ${name}, it stays: ${reason}`),
     ...deleted.map((name) => `${dry ? 'would delete' : 'deleted'} ${name}`),
   ];
@@ -223,6 +227,8 @@ function reportJson(report: CompactionReport): string {
     folded_objects: report.foldedObjects,
     folded_bytes: report.foldedBytes,
     unreadable: report.unreadable,
+    set_aside: report.setAside,
+    lost_base: report.lostBase ?? null,
     written: report.written ?? null,
     written_bytes: report.writtenBytes,
     entries: report.entries,
