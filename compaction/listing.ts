@@ -83,6 +83,31 @@ export class ListingSorter {
   }
 }
 
+/** The listing as it would be after a step that has deleted and written objects. */
+export function afterStep(
+  listing: SortedListing,
+  done: {
+    readonly deleted: readonly string[];
+    readonly written: string | undefined;
+    readonly writtenBytes: number;
+  },
+  nowMs: number,
+): SortedListing {
+  const gone = new Set(done.deleted);
+  const kept = (objects: readonly StoredObject[]): readonly StoredObject[] =>
+    gone.size === 0 ? objects : objects.filter(({ name }) => !gone.has(name));
+  const name = done.written === undefined ? undefined : parseObjectName(done.written);
+  const written =
+    name === undefined ? [] : [{ ...name, sizeBytes: done.writtenBytes, lastModifiedMs: nowMs }];
+  return {
+    ...listing,
+    snapshots: kept(listing.snapshots),
+    deltas: new Map([...listing.deltas].map(([stream, objects]) => [stream, kept(objects)])),
+    compacted: [...kept(listing.compacted), ...written],
+    copies: kept(listing.copies),
+  };
+}
+
 /** All objects of instances, full snapshots and deltas. */
 export function* instanceObjects(listing: SortedListing): Generator<StoredObject> {
   yield* listing.snapshots;

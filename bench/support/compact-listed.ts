@@ -160,6 +160,8 @@ async function main(): Promise<void> {
     monotonicMs: () => performance.now(),
     random: randomBytes,
     writer: 'bench',
+    // One step of what would be many.
+    dryRun: request.kind !== 'covered',
   });
   const answer: CompactListedAnswer = {
     wallMs: performance.now() - start,
