@@ -78,6 +78,18 @@ describe('a bucket for which no single run has the time is finished by several s
   });
 });
 
+test('a full snapshot that fits into no run is named, and keeps no other waiting', async () => {
+  const world = new SlowWorld(SPEEDS);
+  const large = await world.writer('b').snapshot(content('d', 7, { count: 20, bytes: 3000 * KB }));
+  for (let runs = 0; runs < 3; runs++) {
+    await deltas(world, `a${runs}`, { count: 20, bytes: 20 * KB });
+    const report = await world.run(SECOND);
+    expect(report).toMatchObject({ outcome: 'published', leftObjects: 1, largestLeft: large });
+  }
+  expect(await world.run(SECOND)).toMatchObject({ outcome: 'out-of-time', largestLeft: large });
+  expect(await world.run(10 * SECOND)).toMatchObject({ outcome: 'published', leftObjects: 0 });
+});
+
 describe('what is new is kept where it does not fit together with what is published', () => {
   /** A base, and what lies above it, of so many kilobytes each. */
   async function published(baseKb: number, levelKb: number) {
