@@ -25,7 +25,8 @@ import { type CompactOptions, OutOfTimeError, timeLeftMs } from './run-context.t
 import { StepScratch } from './scratch/step-scratch.ts';
 import { type StepStart, planStep } from './step.ts';
 import type { PublishedState } from './upkeep.ts';
-import { type Postponed, type WrittenState, fileBody, writeState } from './write-state.ts';
+import type { Postponed } from './shapes.ts';
+import { type WrittenState, fileBody, writeState } from './write-state.ts';
 
 /**
  * Folds what agents have stored into the base of a database: lists, reads the manifest, merges, stores, publishes, deletes.

@@ -7,42 +7,30 @@ import {
 } from '../protocol/object-name.ts';
 import type { SnapshotMeta } from '../protocol/snapshot.ts';
 import type { ObjectBody } from '../storage/object-store.ts';
-import type { TimestampNs } from '../protocol/time.ts';
 import { covers } from '../protocol/version-vector.ts';
 import { Claims } from './claims.ts';
 import { DbiTable } from './merge/dbi-table.ts';
 import { fold } from './merge/fold.ts';
 import { chooseFoldMode, type Gathered, Gatherer } from './gather.ts';
-import { type SortedListing, type StoredObject, newestSnapshots } from './listing.ts';
+import { type StoredObject, newestSnapshots } from './listing.ts';
 import { registerDbis } from './merge/load.ts';
 import { type StateObjects, pruneStreams } from './next-state.ts';
-import { type FoldLevel, type TailPlan, level1ToMerge } from './plan.ts';
+import type { FoldLevel } from './plan.ts';
 import { deadlineWithReserve } from './pace.ts';
 import { spoolPublished } from './published-inputs.ts';
-import { type CompactOptions, OutOfTimeError, checkTime, timeLeftMs } from './run-context.ts';
+import { type CompactOptions, OutOfTimeError, checkTime } from './run-context.ts';
 import type { ScratchFile } from './scratch/scratch.ts';
 import { StepScratch } from './scratch/step-scratch.ts';
+import {
+  type Postponed,
+  type Shape,
+  type WriteInput,
+  partsOf,
+  requireSpace,
+  shapesOf,
+  whyTooMuch,
+} from './shapes.ts';
 import type { SnapshotFile } from './merge/snapshot-file.ts';
-import type { PublishedState } from './upkeep.ts';
-
-/** What {@link writeState} works on. */
-export type WriteInput = {
-  readonly run: CompactOptions;
-  readonly nowNs: TimestampNs;
-  readonly listing: SortedListing;
-  readonly before: PublishedState | undefined;
-  /** The manifest that is replaced; without `before` one whose objects are lost. */
-  readonly replaced: PublishedState | undefined;
-  readonly level: Exclude<FoldLevel, 'none'>;
-  readonly tail: TailPlan;
-  /** The tail is not all that can be read: large full snapshots wait for a later step. */
-  readonly isDeferred: boolean;
-  /** Sizes of the compactor's listed objects, by name. */
-  readonly sizes: ReadonlyMap<string, number>;
-  /** Milliseconds that the step has, and after which it begins to read no further object. */
-  readonly timeMs: number;
-  readonly gatherMs: number;
-};
 
 /** A new state whose objects are stored and not yet published. */
 export type WrittenState = {
@@ -61,17 +49,8 @@ export type WrittenState = {
   readonly writeMs: number;
 };
 
-/** Why a base waits, and the time that its step had. */
-export type Postponed = { readonly why: 'time' | 'space'; readonly timeMs: number };
-
 /** What gathering found when it did not lead to a new state. */
 export type NothingNew = { readonly gathered: Gathered; readonly objects: undefined };
-
-/** What is merged and written: a base of everything, or a level-1 delta that takes in so many of the newest ones. */
-type Shape = {
-  readonly level: Exclude<FoldLevel, 'none'>;
-  readonly mergedLevel1: number;
-};
 
 /** What was gathered, and where its DBIs are known. */
 type Material = { readonly gathered: Gathered; readonly table: DbiTable };
@@ -135,58 +114,6 @@ async function attempt(input: WriteInput, table: DbiTable): Promise<WrittenState
     }
   }
   throw new OutOfTimeError();
-}
-
-/** What may be written, the most first: each of the others needs less time and room than the one before. */
-function shapesOf(
-  { level, before, sizes, isDeferred }: WriteInput,
-  { gathered, isCut }: { readonly gathered: Gathered; readonly isCut: boolean },
-): readonly Shape[] {
-  if (before === undefined) {
-    return [{ level: 'base', mergedLevel1: 0 }];
-  }
-  const { level1 } = before.manifest;
-  const newBytes = gathered.claimed.reduce((sum, object) => sum + object.sizeBytes, 0);
-  const merged = level1ToMerge(
-    level1.map((name) => sizes.get(name) ?? 0),
-    newBytes,
-  );
-  const shapes: Shape[] = [];
-  // A base that more must follow at once would be written twice.
-  if (level === 'base' && !isCut && !isDeferred) {
-    shapes.push({ level: 'base', mergedLevel1: level1.length });
-  }
-  if (gathered.claimed.length > 0) {
-    shapes.push(...(merged === 0 ? [] : [{ level: 'level1' as const, mergedLevel1: merged }]));
-    shapes.push({ level: 'level1', mergedLevel1: 0 });
-  }
-  return shapes;
-}
-
-/** undefined: another failure than that of time or room. */
-function whyTooMuch(error: unknown, run: CompactOptions): Postponed['why'] | undefined {
-  if (error instanceof SyncError && error.code === 'SPOOL_FAILED') {
-    return 'space';
-  }
-  // What ends an upload in the middle comes back as an error of the storage.
-  return error instanceof OutOfTimeError || timeLeftMs(run) <= 0 ? 'time' : undefined;
-}
-
-/** A base needs room for all of its parts, and for as much again: found out before they are downloaded. */
-async function requireSpace(input: WriteInput, { level }: Shape): Promise<void> {
-  const { run, sizes } = input;
-  if (level !== 'base' || input.before === undefined) {
-    return;
-  }
-  const partBytes = partsOf(input).reduce((sum, name) => sum + (sizes.get(name) ?? 0), 0);
-  const freeBytes = await run.scratch.freeBytes();
-  if (2 * partBytes > freeBytes) {
-    throw new SyncError(
-      'SPOOL_FAILED',
-      `a base of ${partBytes} bytes needs twice as many on disk, and ${freeBytes} are free`,
-      { hint: 'Give the compactor more disk for temporary files.', retryable: true },
-    );
-  }
 }
 
 type Written = Pick<WrittenState, 'objects' | 'level' | 'name' | 'file'>;
@@ -262,11 +189,6 @@ function isCutShort({ run, tail }: WriteInput, gathered: Gathered): boolean {
     !covers(vector, object) && !failed.has(object.name);
   const isFull = tail.snapshots.length + tail.deltas.length >= run.policy.foldObjectsMax;
   return isFull || tail.snapshots.some(isLeft);
-}
-
-/** Everything that is published. */
-function partsOf({ before }: WriteInput): readonly string[] {
-  return before === undefined ? [] : [before.manifest.base, ...before.manifest.level1];
 }
 
 function nameAndMeta(
