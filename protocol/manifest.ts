@@ -178,6 +178,21 @@ export function isBasePosition(stream: StreamId): boolean {
   return instanceOfStream(stream) === COMPACTED_INSTANCE;
 }
 
+/** Of a vector what tells where an instance's objects are stored: its own streams, and its places among published states. */
+export function ownPlaces(vector: VersionVector, instance: string): VersionVector {
+  return new Map(
+    [...vector].filter(
+      ([stream]) => instanceOfStream(stream) === instance || isBasePosition(stream),
+    ),
+  );
+}
+
+/** What a state covers that has merged a published one. */
+export function publishedVector(manifest: Manifest): VersionVector {
+  const { stream, seq } = basePositionOf(manifest);
+  return new Map([...manifest.vector, [stream, seq]]);
+}
+
 /** True for the place among states of compactors that wrote no lineage: its end proves no loss. */
 export function isEarlierBasePosition(stream: StreamId): boolean {
   return stream === streamOf(COMPACTED_INSTANCE, EARLIER_LINEAGE);

@@ -329,7 +329,7 @@ export class Publisher {
       for (;;) {
         try {
           attemptNs = clock.nowNs();
-          beforeSend?.();
+          beforeSend?.(timeNs);
           this.#tried = seq;
           // "exists" is our own earlier attempt whose answer was lost: the name holds this run's random id.
           await store.create(name, body, signal);

@@ -47,9 +47,10 @@ export const ROOMS: readonly Room[] = [
   // What the engine hangs on, seen from below it: its ports, each reporting to the watchdog.
   ['agent/watchdog', 'storage agent/pacing agent/lmdb', ''],
   ['agent/guard', 'protocol agent/config agent/log agent/watchdog agent/lmdb', 'node:*'],
+  ['agent/engine/proof', 'protocol', 'zod'],
   [
     'agent/engine',
-    'protocol storage agent/spool.ts agent/log agent/pacing agent/watchdog agent/lmdb',
+    'protocol storage agent/spool.ts agent/log agent/pacing agent/watchdog agent/lmdb agent/engine/proof',
     'node:assert zod',
   ],
   [

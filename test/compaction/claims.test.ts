@@ -7,12 +7,12 @@ import {
   TestCompactor,
   TestWriter,
   entry,
-  freshState,
   names,
   overriding,
   plain,
   readObject,
 } from '../support/compaction.ts';
+import { freshState } from '../support/fresh-reader.ts';
 
 async function manifestOf(store: MemoryObjectStore) {
   return parseManifest((await readObject(store, manifestName('main'))) ?? Buffer.alloc(0));

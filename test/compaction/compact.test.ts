@@ -8,11 +8,11 @@ import {
   TestWriter,
   encodeSnapshot,
   entry,
-  freshState,
   names,
   plain,
   readObject,
 } from '../support/compaction.ts';
+import { freshState } from '../support/fresh-reader.ts';
 
 async function manifestOf(store: MemoryObjectStore) {
   return parseManifest((await readObject(store, manifestName('main'))) ?? Buffer.alloc(0));

@@ -5,15 +5,7 @@ import { DEFAULT_POLICY, type CompactionPolicy } from '../../compaction/policy.t
 import type { CompactionReport } from '../../compaction/report.ts';
 import type { CompactOptions } from '../../compaction/run-context.ts';
 import { SyncError } from '../../protocol/errors.ts';
-import { parseManifest } from '../../protocol/manifest.ts';
-import {
-  COMPACTED_INSTANCE,
-  formatObjectName,
-  manifestName,
-  parseObjectName,
-  streamOf,
-  type ObjectName,
-} from '../../protocol/object-name.ts';
+import { formatObjectName, streamOf } from '../../protocol/object-name.ts';
 import { mergeRegisters, type Register } from '../../protocol/register.ts';
 import { SnapshotReader } from '../../protocol/snapshot-reader.ts';
 import {
@@ -27,7 +19,7 @@ import { SnapshotWriter } from '../../protocol/snapshot-writer.ts';
 import { bytesBody } from '../../storage/bodies.ts';
 import type { MemoryObjectStore } from '../../storage/memory.ts';
 import type { ObjectStore } from '../../storage/object-store.ts';
-import { covers, joinVectors, type VersionVector } from '../../protocol/version-vector.ts';
+import { joinVectors, type VersionVector } from '../../protocol/version-vector.ts';
 
 export const SIGNAL = new AbortController().signal;
 
@@ -110,54 +102,6 @@ export async function readObject(store: ObjectStore, name: string): Promise<Buff
     chunks.push(chunk);
   }
   return Buffer.concat(chunks);
-}
-
-/** What a host without any data gets from the bucket, by the rules for agents: the invariant of every compaction. */
-export async function freshState(store: ObjectStore, database = 'main'): Promise<State> {
-  const state: State = new Map();
-  let vector: VersionVector = new Map();
-  const listed: ObjectName[] = [];
-  for await (const { name } of store.list(`${database}__`, { signal: SIGNAL })) {
-    const parsed = parseObjectName(name);
-    if (parsed !== undefined && parsed.instance !== COMPACTED_INSTANCE) {
-      listed.push(parsed);
-    }
-  }
-  const manifestBytes = await readObject(store, manifestName(database));
-  if (manifestBytes !== undefined) {
-    const manifest = parseManifest(manifestBytes);
-    for (const name of [manifest.base, ...manifest.level1]) {
-      const bytes = await readObject(store, name);
-      if (bytes === undefined) {
-        throw new Error(`${name} is named by the manifest and missing`);
-      }
-      const meta = mergeBytes(state, bytes);
-      vector = joinVectors(vector, meta.vector ?? new Map());
-    }
-    vector = joinVectors(vector, manifest.vector);
-  }
-  const newestFirst = listed.toSorted((a, b) => (a.timeNs > b.timeNs ? -1 : 1));
-  for (const kind of ['snapshot', 'delta']) {
-    for (const object of newestFirst) {
-      if (object.kind !== kind || covers(vector, object)) {
-        continue;
-      }
-      const bytes = await readObject(store, object.name);
-      if (bytes === undefined) {
-        throw new Error(`${object.name} is gone`);
-      }
-      try {
-        const meta = mergeBytes(state, bytes);
-        if (kind === 'snapshot') {
-          vector = joinVectors(vector, meta.vector ?? new Map());
-          vector = joinVectors(vector, new Map([[object.stream, object.seq]]));
-        }
-      } catch {
-        // Damaged: quarantined by every reader.
-      }
-    }
-  }
-  return state;
 }
 
 /** A state as plain data, for comparison: deletions included, DBIs without entries left out. */

@@ -276,12 +276,14 @@ export class DirectLocalDatabase implements LocalDatabase {
       if (!session.isStale(options)) {
         session.vector.drop(options.dropped ?? []);
         session.vector.join(options.vector);
+        session.kept.note(options);
       }
       session.persist({
         rejoinBeforeNs: options.rejoinBeforeNs,
         lastSyncNs: options.lastSyncNs,
         bucketId: options.bucketId,
         entriesAtStop: options.entriesAtStop === true ? session.entries : null,
+        droppedNs: options.resetMarker === true ? null : options.droppedNs,
       });
       return session.takeDetection();
     });

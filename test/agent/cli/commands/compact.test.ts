@@ -5,7 +5,8 @@ import { runCli } from '../../../../agent/cli/cli.ts';
 import { SyncError } from '../../../../protocol/errors.ts';
 import { openFilesystemStore } from '../../../../storage/folder/store.ts';
 import type { ObjectStore } from '../../../../storage/object-store.ts';
-import { TestWriter, entry, freshState, names, plain } from '../../../support/compaction.ts';
+import { TestWriter, entry, names, plain } from '../../../support/compaction.ts';
+import { freshState } from '../../../support/fresh-reader.ts';
 
 let folder: string;
 let store: ObjectStore;
