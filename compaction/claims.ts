@@ -52,6 +52,15 @@ export class Claims {
     }
   }
 
+  /** True for a marked full snapshot that adds nothing to what is covered: it need not be read. */
+  passOver({ stream, seq, marked }: StoredObject): boolean {
+    const adds = !marked || (this.#vector.get(stream) ?? 0n) < seq - 1n;
+    if (!adds) {
+      this.#raise(stream, seq);
+    }
+    return !adds;
+  }
+
   /**
    * All objects of a listing were read or covered. Whatever number is not listed any more was deleted because a stored
    * full state held it, and that was read: so each stream counts up to its highest number.

@@ -9,6 +9,7 @@ import {
 import { SyncError } from '../protocol/errors.ts';
 import { EMPTY_VECTOR, type VersionVector } from '../protocol/version-vector.ts';
 import { findDamagedPart, findMissingPart, isStillPublished } from './lost-base.ts';
+import { Claims } from './claims.ts';
 import { requireConditionalWrites } from './conditional-writes.ts';
 import { type DeleteInput, deletable } from './delete-rule.ts';
 import type { Gathered } from './gather.ts';
@@ -220,8 +221,11 @@ async function finishWithoutState(
     });
   }
   const { version: _version, id: _id, database: _database, ...objects } = before.manifest;
-  const { vector, assumed = new Set() } = before.manifest;
-  const pruned = pruneStreams({ vector, assumed }, start);
+  const claims = new Claims(before.manifest);
+  for (const snapshot of start.tail.marked) {
+    claims.passOver(snapshot);
+  }
+  const pruned = pruneStreams(claims.state, start);
   const next = makeNext(start, { ...objects, ...pruned }, { postponed });
   if (postponed === undefined && !upkeepChanged(before, next)) {
     const removal = await remove(start, before, { ownPublication: false, copied: false });

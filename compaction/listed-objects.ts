@@ -14,7 +14,7 @@ export type StoredObject = ObjectName & Pick<ObjectInfo, 'sizeBytes' | 'lastModi
 /** What the objects of one kind in a stream have in common: held once. */
 type NameHead = Pick<
   ObjectName,
-  'database' | 'instance' | 'stream' | 'generation' | 'ours' | 'kind'
+  'database' | 'instance' | 'stream' | 'generation' | 'ours' | 'kind' | 'marked'
 >;
 
 const FIRST_COLUMN_LENGTH = 1024;
@@ -64,13 +64,14 @@ export class ListedObjects {
     return this.#modified[at] ?? 0;
   }
 
-  #headOf({ database, instance, stream, generation, ours, kind }: ObjectName): NameHead {
-    const key = `${kind} ${stream}`;
+  #headOf(name: ObjectName): NameHead {
+    const { database, instance, stream, generation, ours, kind, marked } = name;
+    const key = `${kind} ${marked} ${stream}`;
     const known = this.#heads.get(key);
     if (known?.generation === generation && known.ours === ours) {
       return known;
     }
-    const head = { database, instance, stream, generation, ours, kind };
+    const head = { database, instance, stream, generation, ours, kind, marked };
     this.#heads.set(key, head);
     return head;
   }
@@ -150,6 +151,10 @@ class ListedObject implements StoredObject {
 
   get kind(): ObjectKind {
     return this.#head.kind;
+  }
+
+  get marked(): boolean {
+    return this.#head.marked;
   }
 
   get extras(): readonly string[] {

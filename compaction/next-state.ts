@@ -170,5 +170,7 @@ export function upkeepChanged(before: PublishedState, next: PublishedState): boo
   const b = next.upkeep.gone;
   const sameStreams = a.size === b.size && [...a.keys()].every((stream) => b.has(stream));
   const isEarlier = before.manifest.lineage === undefined;
-  return isEarlier || !sameStreams || before.manifest.vector.size !== next.manifest.vector.size;
+  const { vector } = next.manifest;
+  const isMoved = [...vector].some(([stream, seq]) => before.manifest.vector.get(stream) !== seq);
+  return isEarlier || !sameStreams || isMoved || before.manifest.vector.size !== vector.size;
 }

@@ -8,6 +8,7 @@ import {
 } from '../protocol/object-name.ts';
 import type { TimestampNs } from '../protocol/time.ts';
 import { EMPTY_VECTOR, type VersionVector, covers } from '../protocol/version-vector.ts';
+import { Claims } from './claims.ts';
 import { LEVEL1_GROWTH } from './limits.ts';
 import type { SortedListing, StoredObject } from './listing.ts';
 import type { CompactionPolicy } from './policy.ts';
@@ -16,6 +17,8 @@ import type { CompactionPolicy } from './policy.ts';
 export type TailPlan = {
   /** Full snapshots, newest first: each is skipped if one before it covers it. */
   readonly snapshots: readonly StoredObject[];
+  /** Marked ones, ascending by number: what they follow is read first, and then they add nothing. */
+  readonly marked: readonly StoredObject[];
   /** Deltas, stream by stream, ascending; also those above a gap. */
   readonly deltas: readonly StoredObject[];
   /** Compressed bytes of all of them. */
@@ -55,7 +58,11 @@ export function planTail(
     }
     return streams.admits(object);
   };
-  const snapshots = listing.snapshots.filter(isTaken);
+  const full = listing.snapshots.filter(isTaken);
+  const snapshots = full.filter(({ marked }) => !marked);
+  const marked = full
+    .filter((object) => object.marked)
+    .toSorted((a, b) => (a.seq < b.seq ? -1 : 1));
   const deltas = [...listing.deltas.values()].flatMap((objects) => objects.filter(isTaken));
   const room = Math.max(policy.foldObjectsMax - snapshots.length, 0);
   const planned = {
@@ -66,8 +73,12 @@ export function planTail(
   const overLimit = [...streams.refused.values()];
   return {
     ...planned,
-    bytes: taken.reduce((sum, object) => sum + object.sizeBytes, 0),
-    doubles: doublesOf(taken),
+    marked,
+    bytes: [...taken, ...unreadMarked(marked, taken, vector)].reduce(
+      (sum, object) => sum + object.sizeBytes,
+      0,
+    ),
+    doubles: doublesOf([...taken, ...marked]),
     setAside,
     overLimit,
     isWhole:
@@ -75,6 +86,24 @@ export function planTail(
       overLimit.length === 0 &&
       taken.length === snapshots.length + deltas.length,
   };
+}
+
+/** Marked ones that must be read, as far as names tell: a number below them is neither covered nor listed. */
+function unreadMarked(
+  marked: readonly StoredObject[],
+  others: readonly StoredObject[],
+  vector: VersionVector,
+): StoredObject[] {
+  const claims = new Claims({ vector });
+  const bySeq = [...others].toSorted((a, b) => (a.seq < b.seq ? -1 : 1));
+  for (const object of bySeq) {
+    if (object.kind === 'delta') {
+      claims.readDelta(object);
+    } else {
+      claims.readFull(object);
+    }
+  }
+  return marked.filter((object) => !claims.covers(object) && !claims.passOver(object));
 }
 
 /** What one instance may put into a vector that everybody reads: so many streams, and no more. */

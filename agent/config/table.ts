@@ -222,7 +222,7 @@ export const CONFIG_FIELDS = {
     default: 4 * HOUR,
     atLeastMs: MINUTE,
     zeroIsOff: true,
-    help: 'A full snapshot is stored at least this often. 0: off.',
+    help: 'A full snapshot is stored at least this often, unless a published base holds all that this instance has stored. With `upstream_readers` always. 0: off.',
   }),
   storageSafetyListIntervalMs: duration('storage_safety_list_interval', {
     default: 5 * MINUTE,

@@ -7,6 +7,7 @@ import {
   doublesOf,
   isCompacted,
   listDatabase,
+  objectsNamed,
   passOrder,
   type ListedObject,
   type Listing,
@@ -73,13 +74,18 @@ export class Receiver {
    */
   async receiveNames(names: readonly string[], signal: AbortSignal): Promise<boolean> {
     let passNeeded = false;
-    for (const name of names) {
-      const object = parseObjectName(name);
-      if (object === undefined || object.database !== this.#deps.settings.database) {
+    for (const object of objectsNamed(names)) {
+      const { name } = object;
+      if (object.database !== this.#deps.settings.database) {
         continue;
       }
       const isLeftOut = isCompacted(object) || this.#merger.hasNoRoomFor(name);
-      if (isLeftOut || !this.#isWanted(object) || this.#isSetAside(object)) {
+      if (isLeftOut || this.#isSetAside(object) || !this.#isWanted(object)) {
+        continue;
+      }
+      if (object.marked) {
+        // What it follows may be in the bucket, and costs less to read: a pass finds that out.
+        passNeeded = true;
         continue;
       }
       if (object.kind === 'delta' && this.#tracker.hasGapBelow(object)) {
@@ -127,8 +133,10 @@ export class Receiver {
     }
   }
 
+  /** False for what is in; the vector moves on over what adds nothing to that. */
   #isWanted(object: ObjectName): boolean {
-    return object.stream !== this.#ownStream && !this.#tracker.has(object);
+    const isOwn = object.stream === this.#ownStream;
+    return !isOwn && !this.#tracker.has(object) && !this.#tracker.passOver(object);
   }
 
   /** It came back after tombstones were dropped that it would have lost against. */
@@ -270,7 +278,8 @@ export class Receiver {
   ): Promise<boolean> {
     const { settings } = this.#deps;
     const { signal } = options;
-    const queue = passOrder(wanted, settings.instance);
+    const { instance } = settings;
+    const queue = passOrder(wanted, { instance, vector: this.#tracker.vector });
     const lastOwn = queue.findLastIndex(({ instance }) => instance === settings.instance);
     const readAhead: { at: number; result: Promise<FetchResult | undefined> }[] = [];
     let next = 0;
@@ -287,6 +296,10 @@ export class Receiver {
       for (;;) {
         while (readAhead.length < settings.downloadConcurrency && next < queue.length) {
           const object = queue[next];
+          // Whether it is read is known when what it follows is merged.
+          if (object?.marked === true && readAhead.length > 0) {
+            break;
+          }
           next += 1;
           if (object === undefined || !this.#isStillWanted(object)) {
             continue;

@@ -25,6 +25,10 @@ export type Usage = {
   readonly compactionIntervalMs?: number | undefined;
   /** Compressed bytes of one database. */
   readonly databaseBytes: number;
+  /** Milliseconds of `storage_force_snapshot_interval`; undefined: what it makes due is left out. */
+  readonly forceSnapshotIntervalMs?: number | undefined;
+  /** Where upstream reads the bucket, milliseconds of `upstream_snapshot_min_interval`. */
+  readonly upstreamSnapshotIntervalMs?: number | undefined;
 };
 
 /** Requests and other things that are billed, per month. */
@@ -40,6 +44,13 @@ export type Demand = {
   readonly storedGb: number;
   readonly metrics: number;
   readonly alarms: number;
+};
+
+/** What full snapshots move in a month. */
+export type SnapshotTraffic = {
+  readonly snapshots: number;
+  /** Agents of ours that are in step fetch none of it. */
+  readonly uploadedGb: number;
 };
 
 /** US dollars. */
@@ -108,7 +119,7 @@ export function monthlyDemand(usage: Usage): Demand {
   const compaction = compactionDemand(usage);
   const reading = usage.notices === 'queue' ? queueDemand(usage) : listingDemand(usage);
   return {
-    s3Puts: objects + compaction.s3Puts + reading.s3Puts,
+    s3Puts: objects + fullSnapshots(usage) + compaction.s3Puts + reading.s3Puts,
     s3Lists: reading.s3Lists + compaction.s3Lists,
     s3Gets: objects * readers + compaction.s3Gets + reading.s3Gets,
     sqsRequests: reading.sqsRequests,
@@ -120,6 +131,27 @@ export function monthlyDemand(usage: Usage): Demand {
     metrics: reading.metrics + compaction.metrics,
     alarms: reading.alarms + compaction.alarms,
   };
+}
+
+/** Full snapshots that time or upstream readers make due; changes go as deltas, which are not counted here. */
+export function snapshotTraffic(usage: Usage): SnapshotTraffic {
+  const snapshots = fullSnapshots(usage);
+  const uploadedGb = (snapshots * usage.databaseBytes) / 1e9;
+  return { snapshots, uploadedGb };
+}
+
+/**
+ * Per month, of all agents. None while a published base holds everything. Where upstream reads the bucket every host
+ * stores its own after each change, its own or a merged one, but not more often than the interval says.
+ */
+function fullSnapshots(usage: Usage): number {
+  const { agents, databases, objectsPerSecond, compactionIntervalMs } = usage;
+  const { forceSnapshotIntervalMs: forced, upstreamSnapshotIntervalMs: upstream } = usage;
+  const byTime = forced === undefined ? 0 : 1000 / forced;
+  const byChange =
+    upstream === undefined ? 0 : Math.min(1000 / upstream, objectsPerSecond / databases);
+  const hasBase = compactionIntervalMs !== undefined && upstream === undefined;
+  return hasBase ? 0 : agents * databases * MONTH_SECONDS * Math.max(byTime, byChange);
 }
 
 /** What it costs per month, US dollars. */

@@ -12,7 +12,7 @@ import {
   plain,
   readObject,
 } from '../support/compaction.ts';
-import { freshState } from '../support/fresh-reader.ts';
+import { freshState } from '../support/readers/fresh-reader.ts';
 
 async function manifestOf(store: MemoryObjectStore) {
   return parseManifest((await readObject(store, manifestName('main'))) ?? Buffer.alloc(0));

@@ -20,6 +20,7 @@ const PARTS = [
   'stream',
   'seq',
   'ours',
+  'marked',
 ] as const;
 
 const upstream = 'main__go__20231114-221320-123456889__GX.pb.gz';

@@ -1,7 +1,7 @@
 import { parseManifest } from '../../protocol/manifest.ts';
 import { manifestName } from '../../protocol/object-name.ts';
 import { plain, readObject } from '../support/compaction.ts';
-import { freshState } from '../support/fresh-reader.ts';
+import { freshState } from '../support/readers/fresh-reader.ts';
 import { SlowWorld, content, type Speeds } from './slow-world.ts';
 
 const KB = 1024;

@@ -26,7 +26,7 @@ import { manifestName } from '../../protocol/object-name.ts';
 import type { S3ObjectStore } from '../../storage/s3/store.ts';
 import { AwsStack } from '../support/aws/aws-stack.ts';
 import { TestWriter, entry, names, plain, readObject } from '../support/compaction.ts';
-import { freshState } from '../support/fresh-reader.ts';
+import { freshState } from '../support/readers/fresh-reader.ts';
 import { reportFigure } from '../support/figures.ts';
 import { findMiniStack, startMiniStack, type MiniStack } from '../support/aws/ministack.ts';
 

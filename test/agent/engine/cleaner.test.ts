@@ -10,7 +10,7 @@ import { bytesBody } from '../../../storage/bodies.ts';
 import { MemoryObjectStore } from '../../../storage/memory.ts';
 import type { VersionVector } from '../../../protocol/version-vector.ts';
 import { names, plain, SIGNAL, TestWriter } from '../../support/compaction.ts';
-import { freshState } from '../../support/fresh-reader.ts';
+import { freshState } from '../../support/readers/fresh-reader.ts';
 import { EngineHost } from '../../support/engine-host.ts';
 import { engineSettings } from '../../support/engine.ts';
 import { FakeClock } from '../../support/fake-clock.ts';

@@ -21,7 +21,7 @@ import {
   plain,
   readObject,
 } from '../../support/compaction.ts';
-import { FreshReader } from '../../support/fresh-reader.ts';
+import { FreshReader } from '../../support/readers/fresh-reader.ts';
 
 let gets: string[];
 let unreadable: string | undefined;

@@ -5,6 +5,7 @@ import {
   US_EAST_1_PRICES,
   monthlyCost,
   monthlyDemand,
+  snapshotTraffic,
   type Usage,
 } from '../../../agent/status/cost.ts';
 
@@ -121,3 +122,48 @@ test('docs/cost.md has what the formula gives for ten thousand agents', () => {
   });
   expect(text).toContain(lines.join('\n'));
 });
+
+const FORCED = { forceSnapshotIntervalMs: 4 * 3_600_000 };
+const UPSTREAM = { ...FORCED, upstreamSnapshotIntervalMs: 10_000 };
+
+test('with a published base no full snapshot is due by time; without one it is', () => {
+  expect(snapshotTraffic({ ...QUEUE, ...FORCED }).snapshots).toBe(0);
+  const { snapshots, uploadedGb } = snapshotTraffic({ ...LISTING, ...FORCED });
+  expect(snapshots).toBeCloseTo((10 * MONTH_SECONDS) / 14_400, 6);
+  expect(uploadedGb).toBeCloseTo((snapshots * 12e6) / 1e9, 6);
+  const { s3Puts } = monthlyDemand({ ...LISTING, ...FORCED });
+  expect(s3Puts).toBeCloseTo(snapshots, 6);
+});
+
+test('for upstream readers every host stores one per interval while something changes, else per forced interval', () => {
+  const idle = snapshotTraffic({ ...QUEUE, ...UPSTREAM });
+  expect(idle.snapshots).toBeCloseTo((10 * MONTH_SECONDS) / 14_400, 6);
+  const rare = snapshotTraffic({ ...QUEUE, ...UPSTREAM, objectsPerSecond: 0.01 });
+  expect(rare.snapshots).toBeCloseTo(10 * MONTH_SECONDS * 0.01, 6);
+  const busy = snapshotTraffic({ ...QUEUE, ...UPSTREAM, objectsPerSecond: 5 });
+  expect(busy.snapshots).toBeCloseTo((10 * MONTH_SECONDS) / 10, 6);
+});
+
+test('docs/cost.md has what the formula gives for full snapshots', () => {
+  const text = readFileSync(resolve(__dirname, '../../../docs/cost.md'), 'utf8');
+  const fleets: [string, Partial<Usage>][] = [
+    ['idle, with compaction', FORCED],
+    ['idle, without compaction', { ...FORCED, compactionIntervalMs: undefined }],
+    ['idle, `upstream_readers`', UPSTREAM],
+    ['1 change in 100 s, `upstream_readers`', { ...UPSTREAM, objectsPerSecond: 0.01 }],
+  ];
+  const lines = fleets.map(([name, fleet]) => {
+    const cells = [10, 100].map((agents) => {
+      const usage = { ...QUEUE, ...fleet, agents };
+      const { snapshots, uploadedGb } = snapshotTraffic(usage);
+      const puts = snapshots * US_EAST_1_PRICES.s3PutOrList;
+      return `${whole(snapshots)} | ${whole(uploadedGb)} GB | ${puts.toFixed(2)}`;
+    });
+    return `| ${name} | ${cells.join(' | ')} |`;
+  });
+  expect(text).toContain(lines.join('\n'));
+});
+
+function whole(count: number): string {
+  return Math.round(count).toLocaleString('en');
+}

@@ -6,7 +6,7 @@ import { SyncError } from '../../../../protocol/errors.ts';
 import { openFilesystemStore } from '../../../../storage/folder/store.ts';
 import type { ObjectStore } from '../../../../storage/object-store.ts';
 import { TestWriter, entry, names, plain } from '../../../support/compaction.ts';
-import { freshState } from '../../../support/fresh-reader.ts';
+import { freshState } from '../../../support/readers/fresh-reader.ts';
 
 let folder: string;
 let store: ObjectStore;

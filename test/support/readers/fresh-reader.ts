@@ -1,21 +1,21 @@
 import { tmpdir } from 'node:os';
-import { ObjectMerger } from '../../agent/engine/object-merger.ts';
-import type { PassResult } from '../../agent/engine/pass-result.ts';
-import { StoredProof } from '../../agent/engine/proof/stored-proof.ts';
-import { Receiver } from '../../agent/engine/receiver.ts';
-import type { EngineDeps } from '../../agent/engine/types.ts';
-import { VectorTracker } from '../../agent/engine/vector-tracker.ts';
-import type { MergeRequest } from '../../agent/lmdb/local-database.ts';
-import { SyncObservers } from '../../agent/monitor/sync-observers.ts';
-import { Semaphore } from '../../agent/pacing/semaphore.ts';
-import { readSpool } from '../../agent/spool.ts';
-import type { SyncObserver } from '../../agent/engine/observer.ts';
-import { errorText, SyncError } from '../../protocol/errors.ts';
-import { streamOf } from '../../protocol/object-name.ts';
-import type { VersionVector } from '../../protocol/version-vector.ts';
-import type { ObjectStore } from '../../storage/object-store.ts';
-import { mergeBytes, SIGNAL, type State } from './compaction.ts';
-import { engineSettings } from './engine.ts';
+import { ObjectMerger } from '../../../agent/engine/object-merger.ts';
+import type { PassResult } from '../../../agent/engine/pass-result.ts';
+import { StoredProof } from '../../../agent/engine/proof/stored-proof.ts';
+import { Receiver } from '../../../agent/engine/receiver.ts';
+import type { EngineDeps } from '../../../agent/engine/types.ts';
+import { VectorTracker } from '../../../agent/engine/vector-tracker.ts';
+import type { MergeRequest } from '../../../agent/lmdb/local-database.ts';
+import { SyncObservers } from '../../../agent/monitor/sync-observers.ts';
+import { Semaphore } from '../../../agent/pacing/semaphore.ts';
+import { readSpool } from '../../../agent/spool.ts';
+import type { SyncObserver } from '../../../agent/engine/observer.ts';
+import { errorText, SyncError } from '../../../protocol/errors.ts';
+import { streamOf } from '../../../protocol/object-name.ts';
+import type { VersionVector } from '../../../protocol/version-vector.ts';
+import type { ObjectStore } from '../../../storage/object-store.ts';
+import { mergeBytes, SIGNAL, type State } from '../compaction.ts';
+import { engineSettings } from '../engine.ts';
 
 /** A host's receiving half: the real receiver and merger, over a state in memory instead of an LMDB. */
 export class FreshReader {
