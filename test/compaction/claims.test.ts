@@ -177,3 +177,32 @@ test('what comes back after tombstones were dropped is left alone and named', as
   expect(plain(await freshState(store))).toEqual({});
   expect(await manifestOf(store)).toMatchObject({ entries: 0, vector: new Map() });
 });
+
+test('a marked full snapshot behind its deltas is covered without being read', async () => {
+  const { store, a, compactor } = setup();
+  await a.delta(records(entry('k', 'v', 1n)));
+  const marked = await a.marked(records(entry('k', 'v', 1n)));
+  const got: string[] = [];
+  const watched = overriding(store, {
+    get: (name, options) => {
+      got.push(name);
+      return store.get(name, options);
+    },
+  });
+  expect(await compactor.run({ store: watched })).toMatchObject({ leftObjects: 0 });
+  expect((await manifestOf(store)).vector.get(a.stream)).toBe(2n);
+  expect(got).not.toContain(marked);
+  const next = await a.marked(records(entry('k', 'v', 1n)));
+  expect(await compactor.run({ store: watched })).toMatchObject({ level: 'none', leftObjects: 0 });
+  expect((await manifestOf(store)).vector.get(a.stream)).toBe(3n);
+  expect(got).not.toContain(next);
+});
+
+test('a marked full snapshot is read where a number below it is not listed', async () => {
+  const { store, a, compactor } = setup();
+  const first = await a.delta(records(entry('k', 'v', 1n)));
+  await a.marked(records(entry('k', 'v', 1n)));
+  await store.delete(first, SIGNAL);
+  await compactor.run();
+  expect(await manifestOf(store)).toMatchObject({ entries: 1 });
+});

@@ -153,18 +153,23 @@ export class TestWriter {
   }
 
   delta(dbis: readonly TestDbi[]): Promise<string> {
-    return this.#put('delta', dbis, undefined);
+    return this.#put('delta', dbis);
   }
 
   /** A full snapshot whose vector is `others` and this stream at its own number. */
   snapshot(dbis: readonly TestDbi[], others: VersionVector = new Map()): Promise<string> {
-    return this.#put('snapshot', dbis, others);
+    return this.#put('snapshot', dbis, { others });
+  }
+
+  /** A full snapshot whose name says that it adds nothing to this stream. */
+  marked(dbis: readonly TestDbi[]): Promise<string> {
+    return this.#put('snapshot', dbis, { others: new Map(), marked: true });
   }
 
   async #put(
     kind: 'delta' | 'snapshot',
     dbis: readonly TestDbi[],
-    others: VersionVector | undefined,
+    { others, marked }: { others?: VersionVector; marked?: boolean } = {},
   ): Promise<string> {
     this.seq += 1n;
     this.#timeNs += 1_000_000n;
@@ -176,6 +181,7 @@ export class TestWriter {
       run,
       seq,
       kind,
+      marked,
     });
     const vector =
       others === undefined ? undefined : joinVectors(others, new Map([[this.stream, seq]]));
