@@ -16,6 +16,9 @@ import { RETIRED_MAX } from './limits.ts';
 /** Since when a stream has no object in the bucket, and the generation that was published then. */
 export type Gone = { readonly sinceNs: bigint; readonly generation: bigint };
 
+/** A base did not fit into this much time. */
+export type BaseTooLong = { readonly timeMs: number; readonly atNs: bigint };
+
 /** What the compactor remembers beside the published state. Agents ignore it. */
 export type Upkeep = {
   /** Objects that this vector covers may be deleted from `must_keep` after {@link settledAtNs} on. */
@@ -28,6 +31,8 @@ export type Upkeep = {
   readonly gone: ReadonlyMap<StreamId, Gone>;
   /** When conditional writes were last proven on this storage; 0: never. */
   readonly conditionsProvenNs: bigint;
+  /** The last try to write a base ran out of time; undefined: none has since a base was written. */
+  readonly baseTooLong?: BaseTooLong | undefined;
 };
 
 /** A manifest as the compactor writes and reads it. */
@@ -54,13 +59,18 @@ const upkeepSchema = z.object({
       goneGenerations: times.default({}),
       // Compactors before it proved nothing.
       conditionsProvenNs: decimalSchema.default(0n),
+      // Only a hint: one that cannot be read is none.
+      baseTooLong: z
+        .object({ timeMs: z.number(), atNs: decimalSchema })
+        .optional()
+        .catch(undefined),
     })
     .optional(),
 });
 
 /** The bytes of a manifest with the compactor's own notes in it. */
 export function encodePublishedState(state: PublishedState): Uint8Array {
-  const { settled, settledAtNs, retired, gone, conditionsProvenNs } = state.upkeep;
+  const { settled, settledAtNs, retired, gone, conditionsProvenNs, baseTooLong } = state.upkeep;
   const goneTimes = [...gone].map(([stream, { sinceNs }]) => [stream, sinceNs] as const);
   const generations = [...gone].map(([stream, one]) => [stream, one.generation] as const);
   const json: unknown = JSON.parse(Buffer.from(encodeManifest(state.manifest)).toString('utf8'));
@@ -71,6 +81,7 @@ export function encodePublishedState(state: PublishedState): Uint8Array {
     goneSinceNs: encodeTimes(goneTimes),
     goneGenerations: encodeTimes(generations),
     conditionsProvenNs: conditionsProvenNs.toString(),
+    baseTooLong: baseTooLong && { ...baseTooLong, atNs: baseTooLong.atNs.toString() },
   };
   return Buffer.from(`${JSON.stringify({ ...(json as object), upkeep })}\n`, 'utf8');
 }
@@ -103,6 +114,7 @@ export function parseUpkeep(bytes: Uint8Array, vector: VersionVector): Upkeep {
     retired: new Map(Object.entries(retired)),
     gone,
     conditionsProvenNs: upkeep.conditionsProvenNs,
+    baseTooLong: upkeep.baseTooLong,
   };
 }
 

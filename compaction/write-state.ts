@@ -7,54 +7,64 @@ import {
 } from '../protocol/object-name.ts';
 import type { SnapshotMeta } from '../protocol/snapshot.ts';
 import type { ObjectBody } from '../storage/object-store.ts';
-import type { TimestampNs } from '../protocol/time.ts';
+import { covers } from '../protocol/version-vector.ts';
 import { Claims } from './claims.ts';
-import type { SnapshotSource } from './merge/cursor.ts';
 import { DbiTable } from './merge/dbi-table.ts';
 import { fold } from './merge/fold.ts';
-import { chooseFoldMode, type Gathered, Gatherer } from './gather.ts';
-import { GATHER_TIME_SHARE } from './limits.ts';
-import { type SortedListing, newestSnapshots } from './listing.ts';
+import { chooseFoldMode } from './fold-mode.ts';
+import { type Gathered, Gatherer } from './gather.ts';
+import { type StoredObject, newestSnapshots } from './listing.ts';
 import { registerDbis } from './merge/load.ts';
 import { type StateObjects, pruneStreams } from './next-state.ts';
-import { type FoldLevel, type TailPlan, level1ToMerge } from './plan.ts';
-import { type CompactOptions, checkTime, goneError, timeLeftMs } from './run-context.ts';
+import type { FoldLevel } from './plan.ts';
+import { deadlineWithReserve } from './pace.ts';
+import { spoolPublished } from './published-inputs.ts';
+import { type CompactOptions, OutOfTimeError, checkTime } from './run-context.ts';
 import type { ScratchFile } from './scratch/scratch.ts';
+import { StepScratch } from './scratch/step-scratch.ts';
+import {
+  type Postponed,
+  type Shape,
+  type WriteInput,
+  partsOf,
+  requireSpace,
+  shapesOf,
+  whyTooMuch,
+} from './shapes.ts';
 import type { SnapshotFile } from './merge/snapshot-file.ts';
-import type { PublishedState } from './upkeep.ts';
-
-/** What {@link writeState} works on. */
-export type WriteInput = {
-  readonly run: CompactOptions;
-  readonly nowNs: TimestampNs;
-  readonly listing: SortedListing;
-  readonly before: PublishedState | undefined;
-  /** The manifest that is replaced; without `before` one whose objects are lost. */
-  readonly replaced: PublishedState | undefined;
-  readonly level: Exclude<FoldLevel, 'none'>;
-  readonly tail: TailPlan;
-  /** Sizes of the compactor's listed objects, by name. */
-  readonly sizes: ReadonlyMap<string, number>;
-};
 
 /** A new state whose objects are stored and not yet published. */
 export type WrittenState = {
   readonly gathered: Gathered;
   readonly objects: Omit<StateObjects, 'publishedAtNs'>;
+  /** What was written: less than was asked for where that did not fit. */
+  readonly level: Exclude<FoldLevel, 'none'>;
   /** The new base or level-1 delta. */
   readonly name: string;
   readonly file: ScratchFile;
+  /** A base was due and did not fit into the time, or the scratch space. */
+  readonly postponed: Postponed | undefined;
+  /** Objects that could be read were left for want of time or room. */
+  readonly isCut: boolean;
+  readonly gatherMs: number;
+  readonly writeMs: number;
 };
 
 /** What gathering found when it did not lead to a new state. */
 export type NothingNew = { readonly gathered: Gathered; readonly objects: undefined };
 
+/** What was gathered, and where its DBIs are known. */
+type Material = { readonly gathered: Gathered; readonly table: DbiTable };
+
 /**
- * Reads what is new, merges it (into a base: with everything published so far) and stores the result.
+ * Reads what is new, merges it (into a base: with everything published so far) and stores the result. Where that does not
+ * fit into the time or the scratch space, less is merged: what was read is kept in any case, as a level-1 delta of its own.
  *
- * Errors: SNAPSHOT_CORRUPT or SNAPSHOT_REJECTED if the published objects cannot be read; those of the store; OutOfTimeError.
+ * Errors: SNAPSHOT_CORRUPT or SNAPSHOT_REJECTED if the published objects cannot be read; SPOOL_FAILED; those of the store;
+ * OutOfTimeError.
  */
 export async function writeState(input: WriteInput): Promise<WrittenState | NothingNew> {
+  const { run } = input;
   try {
     return await attempt(input, new DbiTable());
   } catch (error) {
@@ -64,29 +74,67 @@ export async function writeState(input: WriteInput): Promise<WrittenState | Noth
   }
   // Something new does not fit the base. With the base's DBIs known beforehand, gathering shows what it is.
   const table = new DbiTable();
-  for (const source of publishedSources(input, 0)) {
-    await registerDbis(source, { table, checkTime: () => checkTime(input.run) });
+  const scratch = new StepScratch(run.scratch);
+  for (const source of await spoolPublished(partsOf(input), { ...run, scratch })) {
+    await registerDbis(source, { table, checkTime: () => checkTime(run) });
   }
+  await scratch.clear();
   return attempt(input, table);
 }
 
 async function attempt(input: WriteInput, table: DbiTable): Promise<WrittenState | NothingNew> {
-  const { run, level, before, listing, nowNs, tail } = input;
-  const gathered = await gather(input, table);
+  const { run, level, tail } = input;
+  const beganMs = run.monotonicMs();
+  const { gathered, isCut } = await gather(input, table);
   const due = level === 'base' && tail.bytes === 0;
   if (gathered.claimed.length === 0 && !due) {
     return { gathered, objects: undefined };
   }
+  const readMs = run.monotonicMs();
+  const gatherMs = readMs - beganMs;
+  const shapes = shapesOf(input, { gathered, isCut });
+  let postponed: Postponed | undefined;
+  for (const [at, shape] of shapes.entries()) {
+    const isLast = at === shapes.length - 1;
+    const deadlineMs = isLast ? run.deadlineMs : deadlineWithReserve(run, gatherMs);
+    const scratch = new StepScratch(run.scratch);
+    const shapeRun = { ...run, scratch, deadlineMs };
+    try {
+      await requireSpace({ ...input, run: shapeRun }, shape);
+      const written = await write({ ...input, run: shapeRun }, { gathered, table, shape });
+      const writeMs = run.monotonicMs() - readMs;
+      return { ...written, gathered, postponed, isCut, gatherMs, writeMs };
+    } catch (error) {
+      run.signal.throwIfAborted();
+      const why = whyTooMuch(error, shapeRun);
+      if (why === undefined || isLast) {
+        throw why === 'time' ? new OutOfTimeError() : error;
+      }
+      await scratch.clear();
+      postponed ??= shape.level === 'base' ? { why, timeMs: input.timeMs } : undefined;
+    }
+  }
+  throw new OutOfTimeError();
+}
+
+type Written = Pick<WrittenState, 'objects' | 'level' | 'name' | 'file'>;
+
+async function write(
+  input: WriteInput,
+  { gathered, table, shape }: Material & { readonly shape: Shape },
+): Promise<Written> {
+  const { run, before, listing, nowNs } = input;
+  const { level } = shape;
   const pruned = pruneStreams(gathered.state, { before, listing, nowNs });
-  const bytes = gathered.claimed.reduce((sum, object) => sum + object.sizeBytes, 0);
-  const mergedLevel1 = mergedCount(input, bytes);
   const published = before?.manifest;
-  const keptLevel1 = published?.level1.slice(0, published.level1.length - mergedLevel1) ?? [];
+  const kept = (published?.level1.length ?? 0) - shape.mergedLevel1;
+  const keptLevel1 = published?.level1.slice(0, kept) ?? [];
   const { seqName, meta } = nameAndMeta(input, pruned.vector);
   const dropBefore = level === 'base' ? dropBeforeNs(input, gathered) : undefined;
+  const merged = level === 'base' ? partsOf(input) : (published?.level1.slice(kept) ?? []);
   const file = await fold(
     {
-      sources: [...publishedSources(input, keptLevel1.length), ...gathered.sources],
+      sources: [...(await spoolPublished(merged, run)), ...gathered.sources],
       sorter: gathered.sorter,
     },
     {
@@ -97,7 +145,7 @@ async function attempt(input: WriteInput, table: DbiTable): Promise<WrittenState
       dropBeforeNs: dropBefore,
     },
   );
-  await run.store.create(seqName, fileBody(file.file), run.signal);
+  await run.store.create(seqName, fileBody(file.file, run), run.signal);
   const whole = level === 'base' || published === undefined;
   const objects = {
     base: whole ? seqName : published.base,
@@ -108,53 +156,40 @@ async function attempt(input: WriteInput, table: DbiTable): Promise<WrittenState
     schemaMode: gathered.schemaMode,
     ...counts(input, file, whole),
   };
-  return { gathered, objects, name: seqName, file: file.file };
+  return { objects, level, name: seqName, file: file.file };
 }
 
-async function gather(input: WriteInput, table: DbiTable): Promise<Gathered> {
+async function gather(
+  input: WriteInput,
+  table: DbiTable,
+): Promise<{ readonly gathered: Gathered; readonly isCut: boolean }> {
   const { run, before, replaced, tail } = input;
-  const nowMs = run.monotonicMs();
-  const untilMs = nowMs + GATHER_TIME_SHARE * timeLeftMs(run);
-  const gatherer = new Gatherer(new Claims(before?.manifest), {
-    run,
-    table,
-    mode: await chooseFoldMode(replaced?.manifest.schemaMode, { run, tail }),
-    untilMs,
-  });
-  await gatherer.gather(tail);
-  return gatherer.result;
-}
-
-/** How many of the newest level-1 deltas go into what is written. */
-function mergedCount(input: WriteInput, newBytes: number): number {
-  const level1 = input.before?.manifest.level1 ?? [];
-  return input.level === 'base'
-    ? level1.length
-    : level1ToMerge(
-        level1.map((name) => input.sizes.get(name) ?? 0),
-        newBytes,
-      );
-}
-
-/** The published objects that go into the fold: a base takes all, a level-1 delta those from `keep` on. */
-function publishedSources(input: WriteInput, keep: number): SnapshotSource[] {
-  const { run, before, level } = input;
-  if (before === undefined) {
-    return [];
+  const mode = await chooseFoldMode(replaced?.manifest.schemaMode, { run, tail });
+  const untilMs = run.monotonicMs() + input.gatherMs;
+  const claims = new Claims(before?.manifest);
+  const gatherer = new Gatherer(claims, { run, table, mode, untilMs });
+  try {
+    await gatherer.gather(tail);
+  } catch (error) {
+    const isFull = error instanceof SyncError && error.code === 'SPOOL_FAILED';
+    // What fitted is written; the rest finds room when that is done.
+    if (!isFull || gatherer.result.claimed.length === 0) {
+      throw error;
+    }
   }
-  const { base, level1 } = before.manifest;
-  const names = level === 'base' ? [base, ...level1] : level1.slice(keep);
-  return names.map((name) => ({
-    name,
-    existing: true,
-    async *open() {
-      const fetched = await run.store.get(name, { signal: run.signal });
-      if (fetched === undefined) {
-        throw goneError(name);
-      }
-      yield* fetched.body;
-    },
-  }));
+  const gathered = gatherer.result;
+  const isLate = run.monotonicMs() >= untilMs;
+  return { gathered, isCut: !gathered.isWhole && (isLate || isCutShort(input, gathered)) };
+}
+
+/** True if planned objects were not tried, for want of room: a further step finds some. */
+function isCutShort({ run, tail }: WriteInput, gathered: Gathered): boolean {
+  const { vector } = gathered.state;
+  const failed = new Set(gathered.unreadable.map(({ name }) => name));
+  const isLeft = (object: StoredObject): boolean =>
+    !covers(vector, object) && !failed.has(object.name);
+  const isFull = tail.snapshots.length + tail.deltas.length >= run.policy.foldObjectsMax;
+  return isFull || tail.snapshots.some(isLeft);
 }
 
 function nameAndMeta(
@@ -246,7 +281,15 @@ function counts(
     : { entries: before.entries + entries, tombstones: before.tombstones + tombstones };
 }
 
-/** A finished scratch file as a body to store. */
-export function fileBody(file: ScratchFile): ObjectBody {
-  return { sizeBytes: file.sizeBytes, open: () => file.open() };
+/** A finished scratch file as a body to store, as long as the run has time. */
+export function fileBody(file: ScratchFile, run: CompactOptions): ObjectBody {
+  return {
+    sizeBytes: file.sizeBytes,
+    async *open() {
+      for await (const chunk of file.open()) {
+        checkTime(run);
+        yield chunk;
+      }
+    },
+  };
 }

@@ -67,6 +67,9 @@ function reportRun(report: CompactionReport): void {
   if (rest.failedDeletes > 0) {
     logger.error('objects could not be deleted', { failedDeletes: rest.failedDeletes });
   }
+  if (rest.baseWaits) {
+    logger.warn('a base is due and did not fit into the time or the temporary disk of a run');
+  }
   logger.info('compaction', { ...rest, deletedObjects: deleted.length });
   metrics.addDimension(DATABASE_DIMENSION, report.database);
   metrics.addMetric(METRICS.compactionLag, MetricUnit.Seconds, report.lagMs / 1000);
@@ -76,8 +79,8 @@ function reportRun(report: CompactionReport): void {
   metrics.addMetric(METRICS.setAsideObjects, MetricUnit.Count, rest.setAside.length);
   metrics.addMetric(METRICS.lostBases, MetricUnit.Count, rest.lostBase === undefined ? 0 : 1);
   metrics.addMetric(METRICS.storedEntries, MetricUnit.Count, report.entries);
-  const failed = report.outcome === 'out-of-time' || report.outcome === 'unknown';
-  metrics.addMetric(METRICS.failedRuns, MetricUnit.Count, failed ? 1 : 0);
+  const isFailed = report.outcome === 'out-of-time' || report.outcome === 'unknown';
+  metrics.addMetric(METRICS.failedRuns, MetricUnit.Count, isFailed || rest.baseWaits ? 1 : 0);
   metrics.publishStoredMetrics();
 }
 

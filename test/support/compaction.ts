@@ -4,6 +4,7 @@ import type { ScratchFile, Scratch } from '../../compaction/scratch/scratch.ts';
 import { DEFAULT_POLICY, type CompactionPolicy } from '../../compaction/policy.ts';
 import type { CompactionReport } from '../../compaction/report.ts';
 import type { CompactOptions } from '../../compaction/run-context.ts';
+import { SyncError } from '../../protocol/errors.ts';
 import { formatObjectName, streamOf } from '../../protocol/object-name.ts';
 import { mergeRegisters, type Register } from '../../protocol/register.ts';
 import { SnapshotReader } from '../../protocol/snapshot-reader.ts';
@@ -192,24 +193,49 @@ export class TestWriter {
   }
 }
 
-/** Scratch space in memory. */
+/** Scratch space in memory, of at most so many bytes. */
 export class MemoryScratch implements Scratch {
   live = 0;
+  readonly #roomBytes: number;
+  #usedBytes = 0;
+
+  constructor({ roomBytes = Number.POSITIVE_INFINITY }: { readonly roomBytes?: number } = {}) {
+    this.#roomBytes = roomBytes;
+  }
+
+  get usedBytes(): number {
+    return this.#usedBytes;
+  }
+
+  async freeBytes(): Promise<number> {
+    return this.#roomBytes - this.#usedBytes;
+  }
 
   async create(): Promise<ScratchFile> {
     const chunks: Uint8Array[] = [];
+    let sizeBytes = 0;
     let removed = false;
     this.live += 1;
     const free = (): void => {
       this.live -= removed ? 0 : 1;
+      this.#usedBytes -= removed ? 0 : sizeBytes;
       removed = true;
+    };
+    const write = (chunk: Uint8Array): void => {
+      if (this.#usedBytes + chunk.length > this.#roomBytes) {
+        free();
+        throw new SyncError('SPOOL_FAILED', 'cannot write: no space left', { retryable: true });
+      }
+      chunks.push(Uint8Array.from(chunk));
+      sizeBytes += chunk.length;
+      this.#usedBytes += chunk.length;
     };
     return {
       get sizeBytes() {
-        return chunks.reduce((sum, chunk) => sum + chunk.length, 0);
+        return sizeBytes;
       },
       async write(chunk) {
-        chunks.push(Uint8Array.from(chunk));
+        write(chunk);
       },
       async finish() {},
       async *open() {

@@ -132,6 +132,8 @@ test('--json is one object per database', async () => {
     folded_objects: 3,
     deleted: [expect.any(String), expect.any(String), expect.any(String)],
     failed_deletes: 0,
+    base_waits: false,
+    largest_left: null,
     left_objects: 0,
     unreadable: [],
   });
