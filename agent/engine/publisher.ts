@@ -131,14 +131,15 @@ export class Publisher {
    * which to call again without a new hint. `onSent` is called when the object is acknowledged.
    */
   async step(options: {
-    maySend: boolean;
+    /** Asked again once an object is made: what is found for it may say that this host was away. */
+    maySend: () => boolean;
     signal: AbortSignal;
     onSent: () => void;
   }): Promise<number> {
     const { db, settings, beforeSend, watchdog } = this.#deps;
     beforeSend?.();
     const waitMs = this.#tokens.waitMs();
-    const blocked = !options.maySend || settings.receiveOnly || this.#sending !== undefined;
+    const blocked = !options.maySend() || settings.receiveOnly || this.#sending !== undefined;
     if (blocked || waitMs > 0) {
       // Detected all the same: the pin moves on, so that the file does not grow because of us.
       await db.detect();
@@ -147,6 +148,11 @@ export class Publisher {
     const next = await this.#encodeNext();
     if (typeof next === 'number') {
       return next;
+    }
+    if (!options.maySend()) {
+      await discardSpool(next.encoded.spool);
+      await db.giveBack(next.encoded.token);
+      return Number.POSITIVE_INFINITY;
     }
     this.#tokens.take();
     const { signal, onSent } = options;
