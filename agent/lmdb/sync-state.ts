@@ -44,10 +44,10 @@ export type SyncState = {
   /** The schema mode in which all of this was noted; undefined: by an agent that did not say. */
   readonly schemaMode: string | undefined;
   /**
-   * DBIs that were not in the order of their flags, each with the uploaded marker of that time. The vector names objects
-   * whose entries for them were left out.
+   * DBIs that were not in the order of their flags, each with what had been exchanged of it by then. The vector names
+   * objects whose entries for them were left out.
    */
-  readonly refused: ReadonlyMap<string, number | undefined>;
+  readonly refused: ReadonlyMap<string, Exchanged>;
   /** Own places and that among published states, kept when the vector was emptied: what was known to be stored. */
   readonly was: VersionVector;
   /** The engine's own note of what proves that its objects are stored; see `StoredProof`. */
@@ -56,6 +56,14 @@ export type SyncState = {
   readonly droppedNs: bigint;
   /** False: `_sync_state` itself is out of order, so nothing may be written. */
   readonly isOrdered: boolean;
+};
+
+/** What was sent and received of a DBI before it was left alone. */
+export type Exchanged = {
+  /** Local changes of later transactions are in no stored object; undefined: none is. */
+  readonly uploadedTxn: number | undefined;
+  /** What others stored before is merged; undefined: it is not known. */
+  readonly syncedNs: bigint | undefined;
 };
 
 /** A schema version of PowerDNS, and when it was written. */
@@ -185,7 +193,7 @@ export type SyncStateUpdate = {
     readonly heldSchema?: HeldSchema | undefined;
     /** undefined: stays. */
     readonly schemaMode?: SchemaMode | undefined;
-    readonly refused?: ReadonlyMap<string, number | undefined> | undefined;
+    readonly refused?: ReadonlyMap<string, Exchanged> | undefined;
     /** undefined: stays. */
     readonly was?: VersionVector | undefined;
     /** undefined: stays. */
@@ -370,13 +378,19 @@ function parseVector(text: string | undefined): VersionVector {
   }
 }
 
-function refusedText(refused: ReadonlyMap<string, number | undefined>): string {
-  return JSON.stringify([...refused].map(([name, uploadedTxn]) => [name, uploadedTxn ?? null]));
+function refusedText(refused: SyncState['refused']): string {
+  return JSON.stringify(
+    [...refused].map(([name, { uploadedTxn, syncedNs }]) => [
+      name,
+      uploadedTxn ?? null,
+      ...(syncedNs === undefined ? [] : [String(syncedNs)]),
+    ]),
+  );
 }
 
 /** Damaged text names nothing: such a DBI is found again when it is read, but not what was left out meanwhile. */
-function parseRefused(text: string | undefined): ReadonlyMap<string, number | undefined> {
-  const refused = new Map<string, number | undefined>();
+function parseRefused(text: string | undefined): SyncState['refused'] {
+  const refused = new Map<string, Exchanged>();
   let list: unknown;
   try {
     list = JSON.parse(text ?? '[]');
@@ -384,9 +398,12 @@ function parseRefused(text: string | undefined): ReadonlyMap<string, number | un
     return refused;
   }
   for (const item of Array.isArray(list) ? (list as unknown[]) : []) {
-    const [name, uploadedTxn] = Array.isArray(item) ? (item as unknown[]) : [];
+    const [name, uploadedTxn, syncedNs] = Array.isArray(item) ? (item as unknown[]) : [];
     if (typeof name === 'string') {
-      refused.set(name, typeof uploadedTxn === 'number' ? uploadedTxn : undefined);
+      refused.set(name, {
+        uploadedTxn: typeof uploadedTxn === 'number' ? uploadedTxn : undefined,
+        syncedNs: typeof syncedNs === 'string' ? parseBigint(syncedNs) : undefined,
+      });
     }
   }
   return refused;
