@@ -1,4 +1,5 @@
 import { HighestTime, isAbove } from '../changes/highest-time.ts';
+import { keyOrderOf } from '../../../protocol/key-order.ts';
 import { incomingWins } from '../../../protocol/register.ts';
 import { requireSchemaMode, type SchemaMode } from '../../../protocol/snapshot-meta.ts';
 import type { SnapshotSink } from '../../../protocol/snapshot-reader.ts';
@@ -9,13 +10,7 @@ import type {
   SnapshotMeta,
   SnapshotVersions,
 } from '../../../protocol/snapshot.ts';
-import {
-  FLAG_DELETED,
-  VALUE_HEADER_BYTES,
-  writeValueHeader,
-  isValidValue,
-  BLOCK_BYTES,
-} from '../../../protocol/value-header.ts';
+import { VALUE_HEADER_BYTES, isValidValue } from '../../../protocol/value-header.ts';
 import { describeEntry, type LeftOut } from '../changes/left-out.ts';
 import type { LeftOutEntries } from '../local-database.ts';
 import { noteInvalid } from '../changes/stored-value.ts';
@@ -25,6 +20,8 @@ import { PageCursor } from '../pages/cursor.ts';
 import { MDB_INTEGERKEY } from '../pages/layout.ts';
 import { incomingSchemaVersion, POWERDNS_DBI } from '../schema/powerdns-schema.ts';
 import type { HeldSchema } from '../sync-state.ts';
+import { PackedEntries, type PackedPlace } from '../packed-entries.ts';
+import { isKeyBelow, nativeValueBytes, packEntry } from './pack-entry.ts';
 import { entryBytes } from './room.ts';
 import {
   rejected,
@@ -32,13 +29,6 @@ import {
   type FindTarget,
   type MergeTarget,
 } from '../schema/merge-target.ts';
-
-/** One value to be put; its header's transaction id is filled in when the transaction is known. */
-export type Write = {
-  readonly dbiName: string;
-  readonly key: Buffer;
-  readonly value: Buffer;
-};
 
 export type CollectorOptions = {
   readonly file: DataFile;
@@ -65,11 +55,9 @@ export type CollectorOptions = {
    * Takes over what was collected (in slices) and adds `growthBytes` to the LMDB, or makes the collector go on only
    * checking.
    */
-  readonly flush: (writes: Write[], growthBytes: number) => 'continue' | 'check only';
+  readonly flush: (writes: PackedEntries, growthBytes: number) => 'continue' | 'check only';
 };
 
-/** What a write costs beyond its bytes. */
-const WRITE_OVERHEAD_BYTES = 400;
 /** Private DBIs that are told by name. */
 const SKIPPED_DBIS_MAX = 100;
 const INTEGER_KEY_LENGTHS = new Set([2, 4, 8]);
@@ -82,7 +70,8 @@ const INTEGER_KEY_LENGTHS = new Set([2, 4, 8]);
 export class MergeCollector implements SnapshotSink {
   entries = 0;
   futureEntries = 0;
-  writes: Write[] = [];
+  /** Native values; the transaction's id in their headers is filled in when they are put. */
+  writes = newWrites();
   /** DBIs to be created, with their flags, whether they have entries or not. */
   readonly missingDbis = new Map<string, number>();
   readonly skippedDbis = new Set<string>();
@@ -110,15 +99,16 @@ export class MergeCollector implements SnapshotSink {
         cursor: PageCursor | undefined;
       }
     | undefined;
-  #bytes = 0;
   #flushedGrowthBytes = 0;
   /** Size of the local value that the entry just compared replaces; -1: none. */
   #replacedBytes = -1;
   #checkOnly = false;
-  /** The DBI's last key; entries at or below it need a look at what was collected already. */
-  #lastKey: Buffer | undefined;
-  /** Index in `writes` by key, once the order of the current DBI turned out to be another than ascending. */
-  #collected: Map<string, number> | undefined;
+  /** The DBI's last collected entry; keys at or below its own need a look at what was collected already. */
+  #last: PackedPlace | undefined;
+  /** The order of the current DBI's keys. */
+  #order = keyOrderOf(0);
+  /** Where in `writes` a key is, once the order of the current DBI turned out to be another than ascending. */
+  #collected: Map<string, PackedPlace> | undefined;
   readonly #seen = new Set<string>();
   #formatVersion = 0;
 
@@ -163,6 +153,7 @@ export class MergeCollector implements SnapshotSink {
     if (this.missingDbis.size > this.#options.maxDbs) {
       throw tooManyDbis(this.#options.maxDbs);
     }
+    this.#order = keyOrderOf(target.flags);
     const local = dbis.get(target.name);
     this.#dbi = {
       name: target.name,
@@ -272,28 +263,32 @@ export class MergeCollector implements SnapshotSink {
   }
 
   #collect(dbiName: string, entry: EntryView): void {
-    const key = Buffer.from(entry.buffer.subarray(entry.keyStart, entry.keyEnd));
-    const earlier = this.#earlierWrite(dbiName, key);
-    const write = { dbiName, key, value: this.#nativeValue(entry) };
+    const earlier = this.#earlierWrite(dbiName, entry);
     if (earlier !== undefined) {
-      const stored = this.writes[earlier];
-      if (stored !== undefined && incomingWins(stored.value, 0, stored.value.length, entry)) {
-        this.writes[earlier] = write;
+      const stored = earlier.row.value(earlier.at);
+      if (!incomingWins(stored, 0, stored.length, entry)) {
+        return;
       }
+      this.writes.leaveOut(earlier);
+    }
+    const place = packEntry(this.writes, {
+      dbiName,
+      entry,
+      paddingBlock: this.#options.headerPadding,
+    });
+    this.#last = place;
+    this.#collected?.set(place.row.key(place.at).toString('latin1'), place);
+    if (earlier === undefined) {
+      this.#countGrowth(place);
+    }
+    if (this.writes.bytes <= this.#options.maxBytes) {
       return;
     }
-    this.#collected?.set(key.toString('latin1'), this.writes.length);
-    this.writes.push(write);
-    this.#countGrowth(write);
-    this.#bytes += key.length + write.value.length + WRITE_OVERHEAD_BYTES;
-    if (this.#bytes <= this.#options.maxBytes) {
-      return;
-    }
-    const writes = this.writes;
-    this.writes = [];
-    this.#bytes = 0;
+    const { writes } = this;
+    this.writes = newWrites();
     // What was taken over is in the LMDB by the time the next entry is compared.
     this.#collected = undefined;
+    this.#last = undefined;
     this.#seen.clear();
     if (this.#options.flush(writes, this.setGrowthBytes) === 'check only') {
       this.#checkOnly = true;
@@ -308,14 +303,15 @@ export class MergeCollector implements SnapshotSink {
     return this.growthBytes - this.#flushedGrowthBytes;
   }
 
-  #countGrowth({ dbiName, key, value }: Write): void {
+  #countGrowth({ row, at }: PackedPlace): void {
     const { pageSize } = this.#options.file;
-    this.growthBytes += entryBytes(key.length, value.length, pageSize);
+    const keyBytes = row.keyBytes(at);
+    this.growthBytes += entryBytes(keyBytes, row.valueBytes(at), pageSize);
     if (this.#replacedBytes >= 0) {
       // A node has an even size: the one that goes may have been a byte larger.
-      this.growthBytes -= entryBytes(key.length, this.#replacedBytes, pageSize) + 1;
+      this.growthBytes -= entryBytes(keyBytes, this.#replacedBytes, pageSize) + 1;
     }
-    this.grownDbis.add(dbiName);
+    this.grownDbis.add(row.dbiName);
   }
 
   /** A large DBI comes as several messages whose keys go on ascending; the same DBI once more, later, may not. */
@@ -323,32 +319,31 @@ export class MergeCollector implements SnapshotSink {
     if (this.#dbi?.name === name) {
       return;
     }
-    this.#lastKey = undefined;
+    this.#last = undefined;
     this.#collected = this.#seen.has(name) ? this.#indexWrites(name) : undefined;
     this.#seen.add(name);
   }
 
-  #indexWrites(dbiName: string): Map<string, number> {
-    const index = new Map<string, number>();
-    for (const [at, write] of this.writes.entries()) {
-      if (write.dbiName === dbiName) {
-        index.set(write.key.toString('latin1'), at);
+  #indexWrites(dbiName: string): Map<string, PackedPlace> {
+    const index = new Map<string, PackedPlace>();
+    for (const row of this.writes.rows) {
+      for (let at = row.start; row.dbiName === dbiName && at < row.end; at = row.next(at)) {
+        index.set(row.key(at).toString('latin1'), { row, at });
       }
     }
     return index;
   }
 
-  /** The index of a write of the same key in this object. Costs nothing while keys ascend. */
-  #earlierWrite(dbiName: string, key: Buffer): number | undefined {
-    const last = this.#lastKey;
-    this.#lastKey = key;
+  /** The write of the same key in this object. Costs nothing while keys ascend. */
+  #earlierWrite(dbiName: string, entry: EntryView): PackedPlace | undefined {
     if (this.#collected === undefined) {
-      if (last === undefined || last.compare(key) < 0) {
+      if (this.#last === undefined || isKeyBelow(this.#last, entry, this.#order)) {
         return undefined;
       }
       this.#collected = this.#indexWrites(dbiName);
     }
-    return this.#collected.get(key.toString('latin1'));
+    const { buffer, keyStart, keyEnd } = entry;
+    return this.#collected.get(Buffer.from(buffer.subarray(keyStart, keyEnd)).toString('latin1'));
   }
 
   /** After a slice was applied, the local side is that of the new root. */
@@ -360,28 +355,8 @@ export class MergeCollector implements SnapshotSink {
     const local = this.#options.dbis().get(dbi.name);
     dbi.cursor = local === undefined ? undefined : new PageCursor(this.#options.file, local);
   }
-
-  #nativeValue(entry: EntryView): Buffer {
-    const { headerPadding } = this.#options;
-    const deleted = (entry.flags & FLAG_DELETED) !== 0;
-    const value = Buffer.allocUnsafe(nativeValueBytes(entry, headerPadding));
-    const at = writeValueHeader(value, 0, {
-      timeHi: entry.timeHi,
-      timeLo: entry.timeLo,
-      txnId: 0,
-      flags: entry.flags,
-      paddingBlock: headerPadding,
-    });
-    if (!deleted) {
-      value.set(entry.buffer.subarray(entry.valueStart, entry.valueEnd), at);
-    }
-    return value;
-  }
 }
 
-/** Bytes of an entry's value with its header, as it is stored. */
-function nativeValueBytes(entry: EntryView, headerPadding: boolean): number {
-  const isDeleted = (entry.flags & FLAG_DELETED) !== 0;
-  const headerBytes = VALUE_HEADER_BYTES + (headerPadding ? BLOCK_BYTES : 0);
-  return headerBytes + (isDeleted ? 0 : entry.valueEnd - entry.valueStart);
+function newWrites(): PackedEntries {
+  return new PackedEntries({ hasHeaders: true });
 }
