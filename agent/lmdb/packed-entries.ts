@@ -2,8 +2,8 @@
 const HEAD_BYTES = 8;
 /** In the first of them: the entry is left out. A key has 511 bytes at most. */
 const LEFT_OUT = 0x8000_0000;
-/** Entries begin at multiples of it. */
-const ALIGNMENT = 4;
+/** Entries begin at multiples of 4 bytes; so many bits are 0 in their offsets. */
+const ALIGNMENT_BITS = 2;
 const FIRST_CHUNK_BYTES = 4 * 1024;
 const LARGEST_CHUNK_BYTES = 1024 * 1024;
 
@@ -32,11 +32,11 @@ export class PackedRow {
   }
 
   keyBytes(at: number): number {
-    return (this.#heads[at / ALIGNMENT] ?? 0) & ~LEFT_OUT;
+    return (this.#heads[at >>> ALIGNMENT_BITS] ?? 0) & ~LEFT_OUT;
   }
 
   valueBytes(at: number): number {
-    return this.#heads[at / ALIGNMENT + 1] ?? 0;
+    return this.#heads[(at >>> ALIGNMENT_BITS) + 1] ?? 0;
   }
 
   keyStart(at: number): number {
@@ -61,19 +61,19 @@ export class PackedRow {
   }
 
   isLeftOut(at: number): boolean {
-    return ((this.#heads[at / ALIGNMENT] ?? 0) & LEFT_OUT) !== 0;
+    return ((this.#heads[at >>> ALIGNMENT_BITS] ?? 0) & LEFT_OUT) !== 0;
   }
 
   /** The entry is put by nobody from now on. */
   leaveOut(at: number): void {
-    this.#heads[at / ALIGNMENT] = this.keyBytes(at) | LEFT_OUT;
+    this.#heads[at >>> ALIGNMENT_BITS] = this.keyBytes(at) | LEFT_OUT;
   }
 
   /** Takes the room for one more entry at the end; the caller fills in key and value behind the head. */
   append(keyBytes: number, valueBytes: number): number {
     const at = this.end;
-    this.#heads[at / ALIGNMENT] = keyBytes;
-    this.#heads[at / ALIGNMENT + 1] = valueBytes;
+    this.#heads[at >>> ALIGNMENT_BITS] = keyBytes;
+    this.#heads[(at >>> ALIGNMENT_BITS) + 1] = valueBytes;
     this.end = at + entrySize(keyBytes, valueBytes);
     return at;
   }
@@ -103,16 +103,24 @@ export class PackedEntries {
     this.#hasHeaders = hasHeaders;
   }
 
-  /** The row that is to take an entry of this size next; the caller appends it there. */
-  rowFor(dbiName: string, keyBytes: number, valueBytes: number): PackedRow {
+  /** The row of the last entry. */
+  get row(): PackedRow | undefined {
+    return this.#row;
+  }
+
+  /**
+   * Makes room for one more entry, and returns where it begins in {@link row}; the caller fills in key and value,
+   * from {@link PackedRow.keyStart} on.
+   */
+  append(dbiName: string, keyBytes: number, valueBytes: number): number {
     const size = entrySize(keyBytes, valueBytes);
+    let row = this.#row;
+    if (row === undefined || row.dbiName !== dbiName || row.end + size > row.bytes.length) {
+      row = this.#begin(dbiName, size);
+    }
     this.count += 1;
     this.bytes += size;
-    const row = this.#row;
-    if (row !== undefined && row.dbiName === dbiName && row.end + size <= row.bytes.length) {
-      return row;
-    }
-    return this.#begin(dbiName, size);
+    return row.append(keyBytes, valueBytes);
   }
 
   leaveOut({ row, at }: PackedPlace): void {
@@ -137,14 +145,16 @@ export class PackedEntries {
 }
 
 function entrySize(keyBytes: number, valueBytes: number): number {
-  return HEAD_BYTES + Math.ceil((keyBytes + valueBytes) / ALIGNMENT) * ALIGNMENT;
+  return HEAD_BYTES + aligned(keyBytes + valueBytes);
 }
 
 function newChunk(bytes: number): PackedChunk {
   // Not from Node's pool, where it would begin anywhere.
-  const chunk = Buffer.allocUnsafeSlow(Math.ceil(bytes / ALIGNMENT) * ALIGNMENT);
-  return {
-    bytes: chunk,
-    heads: new Uint32Array(chunk.buffer, chunk.byteOffset, chunk.length / ALIGNMENT),
-  };
+  const chunk = Buffer.allocUnsafeSlow(aligned(bytes));
+  const heads = new Uint32Array(chunk.buffer, chunk.byteOffset, chunk.length >>> ALIGNMENT_BITS);
+  return { bytes: chunk, heads };
+}
+
+function aligned(bytes: number): number {
+  return ((bytes + 3) >>> ALIGNMENT_BITS) << ALIGNMENT_BITS;
 }

@@ -80,6 +80,7 @@ export class MergeCollector implements SnapshotSink {
   /** What all writes add to the trees at least, less what they replace; and the DBIs that they go to. */
   growthBytes = 0;
   readonly grownDbis = new Set<string>();
+  #lastGrown = '';
   /** What entries would add that were only checked, if every one of them were new. */
   uncomparedBytes = 0;
   readonly refusedDbis = new Set<string>();
@@ -103,8 +104,13 @@ export class MergeCollector implements SnapshotSink {
   /** Size of the local value that the entry just compared replaces; -1: none. */
   #replacedBytes = -1;
   #checkOnly = false;
-  /** The DBI's last collected entry; keys at or below its own need a look at what was collected already. */
-  #last: PackedPlace | undefined;
+  /** Where in `writes.row` the DBI's last entry is; -1: it has none. Keys that are not above its own may be there already. */
+  #lastAt = -1;
+  /** No local key is above that of the last entry. */
+  #isBehindLocal = false;
+  /** No local key is above that of the entry just compared, nor the same; and it is above that of the last entry. */
+  #foundNone = false;
+  #ascends = false;
   /** The order of the current DBI's keys. */
   #order = keyOrderOf(0);
   /** Where in `writes` a key is, once the order of the current DBI turned out to be another than ascending. */
@@ -146,15 +152,14 @@ export class MergeCollector implements SnapshotSink {
       this.#dbi = undefined;
       return;
     }
-    this.#beginOrder(target.name);
     for (const [missing, flags] of target.missing) {
       this.missingDbis.set(missing, flags);
     }
     if (this.missingDbis.size > this.#options.maxDbs) {
       throw tooManyDbis(this.#options.maxDbs);
     }
-    this.#order = keyOrderOf(target.flags);
     const local = dbis.get(target.name);
+    this.#order = keyOrderOf(local?.flags ?? target.flags);
     this.#dbi = {
       name: target.name,
       isPowerdns: header.name === POWERDNS_DBI,
@@ -230,7 +235,11 @@ export class MergeCollector implements SnapshotSink {
     const { cursor } = dbi;
     const { buffer, keyStart, keyEnd } = entry;
     this.#replacedBytes = -1;
-    if (cursor === undefined || !cursor.seek(buffer, keyStart, keyEnd)) {
+    // While an LMDB is filled there is nothing to be compared with: looking for it took as long as all the rest.
+    this.#ascends = this.#isBehindLocal && this.#lastAt >= 0 && this.#isAboveLast(entry);
+    this.#foundNone =
+      this.#ascends || cursor === undefined || !cursor.seek(buffer, keyStart, keyEnd);
+    if (this.#foundNone || cursor === undefined) {
       return true;
     }
     const length = keyEnd - keyStart;
@@ -271,15 +280,15 @@ export class MergeCollector implements SnapshotSink {
       }
       this.writes.leaveOut(earlier);
     }
-    const place = packEntry(this.writes, {
-      dbiName,
-      entry,
-      paddingBlock: this.#options.headerPadding,
-    });
-    this.#last = place;
-    this.#collected?.set(place.row.key(place.at).toString('latin1'), place);
+    const at = packEntry(this.writes, dbiName, entry, this.#options.headerPadding);
+    this.#lastAt = at;
+    this.#isBehindLocal = this.#foundNone;
+    if (this.#collected !== undefined) {
+      const row = this.writes.row!;
+      this.#collected.set(row.key(at).toString('latin1'), { row, at });
+    }
     if (earlier === undefined) {
-      this.#countGrowth(place);
+      this.#countGrowth(dbiName, entry);
     }
     if (this.writes.bytes <= this.#options.maxBytes) {
       return;
@@ -288,7 +297,7 @@ export class MergeCollector implements SnapshotSink {
     this.writes = newWrites();
     // What was taken over is in the LMDB by the time the next entry is compared.
     this.#collected = undefined;
-    this.#last = undefined;
+    this.#lastAt = -1;
     this.#seen.clear();
     if (this.#options.flush(writes, this.setGrowthBytes) === 'check only') {
       this.#checkOnly = true;
@@ -303,15 +312,19 @@ export class MergeCollector implements SnapshotSink {
     return this.growthBytes - this.#flushedGrowthBytes;
   }
 
-  #countGrowth({ row, at }: PackedPlace): void {
+  #countGrowth(dbiName: string, entry: EntryView): void {
+    if (this.#lastGrown !== dbiName) {
+      this.#lastGrown = dbiName;
+      this.grownDbis.add(dbiName);
+    }
     const { pageSize } = this.#options.file;
-    const keyBytes = row.keyBytes(at);
-    this.growthBytes += entryBytes(keyBytes, row.valueBytes(at), pageSize);
+    const keyBytes = entry.keyEnd - entry.keyStart;
+    const valueBytes = nativeValueBytes(entry, this.#options.headerPadding);
+    this.growthBytes += entryBytes(keyBytes, valueBytes, pageSize);
     if (this.#replacedBytes >= 0) {
       // A node has an even size: the one that goes may have been a byte larger.
       this.growthBytes -= entryBytes(keyBytes, this.#replacedBytes, pageSize) + 1;
     }
-    this.grownDbis.add(row.dbiName);
   }
 
   /** A large DBI comes as several messages whose keys go on ascending; the same DBI once more, later, may not. */
@@ -319,7 +332,7 @@ export class MergeCollector implements SnapshotSink {
     if (this.#dbi?.name === name) {
       return;
     }
-    this.#last = undefined;
+    this.#lastAt = -1;
     this.#collected = this.#seen.has(name) ? this.#indexWrites(name) : undefined;
     this.#seen.add(name);
   }
@@ -337,13 +350,19 @@ export class MergeCollector implements SnapshotSink {
   /** The write of the same key in this object. Costs nothing while keys ascend. */
   #earlierWrite(dbiName: string, entry: EntryView): PackedPlace | undefined {
     if (this.#collected === undefined) {
-      if (this.#last === undefined || isKeyBelow(this.#last, entry, this.#order)) {
+      if (this.#ascends || this.#lastAt < 0 || this.#isAboveLast(entry)) {
         return undefined;
       }
       this.#collected = this.#indexWrites(dbiName);
     }
     const { buffer, keyStart, keyEnd } = entry;
     return this.#collected.get(Buffer.from(buffer.subarray(keyStart, keyEnd)).toString('latin1'));
+  }
+
+  /** True if the entry's key is above that of the last one collected. */
+  #isAboveLast(entry: EntryView): boolean {
+    const { row } = this.writes;
+    return row !== undefined && isKeyBelow(row, this.#lastAt, entry, this.#order);
   }
 
   /** After a slice was applied, the local side is that of the new root. */
@@ -353,6 +372,7 @@ export class MergeCollector implements SnapshotSink {
       return;
     }
     const local = this.#options.dbis().get(dbi.name);
+    this.#order = keyOrderOf(local?.flags ?? 0);
     dbi.cursor = local === undefined ? undefined : new PageCursor(this.#options.file, local);
   }
 }
