@@ -242,15 +242,8 @@ export class MergeCollector implements SnapshotSink {
     if (this.#foundNone || cursor === undefined) {
       return true;
     }
-    const length = keyEnd - keyStart;
-    if (cursor.keyEnd - cursor.keyStart !== length) {
+    if (!cursor.isExact && !isKeyOf(cursor, entry)) {
       return true;
-    }
-    const localKey = cursor.keyBuffer;
-    for (let i = 0, at = cursor.keyStart; i < length; i += 1, at += 1) {
-      if (localKey[at] !== buffer[keyStart + i]) {
-        return true;
-      }
     }
     const { valueStart, valueEnd } = cursor;
     this.#replacedBytes = valueEnd - valueStart;
@@ -264,7 +257,7 @@ export class MergeCollector implements SnapshotSink {
       noteInvalid(
         this.#options.invalid,
         dbi.name,
-        localKey.toString('latin1', cursor.keyStart, cursor.keyEnd),
+        cursor.keyBuffer.toString('latin1', cursor.keyStart, cursor.keyEnd),
       );
       return false;
     }
@@ -379,4 +372,19 @@ export class MergeCollector implements SnapshotSink {
 
 function newWrites(): PackedEntries {
   return new PackedEntries({ hasHeaders: true });
+}
+
+/** True if the cursor stands at the entry's key. */
+function isKeyOf(cursor: PageCursor, { buffer, keyStart, keyEnd }: EntryView): boolean {
+  const length = keyEnd - keyStart;
+  if (cursor.keyEnd - cursor.keyStart !== length) {
+    return false;
+  }
+  const localKey = cursor.keyBuffer;
+  for (let i = 0, at = cursor.keyStart; i < length; i += 1, at += 1) {
+    if (localKey[at] !== buffer[keyStart + i]) {
+      return false;
+    }
+  }
+  return true;
 }
