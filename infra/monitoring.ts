@@ -6,6 +6,7 @@ import {
   Dashboard,
   GraphWidget,
   type IMetric,
+  MathExpression,
   Metric,
   TreatMissingData,
 } from 'aws-cdk-lib/aws-cloudwatch';
@@ -53,6 +54,8 @@ type AlarmProps = {
 
 const MINUTE = Duration.minutes(1);
 const FIVE_MINUTES = Duration.minutes(5);
+/** Metrics in the expression of one alarm at most. Source: CloudWatch quotas. */
+const METRICS_PER_ALARM = 10;
 
 /** An alarm for everything that needs a person, each with its section in the runbook, and a dashboard. */
 export class Monitoring extends Construct {
@@ -151,20 +154,24 @@ export class Monitoring extends Construct {
         says: `Objects of ${database} have not been compacted for ${compactionLag.toMinutes()} minutes.`,
         runbook: 'compaction-lags-behind',
       });
-      this.#alarm(`Unreadable-${database}`, {
-        metric: this.#ofDatabase(METRICS.unreadableObjects, database, FIVE_MINUTES),
-        threshold: 1,
-        evaluationPeriods: 12,
-        says: `Objects of ${database} cannot be read: they are kept, and no tombstone is dropped.`,
-        runbook: 'objects-cannot-be-read',
-      });
-      this.#alarm(`FailedRuns-${database}`, {
-        metric: this.#ofDatabase(METRICS.failedRuns, database, Duration.hours(1), 'Sum'),
-        threshold: 3,
-        says: `Compaction of ${database} failed three times within an hour.`,
-        runbook: 'compaction-runs-fail',
-      });
     }
+    this.#alarmOfAny('Unreadable', {
+      metrics: databases.map((name) =>
+        this.#ofDatabase(METRICS.unreadableObjects, name, FIVE_MINUTES),
+      ),
+      threshold: 1,
+      evaluationPeriods: 12,
+      says: 'Objects of a database cannot be read: they are kept, and no tombstone is dropped.',
+      runbook: 'objects-cannot-be-read',
+    });
+    this.#alarmOfAny('FailedRuns', {
+      metrics: databases.map((name) =>
+        this.#ofDatabase(METRICS.failedRuns, name, Duration.hours(1), 'Sum'),
+      ),
+      threshold: 3,
+      says: 'Compaction of a database failed three times within an hour.',
+      runbook: 'compaction-runs-fail',
+    });
     this.#alarm('DroppedRecords', {
       metric: this.#ofFanOut(METRICS.droppedRecords, Duration.hours(1)),
       threshold: 10,
@@ -203,6 +210,27 @@ export class Monitoring extends Construct {
     });
   }
 
+  /** One alarm for the worst of a metric's databases; with more than ten of them one for each ten. */
+  #alarmOfAny(
+    id: string,
+    { metrics, ...props }: Omit<AlarmProps, 'metric'> & { readonly metrics: readonly Metric[] },
+  ): void {
+    for (let at = 0; at < metrics.length; at += METRICS_PER_ALARM) {
+      const some = metrics.slice(at, at + METRICS_PER_ALARM);
+      const [only] = some;
+      const metric =
+        some.length === 1 && only !== undefined
+          ? only
+          : new MathExpression({
+              expression: `MAX([${some.map((_, i) => `m${i}`).join()}])`,
+              usingMetrics: Object.fromEntries(some.map((one, i) => [`m${i}`, one])),
+              period: only?.period ?? FIVE_MINUTES,
+              label: 'the worst database',
+            });
+      this.#alarm(at === 0 ? id : `${id}${at / METRICS_PER_ALARM + 1}`, { ...props, metric });
+    }
+  }
+
   #alarm(id: string, props: AlarmProps): void {
     const { metric, threshold, says, runbook, evaluationPeriods = 1 } = props;
     const alarm = new Alarm(this, id, {
@@ -233,8 +261,8 @@ export class Monitoring extends Construct {
             this.#ofFanOut(METRICS.fanOutDelay, FIVE_MINUTES, 'p99'),
           ]),
           graph('Notices and requests for them', [
-            this.#ofFanOut(METRICS.sentNotices, FIVE_MINUTES),
-            this.#ofFanOut(METRICS.sendRequests, FIVE_MINUTES),
+            this.#ofFanOut(METRICS.publishedNotices, FIVE_MINUTES),
+            this.#ofFanOut(METRICS.publishRequests, FIVE_MINUTES),
             this.#ofFanOut(METRICS.droppedRecords, FIVE_MINUTES),
           ]),
         ],
