@@ -69,12 +69,7 @@ function statementsOf(props: AgentAccessProps): PolicyStatement[] {
   const { bucket, objectPrefix, queue, ingest } = props;
   const at = (name: string): string => bucket.objectArn(`${objectPrefix}${name}`);
   const statements = [
-    new PolicyStatement({
-      sid: 'List',
-      actions: ['s3:ListBucket'],
-      resources: [bucket.bucketArn],
-      conditions: { StringLike: { 's3:prefix': `${objectPrefix}*` } },
-    }),
+    bucket.listStatement(objectPrefix, 'List'),
     new PolicyStatement({ sid: 'Read', actions: ['s3:GetObject'], resources: [at('*')] }),
     ...putStatements(props),
     new PolicyStatement({

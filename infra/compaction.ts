@@ -115,11 +115,7 @@ export class Compaction extends Construct {
     });
     const objects = bucket.objectArn(`${objectPrefix}*`);
     for (const statement of [
-      new PolicyStatement({
-        actions: ['s3:ListBucket'],
-        resources: [bucket.bucketArn],
-        conditions: { StringLike: { 's3:prefix': `${objectPrefix}*` } },
-      }),
+      bucket.listStatement(objectPrefix),
       new PolicyStatement({
         actions: ['s3:GetObject', 's3:PutObject', 's3:DeleteObject', 's3:AbortMultipartUpload'],
         resources: [objects],

@@ -156,18 +156,14 @@ export class Monitoring extends Construct {
       });
     }
     this.#alarmOfAny('Unreadable', {
-      metrics: databases.map((name) =>
-        this.#ofDatabase(METRICS.unreadableObjects, name, FIVE_MINUTES),
-      ),
+      metric: (name) => this.#ofDatabase(METRICS.unreadableObjects, name, FIVE_MINUTES),
       threshold: 1,
       evaluationPeriods: 12,
       says: 'Objects of a database cannot be read: they are kept, and no tombstone is dropped.',
       runbook: 'objects-cannot-be-read',
     });
     this.#alarmOfAny('FailedRuns', {
-      metrics: databases.map((name) =>
-        this.#ofDatabase(METRICS.failedRuns, name, Duration.hours(1), 'Sum'),
-      ),
+      metric: (name) => this.#ofDatabase(METRICS.failedRuns, name, Duration.hours(1), 'Sum'),
       threshold: 3,
       says: 'Compaction of a database failed three times within an hour.',
       runbook: 'compaction-runs-fail',
@@ -210,24 +206,31 @@ export class Monitoring extends Construct {
     });
   }
 
-  /** One alarm for the worst of a metric's databases; with more than ten of them one for each ten. */
+  /** One alarm for each database; with many of them one for the worst of each ten, so that their number stays small. */
   #alarmOfAny(
     id: string,
-    { metrics, ...props }: Omit<AlarmProps, 'metric'> & { readonly metrics: readonly Metric[] },
+    {
+      metric,
+      ...props
+    }: Omit<AlarmProps, 'metric'> & { readonly metric: (name: string) => Metric },
   ): void {
-    for (let at = 0; at < metrics.length; at += METRICS_PER_ALARM) {
-      const some = metrics.slice(at, at + METRICS_PER_ALARM);
-      const [only] = some;
-      const metric =
-        some.length === 1 && only !== undefined
-          ? only
-          : new MathExpression({
-              expression: `MAX([${some.map((_, i) => `m${i}`).join()}])`,
-              usingMetrics: Object.fromEntries(some.map((one, i) => [`m${i}`, one])),
-              period: only?.period ?? FIVE_MINUTES,
-              label: 'the worst database',
-            });
-      this.#alarm(at === 0 ? id : `${id}${at / METRICS_PER_ALARM + 1}`, { ...props, metric });
+    const { databases } = this.#props;
+    if (databases.length <= METRICS_PER_ALARM) {
+      for (const name of databases) {
+        const says = props.says.replace('a database', name);
+        this.#alarm(`${id}-${name}`, { ...props, says, metric: metric(name) });
+      }
+      return;
+    }
+    for (let at = 0; at < databases.length; at += METRICS_PER_ALARM) {
+      const metrics = databases.slice(at, at + METRICS_PER_ALARM).map(metric);
+      const worst = new MathExpression({
+        expression: `MAX([${metrics.map((_, i) => `m${i}`).join()}])`,
+        usingMetrics: Object.fromEntries(metrics.map((one, i) => [`m${i}`, one])),
+        period: metrics[0]?.period ?? FIVE_MINUTES,
+        label: 'the worst database',
+      });
+      this.#alarm(`${id}-from-${at + 1}`, { ...props, metric: worst });
     }
   }
 

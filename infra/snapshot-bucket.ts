@@ -1,5 +1,5 @@
 import { Duration, Fn, RemovalPolicy, Stack } from 'aws-cdk-lib';
-import type { IGrantable } from 'aws-cdk-lib/aws-iam';
+import { PolicyStatement, type IGrantable } from 'aws-cdk-lib/aws-iam';
 import { Key } from 'aws-cdk-lib/aws-kms';
 import { BlockPublicAccess, Bucket, BucketEncryption, type CfnBucket } from 'aws-cdk-lib/aws-s3';
 import type { Queue } from 'aws-cdk-lib/aws-sqs';
@@ -81,6 +81,21 @@ export class SnapshotBucket extends Construct {
    */
   objectArn(pattern: string): string {
     return Fn.sub(`arn:\${AWS::Partition}:s3:::${this.#nameText}/${pattern}`);
+  }
+
+  /**
+   * The right to list what is under a prefix. Without a prefix there is no condition: it would change nothing but
+   * what S3 answers to a GET of a missing key, where sources disagree between 404 and 403.
+   */
+  listStatement(objectPrefix: string, sid?: string): PolicyStatement {
+    return new PolicyStatement({
+      ...(sid === undefined ? {} : { sid }),
+      actions: ['s3:ListBucket'],
+      resources: [this.bucketArn],
+      ...(objectPrefix === ''
+        ? {}
+        : { conditions: { StringLike: { 's3:prefix': `${objectPrefix}*` } } }),
+    });
   }
 
   /** Lets a principal use the key of the bucket, where it has one. */

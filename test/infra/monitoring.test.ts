@@ -31,12 +31,7 @@ describe('alarms', () => {
   });
 
   test('watch dead letters, waiting messages, errors, throttles and the lag of every database', () => {
-    const metrics = alarms.flatMap(([, { Properties }]) => {
-      const parts = (Properties['Metrics'] ?? []) as {
-        MetricStat?: { Metric: { MetricName: string } };
-      }[];
-      return [Properties['MetricName'], ...parts.map((part) => part.MetricStat?.Metric.MetricName)];
-    });
+    const metrics = alarms.map(([, { Properties }]) => Properties['MetricName']);
     for (const [metric, count] of [
       ['ApproximateNumberOfMessagesVisible', 2],
       ['ApproximateAgeOfOldestMessage', 2],
@@ -48,6 +43,17 @@ describe('alarms', () => {
     ] as const) {
       expect(metrics.filter((name) => name === metric)).toHaveLength(count);
     }
+  });
+
+  test('are one for ten databases where there are many, each about the worst of them', () => {
+    const databases = Array.from({ length: 25 }, (_, i) => `db${i}`);
+    const many = Template.fromStack(stacksOf({ databases }).monitoring);
+    const expressions = resources('AWS::CloudWatch::Alarm', many).flatMap(
+      ([, { Properties }]) => (Properties['Metrics'] ?? []) as { Expression?: string }[],
+    );
+    const worst = expressions.flatMap(({ Expression }) => Expression ?? []);
+    expect(worst.map((text) => text.split(',').length)).toEqual([10, 10, 5, 10, 10, 5]);
+    expect(worst.every((text) => text.startsWith('MAX([m0,'))).toBe(true);
   });
 
   test('a compaction that does not run at all is one', () => {

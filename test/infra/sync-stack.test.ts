@@ -234,6 +234,26 @@ describe('Lambdas', () => {
   });
 });
 
+test.each([
+  ['', []],
+  ['dns/', [{ StringLike: { 's3:prefix': 'dns/*' } }]],
+])('agents and compactor list what is under the prefix "%s"', (objectPrefix, conditions) => {
+  const made = templateOf({ objectPrefix });
+  const lists = ['AWS::IAM::ManagedPolicy', 'AWS::IAM::Policy']
+    .flatMap((type) => resources(type, made))
+    .flatMap(
+      ([, { Properties }]) =>
+        (Properties['PolicyDocument'] as { Statement: { Action: unknown; Condition?: object }[] })
+          .Statement,
+    )
+    .filter(({ Action }) => Action === 's3:ListBucket');
+  expect(lists).toHaveLength(BASE.agents.length + 1);
+  // Without a prefix a condition would only make missing keys look forbidden.
+  for (const { Condition } of lists) {
+    expect(Condition === undefined ? [] : [Condition]).toEqual(conditions);
+  }
+});
+
 test('every database is compacted on a schedule, in an order of its own', () => {
   const schedules = resources('AWS::Scheduler::Schedule').filter(([id]) =>
     id.startsWith('Compaction'),
