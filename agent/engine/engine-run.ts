@@ -262,6 +262,9 @@ export class EngineRun {
       'the LMDB may lack something of what was merged before; merging the whole bucket again',
     );
     this.tracker.noteEmptied();
+    if (detection.leftOutSinceNs !== undefined) {
+      this.receiveLoop.noteLeftOutSince(detection.leftOutSinceNs);
+    }
     this.receiveLoop.noteListing();
   }
 

@@ -85,6 +85,14 @@ export class ReceiveLoop {
     this.#noticed.notify();
   }
 
+  /** No pass since then counts as a sync: a part of the LMDB was left out. */
+  noteLeftOutSince(sinceNs: bigint): void {
+    this.#parts.rejoin.noteLeftOutSince(sinceNs);
+    if (this.#lastSyncNs !== undefined && sinceNs < this.#lastSyncNs) {
+      this.#lastSyncNs = sinceNs;
+    }
+  }
+
   /** A listing pass is wanted. */
   noteListing(): void {
     this.#passRequested = true;

@@ -106,6 +106,16 @@ export class Rejoin {
     return true;
   }
 
+  /** As far as a part of the LMDB goes, this host was away since then: it was left out of what was sent and merged. */
+  noteLeftOutSince(sinceNs: bigint): void {
+    if (this.#lastSyncNs !== undefined && sinceNs < this.#lastSyncNs) {
+      this.#lastSyncNs = sinceNs;
+      // What was dealt with since was dealt with without that part.
+      this.#doneNs = 0n;
+      this.#postponedNs = undefined;
+    }
+  }
+
   /** From now on the LMDB is synced with another bucket: none of its entries can have been swept there. */
   begin(nowNs: bigint): void {
     this.#lastSyncNs = nowNs;

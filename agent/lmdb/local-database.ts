@@ -97,6 +97,11 @@ export type Detection = {
   readonly rescan?: string | undefined;
   /** DBIs that are left alone. When one is in order again, the vector is emptied, too. */
   readonly refusedDbis: readonly RefusedDbi[];
+  /**
+   * With `vectorForgotten`: a DBI was left alone since then and is in order again. The host was away as far as that DBI
+   * goes; undefined: there is none.
+   */
+  readonly leftOutSinceNs?: bigint | undefined;
   /** What the main database holds besides DBIs, as the end of a sentence: nothing is written meanwhile. */
   readonly unnamedData: string | undefined;
 };

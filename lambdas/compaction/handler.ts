@@ -20,6 +20,8 @@ const metrics = new Metrics({ namespace: METRICS_NAMESPACE, serviceName: SERVICE
 const store = openS3Store({
   bucket: env[COMPACTION_ENV.bucket],
   globalPrefix: env[COMPACTION_ENV.objectPrefix],
+  // Lambda always sets it. The bucket is in the stack's region.
+  region: process.env['AWS_REGION'],
   endpointUrl: process.env['AWS_ENDPOINT_URL_S3'] ?? process.env['AWS_ENDPOINT_URL'],
 });
 

@@ -15,12 +15,10 @@ export const SERVICES = {
 export const METRICS = {
   /** Records of the ingest queue that are no notice and were dropped. */
   droppedRecords: 'DroppedRecords',
-  /** Notices put on agents' queues. */
-  sentNotices: 'SentNotices',
-  /** SQS requests for that. */
-  sendRequests: 'SendRequests',
-  /** Agents' queues that were found. */
-  agentQueues: 'AgentQueues',
+  /** Notices published on the topic. */
+  publishedNotices: 'PublishedNotices',
+  /** SNS requests for that. */
+  publishRequests: 'PublishRequests',
   /** Milliseconds from S3's event to the end of the fan-out. */
   fanOutDelay: 'FanOutDelay',
   /** Seconds for which the oldest object has been waiting to be folded, per database. */

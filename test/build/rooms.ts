@@ -131,10 +131,10 @@ export const ROOMS: readonly Room[] = [
     'zod aws-lambda @aws-sdk/* @aws-lambda-powertools/*',
   ],
   ['lambdas/queue-sweeper', 'protocol lambdas/shared', 'zod @aws-sdk/* @aws-lambda-powertools/*'],
-  ['infra', 'lambdas/shared', 'node:* zod aws-cdk-lib constructs cdk-nag'],
+  ['infra', 'protocol lambdas/shared', 'node:* zod aws-cdk-lib constructs cdk-nag'],
 
   // It stands for an application: it has to reach the LMDB without the agent's code.
-  ['demo', 'protocol storage storage/s3', 'node:* yaml lmdb'],
+  ['demo', 'protocol storage storage/s3 infra', 'node:* yaml lmdb'],
   ['deploy/prometheus', '', 'node:* yaml'],
   ['test/support/**', '*', '*'],
   ['bench/**', '*', '*'],

@@ -28,7 +28,7 @@ import { SYNC_STATE_DBI } from '../state-value.ts';
 import { wouldChange, type SyncState, type SyncStateUpdate } from '../sync-state.ts';
 import { requireNamedData } from '../unnamed-data.ts';
 import { OrderWatch, type Accepted } from './order-watch.ts';
-import { oldestMarker, UploadedMarker } from './uploaded-marker.ts';
+import { oldestExchange, UploadedMarker } from './uploaded-marker.ts';
 
 /**
  * The open LMDB of one run: the pin, the page set that belongs to it, what is pending, and the rules by which the pin
@@ -96,9 +96,7 @@ export class Session {
       basis: this.#known,
       hasVector: () => this.vector.positions.size > 0,
       hadPageOrder: () => this.#hasPageOrder,
-      onMarkerDoubted: () => {
-        this.marker.moveBack(this.state.uploadedTxn);
-      },
+      onMarkerDoubted: () => this.marker.moveBack(this.state.uploadedTxn),
       onLow: () => this.#forgetVector(),
       onRescan: (reason) => {
         this.#rescan = reason;
@@ -128,9 +126,7 @@ export class Session {
         session,
         basis: session.#known,
         hasPageOrder: session.#hasPageOrder,
-        doubtMarker: () => {
-          session.marker.moveBack(undefined);
-        },
+        doubtMarker: () => session.marker.moveBack(undefined),
         forgetMerged: (rising) =>
           session.#write({ together: session.#together(0n), forgetMerged: true }, rising),
         forgetVector: () => session.#forgetVector(),
@@ -171,7 +167,7 @@ export class Session {
     return countEntries(this.synced(this.basis));
   }
 
-  /** The DBIs that hold the registers of a state. */
+  /** See {@link Basis.synced}. */
   synced(meta: Meta): SyncedDbis {
     return this.#known.synced(meta);
   }
@@ -222,14 +218,16 @@ export class Session {
     }
     this.#vectorForgotten = false;
     this.#rescan = undefined;
+    this.order.leftOutSinceNs = undefined;
     return detection;
   }
 
   /** A detection that was taken does not reach the caller after all. */
-  returnDetection({ vectorForgotten }: Detection): void {
+  returnDetection({ vectorForgotten, leftOutSinceNs }: Detection): void {
     if (vectorForgotten) {
       this.#emptied -= 1;
       this.#vectorForgotten = true;
+      this.order.leftOutSinceNs ??= leftOutSinceNs;
     }
   }
 
@@ -293,14 +291,14 @@ export class Session {
 
   /** Nothing of this LMDB is in the bucket. */
   resetMarker(): void {
-    this.#moveMarkerBack(undefined);
+    this.#moveMarkerBack();
     this.schemaHold.forget();
     this.vector.empty();
     this.kept.reset();
   }
 
-  /** Everything since then is pending, whatever is on its way. */
-  #moveMarkerBack(txnId: number | undefined): void {
+  /** Everything since then is pending. */
+  #moveMarkerBack(txnId?: number): void {
     this.marker.moveBack(txnId);
     if (this.hasData) {
       this.changes.pending.overflow();
@@ -336,7 +334,7 @@ export class Session {
       maxTsNs: maxTsNs > this.changes.maxTsNs ? maxTsNs : this.changes.maxTsNs,
       heldSchema: this.schemaHold.held,
       schemaMode: schemaModeOf(this.options),
-      refused: this.order.refused.markers,
+      refused: this.order.refused.exchanged,
       ...this.kept.update,
     };
   }
@@ -380,21 +378,21 @@ export class Session {
     }
   }
 
-  /**
-   * Objects were merged without entries for these DBIs, and their changes were not sent: the whole bucket is merged
-   * again, and whatever is not known to be sent is sent.
-   */
+  /** These DBIs were away: the whole bucket is merged again, and whatever is not known to be sent is sent. */
   #acceptAgain(accepted: Accepted): void {
-    this.#moveMarkerBack(oldestMarker([this.marker.txnId, ...accepted.values()]));
+    const now = { uploadedTxn: this.marker.txnId, syncedNs: this.state.lastSyncNs };
+    const { uploadedTxn, syncedNs } = oldestExchange([now, ...accepted.values()]);
+    this.#moveMarkerBack(uploadedTxn);
     this.#known.schema.shadow?.behind.overflow();
-    this.#forgetVector();
+    this.order.leftOutSinceNs = syncedNs;
+    this.#forgetVector(syncedNs);
   }
 
   /** The vector says more than the entries hold: the whole bucket is to be merged again. */
-  #forgetVector(): void {
+  #forgetVector(lastSyncNs?: bigint): void {
     this.#vectorForgotten = true;
     this.kept.keep(this.vector.positions);
     this.vector.empty();
-    this.#write({ together: this.#together(0n), droppedNs: null });
+    this.#write({ together: this.#together(0n), droppedNs: null, lastSyncNs });
   }
 }

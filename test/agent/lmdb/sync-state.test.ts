@@ -65,10 +65,11 @@ test('what was written is read again; what an update leaves out stays', () => {
   expect(read().entriesAtStop).toBeUndefined();
 });
 
-test('DBIs that are left alone are remembered with their markers until there are none', () => {
+test('DBIs that are left alone are remembered with what was exchanged until there are none', () => {
   const refused = new Map([
-    ['sub\u00fc', 7],
-    ['never sent', undefined],
+    ['sub\u00fc', { uploadedTxn: 7, syncedNs: 1_700_000_000_000_000_001n }],
+    ['never sent', { uploadedTxn: undefined, syncedNs: 5n }],
+    ['never synced', { uploadedTxn: undefined, syncedNs: undefined }],
   ]);
   write({ together: { ...TOGETHER, refused } });
   expect(read().refused).toEqual(refused);
