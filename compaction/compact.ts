@@ -26,7 +26,7 @@ import { type CompactOptions, OutOfTimeError, timeLeftMs } from './run-context.t
 import { StepScratch } from './scratch/step-scratch.ts';
 import { type StepStart, planStep } from './step.ts';
 import type { PublishedState } from './upkeep.ts';
-import type { Postponed } from './shapes.ts';
+import { type Postponed, whyTooMuch } from './shapes.ts';
 import { type WrittenState, fileBody, writeState } from './write-state.ts';
 
 /**
@@ -140,15 +140,17 @@ async function executeStep(start: StepStart): Promise<StepResult> {
     const report = await finishWithState(step, result);
     return { report, next: await nextStep(start, { report, written: result }) };
   } catch (error) {
-    if (!(error instanceof OutOfTimeError)) {
-      return await executeWithoutBase(start, error);
+    const why = whyTooMuch(error, run);
+    if (why !== undefined && level === 'base' && before !== undefined && start.tail.bytes === 0) {
+      // There was nothing else to fold: what is due is deleted all the same.
+      const postponed = { why, timeMs: start.timeMs };
+      return { report: await finishWithoutState(step, { postponed }), next: undefined };
     }
-    const isBaseAlone = level === 'base' && before !== undefined && start.tail.bytes === 0;
-    const postponed = { why: 'time', timeMs: start.timeMs } as const;
-    const report = isBaseAlone
-      ? await finishWithoutState(step, { postponed })
-      : makeReport({ ...start, outcome: 'out-of-time', vector: vectorOf(before) });
-    return { report, next: undefined };
+    if (error instanceof OutOfTimeError) {
+      const vector = vectorOf(before);
+      return { report: makeReport({ ...start, outcome: 'out-of-time', vector }), next: undefined };
+    }
+    return await executeWithoutBase(start, error);
   } finally {
     await scratch.clear();
   }
@@ -227,7 +229,7 @@ async function finishWithoutState(
   }
   const pruned = pruneStreams(claims.state, start);
   const next = makeNext(start, { ...objects, ...pruned }, { postponed });
-  if (postponed === undefined && !upkeepChanged(before, next)) {
+  if (postponed?.why !== 'time' && !upkeepChanged(before, next)) {
     const removal = await remove(start, before, { ownPublication: false, copied: false });
     return makeReport({
       ...start,
@@ -236,6 +238,7 @@ async function finishWithoutState(
       vector: pruned.vector,
       gathered,
       removal,
+      baseWaits: start.baseWaits || postponed !== undefined,
     });
   }
   const publication = await publish(start, next);

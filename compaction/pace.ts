@@ -43,8 +43,11 @@ export class Pace {
  * The deadline of a way to write that may take too long: what is left after it is enough for a smaller one. Reading
  * took `gatherMs`, so writing the same bytes takes about as long again.
  */
-export function deadlineWithReserve(run: CompactOptions, gatherMs: number): number {
+export function deadlineWithReserve(run: CompactOptions, gatherMs: number): number | undefined {
   const leftMs = timeLeftMs(run);
+  if (leftMs === Number.POSITIVE_INFINITY) {
+    return undefined;
+  }
   const reserveMs = Math.min(leftMs / 2, Math.max(2 * gatherMs, leftMs / 4));
   return run.monotonicMs() + leftMs - reserveMs;
 }

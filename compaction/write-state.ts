@@ -90,19 +90,19 @@ async function attempt(input: WriteInput, table: DbiTable): Promise<WrittenState
   if (gathered.claimed.length === 0 && !due) {
     return { gathered, objects: undefined };
   }
-  const readMs = run.monotonicMs();
-  const gatherMs = readMs - beganMs;
+  const gatherMs = run.monotonicMs() - beganMs;
   const shapes = shapesOf(input, { gathered, isCut });
   let postponed: Postponed | undefined;
   for (const [at, shape] of shapes.entries()) {
     const isLast = at === shapes.length - 1;
     const deadlineMs = isLast ? run.deadlineMs : deadlineWithReserve(run, gatherMs);
     const scratch = new StepScratch(run.scratch);
+    const shapeBeganMs = run.monotonicMs();
     const shapeRun = { ...run, scratch, deadlineMs };
     try {
       await requireSpace({ ...input, run: shapeRun }, shape);
       const written = await write({ ...input, run: shapeRun }, { gathered, table, shape });
-      const writeMs = run.monotonicMs() - readMs;
+      const writeMs = run.monotonicMs() - shapeBeganMs;
       return { ...written, gathered, postponed, isCut, gatherMs, writeMs };
     } catch (error) {
       run.signal.throwIfAborted();

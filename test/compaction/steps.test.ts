@@ -181,6 +181,21 @@ describe('a scratch space that is too small for all', () => {
   });
 });
 
+test('where only a base is due and finds no room, what is due is deleted all the same', async () => {
+  const mustKeepMs = 60 * SECOND;
+  const policy = { smallBaseBytes: 0, baseDueRatio: 1000, mustKeepMs };
+  const world = new SlowWorld(SPEEDS, { policy, roomBytes: 1500 * KB });
+  const writer = world.writer('a');
+  await writer.snapshot(content('d', 0, { count: 10, bytes: 900 * KB }));
+  await world.run();
+  const delta = await writer.delta(content('d', 5, { count: 4, bytes: 20 * KB }));
+  await world.run();
+  world.compactor.advanceMs(25 * 3600 * SECOND);
+  const report = await world.run();
+  expect(report).toMatchObject({ outcome: 'nothing', baseWaits: true });
+  expect(report.deleted).toContain(delta);
+});
+
 test('inputs that a merge does not read for long are not held open', async () => {
   // The base fills one DBI, what is above it another: while the first is merged, nobody reads the second.
   const speeds = { ...SPEEDS, idleLimitMs: 30 };
