@@ -152,6 +152,11 @@ export class FullSnapshotPolicy {
   fullStored(sizeBytes: number, dataTxnId: number): void {
     this.#first = false;
     this.#lost = false;
+    this.markedStored(sizeBytes, dataTxnId);
+  }
+
+  /** As {@link fullStored}, of one that not everybody reads: it does not bring back what is lost. */
+  markedStored(sizeBytes: number, dataTxnId: number): void {
     this.#upstreamDue = false;
     this.#hasStoredFull = true;
     this.noteBase(false);
