@@ -131,7 +131,7 @@ const notices = section('notices', 'How this agent hears of new objects.', {
   createQueue: flag('create_queue', {
     default: false,
     ours: true,
-    help: 'With `queue_prefix`: create the queue if it is missing (keeps notices for 4 hours; tagged `lightningstream`).',
+    help: 'With `queue_prefix`: create the queue if it is missing (keeps notices for 4 hours; tagged `lightningstream`), and subscribe it to the topic of the stack, whose name is the prefix without the `-` at its end.',
   }),
   directQueueUrl: text('direct_queue_url', {
     ours: true,

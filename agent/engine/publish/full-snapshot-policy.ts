@@ -50,6 +50,8 @@ export class FullSnapshotPolicy {
   readonly #clock: Clock;
   #first = false;
   #lost = false;
+  /** To be called when all that this LMDB holds is stored again. */
+  #onStored = (): void => undefined;
   #upstreamDue = false;
   #isEnding = false;
   /** LMDB transaction of the last own full snapshot, -1 before the first. */
@@ -83,8 +85,9 @@ export class FullSnapshotPolicy {
   }
 
   /** Something that we stored is nowhere in the bucket. */
-  requireAgain(): void {
+  requireAgain(onStored: () => void = this.#onStored): void {
     this.#lost = true;
+    this.#onStored = onStored;
   }
 
   /** Upstream would read another object than our newest full snapshot as this instance's newest. */
@@ -151,6 +154,9 @@ export class FullSnapshotPolicy {
 
   fullStored(sizeBytes: number, dataTxnId: number): void {
     this.#first = false;
+    if (this.#lost) {
+      this.#onStored();
+    }
     this.#lost = false;
     this.markedStored(sizeBytes, dataTxnId);
   }

@@ -16,7 +16,7 @@ import { RefusedDbis } from '../changes/refused-dbis.ts';
 import { UnseenChanges } from '../changes/unseen.ts';
 import { REGRESSION_BYTES, STAMPS_WITH_MERGE } from '../limits.ts';
 import { findingsOf, openShadow, type Shadow } from './shadow.ts';
-import type { SyncState } from '../sync-state.ts';
+import type { Exchanged, SyncState } from '../sync-state.ts';
 
 /** Two states, and what is known of the way from one to the other. */
 export type ChangesBetween = {
@@ -28,8 +28,8 @@ export type ChangesBetween = {
   readonly state: SyncState;
   readonly own: OwnWrites;
   readonly futureFromNs: bigint;
-  /** The marker as of now: what a DBI that is found out of order had of its changes sent. */
-  readonly uploadedTxn: number | undefined;
+  /** As of now, of a DBI that is found out of order. */
+  readonly exchanged: Exchanged;
 };
 
 export type RepairOptions = {
@@ -90,12 +90,12 @@ export class LocalSchema {
    * A DBI, the application's or its shadow DBI, is not in the order of its flags: from now on it is left alone, and what
    * was known of its changes is forgotten.
    */
-  suspect(dbiName: string, uploadedTxn: number | undefined): void {
+  suspect(dbiName: string, exchanged: Exchanged): void {
     const name = applicationDbiName(dbiName) ?? dbiName;
     if (isPrivateDbi(name)) {
       return;
     }
-    this.refused.suspect(name, uploadedTxn);
+    this.refused.suspect(name, exchanged);
     for (const found of this.refused.takeNews()) {
       this.#changes.forgetDbi(found, this.shadow === undefined ? found : shadowDbiName(found));
       this.shadow?.forgetDbi(found);
@@ -113,7 +113,7 @@ export class LocalSchema {
       futureFromNs,
       pendingBytesMax: this.#options.pendingBytesMax,
       regressionBytesMax: REGRESSION_BYTES,
-      disorder: this.#disorderSink(between.uploadedTxn),
+      disorder: this.#disorderSink(between.exchanged),
     };
     const { shadow } = this;
     const classifier = shadow?.classifier(file, to, options) ?? new ChangeClassifier(options);
@@ -124,7 +124,7 @@ export class LocalSchema {
       const overwritten = shadow ? undefined : own.findOverwritten(file, to);
       diffPages(file, from, to, pages, classifier);
       if (overwritten !== undefined) {
-        for (const dbiName of this.refused.markers.keys()) {
+        for (const dbiName of this.refused.exchanged.keys()) {
           overwritten.deleteDbi(dbiName);
         }
         this.#changes.addRegressed(overwritten);
@@ -141,11 +141,11 @@ export class LocalSchema {
     return classifier.dataChanged;
   }
 
-  #disorderSink(uploadedTxn: number | undefined): DisorderSink {
+  #disorderSink(exchanged: Exchanged): DisorderSink {
     const { refused } = this;
     return {
       has: (dbiName) => refused.has(dbiName),
-      suspect: (dbiName) => this.suspect(dbiName, uploadedTxn),
+      suspect: (dbiName) => this.suspect(dbiName, exchanged),
       noteChange: (dbiName) => refused.noteChange(dbiName),
     };
   }

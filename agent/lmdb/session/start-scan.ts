@@ -70,8 +70,9 @@ export function scanAtStart(parts: StartScanParts): void {
   }
   basis.requireSyncable();
   // Each of them is read by the scan, and taken in again after it if it is in order now.
-  for (const [name, uploadedTxn] of refused) {
-    session.order.refused.suspect(name, renumbered ? undefined : uploadedTxn);
+  for (const [name, { uploadedTxn, syncedNs }] of refused) {
+    const known = renumbered ? undefined : uploadedTxn;
+    session.order.refused.suspect(name, { uploadedTxn: known, syncedNs });
   }
   const { low, changes } = basis.scanSince(session.marker.txnId ?? 0, {
     ignoresMerged: renumbered,

@@ -48,6 +48,20 @@ test('every object is put once, and got once by every other agent and by the com
   expect(busy.s3Puts).toBeCloseTo(objects + 2 * runs, 3);
 });
 
+test('what the fan-out costs does not grow with the fleet', () => {
+  const fanOut = (agents: number) => {
+    const { snsRequests, lambdaRequests, lambdaGbSeconds } = monthlyDemand({
+      ...QUEUE,
+      agents,
+      objectsPerSecond: 1,
+      compactionIntervalMs: undefined,
+    });
+    return { snsRequests, lambdaRequests, lambdaGbSeconds };
+  };
+  expect(fanOut(10_000)).toEqual(fanOut(2));
+  expect(fanOut(2).snsRequests).toBe(MONTH_SECONDS);
+});
+
 test('a month is the sum of its parts at their prices', () => {
   const none = {
     s3Puts: 0,
@@ -55,6 +69,7 @@ test('a month is the sum of its parts at their prices', () => {
     s3Gets: 0,
     sqsRequests: 0,
     sqsFifoRequests: 0,
+    snsRequests: 0,
     lambdaRequests: 0,
     lambdaGbSeconds: 0,
     storedGb: 0,
