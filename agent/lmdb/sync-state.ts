@@ -1,11 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { SchemaMode } from '../../protocol/snapshot-meta.ts';
-import {
-  EMPTY_VECTOR,
-  decodeVectorJson,
-  encodeVectorJson,
-  type VersionVector,
-} from '../../protocol/version-vector.ts';
+import { EMPTY_VECTOR, type VersionVector } from '../../protocol/version-vector.ts';
 import { MERGED_RANGES_MAX, MERGED_REMOVED_PER_TXN } from './limits.ts';
 import { PageCursor } from './pages/cursor.ts';
 import { listDbis, type DataFile, type DbRecord, type Meta } from './pages/data-file.ts';
@@ -18,6 +13,16 @@ import {
   SYNC_STATE_DBI,
   VECTOR_PREFIX,
 } from './state-value.ts';
+import {
+  heldSchemaText,
+  parseHeldSchema,
+  parseRefused,
+  parseVector,
+  refusedText,
+  vectorText,
+  type Exchanged,
+  type HeldSchema,
+} from './sync-state-text.ts';
 import { TxnRanges, type TxnRange } from './txn-ranges.ts';
 import type { WriteTxn } from './write-txn.ts';
 
@@ -57,17 +62,6 @@ export type SyncState = {
   /** False: `_sync_state` itself is out of order, so nothing may be written. */
   readonly isOrdered: boolean;
 };
-
-/** What was sent and received of a DBI before it was left alone. */
-export type Exchanged = {
-  /** Local changes of later transactions are in no stored object; undefined: none is. */
-  readonly uploadedTxn: number | undefined;
-  /** What others stored before is merged; undefined: it is not known. */
-  readonly syncedNs: bigint | undefined;
-};
-
-/** A schema version of PowerDNS, and when it was written. */
-export type HeldSchema = { readonly version: number; readonly timestampNs: bigint };
 
 const EMPTY_STATE: SyncState = {
   merged: new TxnRanges(),
@@ -351,60 +345,4 @@ function writeMerged(txn: WriteTxn, merged: TxnRanges, update: SyncStateUpdate):
   } else {
     txn.put(SYNC_STATE_DBI, key(addMerged.txnId), encodeState(txn, ''));
   }
-}
-
-function heldSchemaText(held: HeldSchema | undefined): string {
-  return held === undefined ? '' : `${held.version} ${held.timestampNs}`;
-}
-
-function parseHeldSchema(text: string | undefined): HeldSchema | undefined {
-  const [version, time] = (text ?? '').split(' ');
-  const parsed = { version: parseNumber(version), timestampNs: parseBigint(time) };
-  return parsed.version === undefined || parsed.timestampNs === undefined
-    ? undefined
-    : { version: parsed.version, timestampNs: parsed.timestampNs };
-}
-
-function vectorText(vector: VersionVector): string {
-  return JSON.stringify(encodeVectorJson(vector));
-}
-
-/** Damaged text names nothing: at worst, objects that are lost are not sent again. */
-function parseVector(text: string | undefined): VersionVector {
-  try {
-    return decodeVectorJson(JSON.parse(text ?? '{}'));
-  } catch {
-    return EMPTY_VECTOR;
-  }
-}
-
-function refusedText(refused: SyncState['refused']): string {
-  return JSON.stringify(
-    [...refused].map(([name, { uploadedTxn, syncedNs }]) => [
-      name,
-      uploadedTxn ?? null,
-      ...(syncedNs === undefined ? [] : [String(syncedNs)]),
-    ]),
-  );
-}
-
-/** Damaged text names nothing: such a DBI is found again when it is read, but not what was left out meanwhile. */
-function parseRefused(text: string | undefined): SyncState['refused'] {
-  const refused = new Map<string, Exchanged>();
-  let list: unknown;
-  try {
-    list = JSON.parse(text ?? '[]');
-  } catch {
-    return refused;
-  }
-  for (const item of Array.isArray(list) ? (list as unknown[]) : []) {
-    const [name, uploadedTxn, syncedNs] = Array.isArray(item) ? (item as unknown[]) : [];
-    if (typeof name === 'string') {
-      refused.set(name, {
-        uploadedTxn: typeof uploadedTxn === 'number' ? uploadedTxn : undefined,
-        syncedNs: typeof syncedNs === 'string' ? parseBigint(syncedNs) : undefined,
-      });
-    }
-  }
-  return refused;
 }

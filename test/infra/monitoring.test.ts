@@ -52,7 +52,7 @@ describe('alarms', () => {
       ([, { Properties }]) => (Properties['Metrics'] ?? []) as { Expression?: string }[],
     );
     const worst = expressions.flatMap(({ Expression }) => Expression ?? []);
-    expect(worst.map((text) => text.split(',').length)).toEqual([10, 10, 5, 10, 10, 5]);
+    expect(worst.map((text) => text.split(',').length)).toEqual([10, 10, 5, 10, 10, 5, 10, 10, 5]);
     expect(worst.every((text) => text.startsWith('MAX([m0,'))).toBe(true);
   });
 

@@ -19,7 +19,7 @@ import type { DataFile, DbRecord } from '../pages/data-file.ts';
 import { PageCursor } from '../pages/cursor.ts';
 import { MDB_INTEGERKEY } from '../pages/layout.ts';
 import { incomingSchemaVersion, POWERDNS_DBI } from '../schema/powerdns-schema.ts';
-import type { HeldSchema } from '../sync-state.ts';
+import type { HeldSchema } from '../sync-state-text.ts';
 import { PackedEntries, type PackedPlace } from '../packed-entries.ts';
 import { isKeyBelow, nativeValueBytes, packEntry } from './pack-entry.ts';
 import { entryBytes } from './room.ts';
