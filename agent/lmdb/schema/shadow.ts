@@ -173,6 +173,7 @@ export class Shadow {
         new ShadowSides(file, txn.committed, this.#leftOut),
       );
     const done: Done[] = [];
+    let isCut = false;
     for (const { set, dbiName, key } of this.#allBehind()) {
       const isOfNow = set === this.behind || before?.hasChanged(dbiName, key) === true;
       const timeNs = isOfNow ? options.nowNs : this.#downNs;
@@ -180,10 +181,12 @@ export class Shadow {
       done.push({ set, dbiName, key });
       const isLookDue = done.length % WRITES_PER_CLOCK_LOOK === 0;
       if (untilMs !== undefined && isLookDue && performance.now() > untilMs) {
+        isCut = true;
         break;
       }
     }
-    const isTimeLeft = untilMs !== undefined && performance.now() < untilMs;
+    // At least a few with each such transaction, so that it comes to an end.
+    const isTimeLeft = untilMs !== undefined && !isCut;
     const filled = isTimeLeft ? this.fill?.put(txn, written) : undefined;
     const committed = (changes: LocalChanges) => {
       for (const { set, dbiName, key } of done) {
