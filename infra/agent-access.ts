@@ -72,6 +72,18 @@ function statementsOf(props: AgentAccessProps): PolicyStatement[] {
     bucket.listStatement(objectPrefix, 'List'),
     new PolicyStatement({ sid: 'Read', actions: ['s3:GetObject'], resources: [at('*')] }),
     ...putStatements(props),
+    // Agents only create. Whoever steals their keys must not replace the bucket's id or an object that others have yet to
+    // read. A part of a large upload has no such header; its completion has.
+    new PolicyStatement({
+      sid: 'CreateOnly',
+      effect: Effect.DENY,
+      actions: ['s3:PutObject'],
+      resources: [at('*')],
+      conditions: {
+        Null: { 's3:if-none-match': 'true' },
+        Bool: { 's3:ObjectCreationOperation': 'true' },
+      },
+    }),
     new PolicyStatement({
       sid: 'MakeBucketId',
       actions: ['s3:PutObject'],
@@ -115,7 +127,7 @@ function statementsOf(props: AgentAccessProps): PolicyStatement[] {
 /** Characters of a managed policy without white space. Source: IAM quotas. */
 const POLICY_MAX = 6144;
 /** At most, with the longest region and partition: all of a policy but the names of objects. */
-const POLICY_FIXED = 1500;
+const POLICY_FIXED = 1800;
 
 /**
  * The right to put objects in the agent's own name: one name for each database, as long as the policy has room for

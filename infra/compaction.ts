@@ -35,13 +35,18 @@ export interface CompactionProps {
    */
   readonly tombstoneRetentionDays?: number | undefined;
   readonly upstreamReads: boolean;
+  /** Of one run. */
+  readonly timeout: Duration;
   readonly memoryMib: number;
   readonly disk: Size;
   readonly logRetention: RetentionDays;
 }
 
-const COMPACTION_TIMEOUT = Duration.minutes(5);
-const VISIBILITY_FACTOR = 6;
+/**
+ * How much longer than the function may run a job stays hidden. No batch and no retry of Lambda's come in between, and
+ * a job whose run was killed keeps its database waiting until then.
+ */
+const VISIBILITY_MARGIN = Duration.minutes(1);
 const MAX_RECEIVES = 3;
 /** A job that cannot be put on the queue is tried again; the next one of the schedule does the same work. */
 const SCHEDULE_RETRIES = 3;
@@ -71,7 +76,7 @@ export class Compaction extends Construct {
       enforceSSL: true,
       // The next job of the schedule does the same work: one that could not be begun for hours is of no use.
       retentionPeriod: Duration.hours(4),
-      visibilityTimeout: Duration.minutes(COMPACTION_TIMEOUT.toMinutes() * VISIBILITY_FACTOR),
+      visibilityTimeout: props.timeout.plus(VISIBILITY_MARGIN),
       deadLetterQueue: { queue: this.deadLetters, maxReceiveCount: MAX_RECEIVES },
     });
     this.function = this.#lambda(props);
@@ -100,7 +105,7 @@ export class Compaction extends Construct {
       repositoryRoot: props.repositoryRoot,
       entry: 'lambdas/compaction/handler.ts',
       description: 'Folds deltas and snapshots into the base of a database',
-      timeout: COMPACTION_TIMEOUT,
+      timeout: props.timeout,
       memoryMib: props.memoryMib,
       ephemeralStorage: props.disk,
       logRetention: props.logRetention,

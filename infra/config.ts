@@ -51,6 +51,8 @@ const fields = z.strictObject({
   compactionMemoryMib: z.number().int().min(512).max(10_240).default(1024),
   /** Temporary disk of the compaction Lambda, MiB: twice the compressed database and the new full snapshots of one run. */
   compactionDiskMib: z.number().int().min(512).max(10_240).default(2048),
+  /** Minutes that one run of the compaction Lambda may take; what it has not folded then is left to the next run. */
+  compactionTimeoutMinutes: z.number().int().min(1).max(15).default(5),
   /** How long an object stays after the base covers it. */
   mustKeepMinutes: z.number().min(0).max(MINUTES_PER_DAY).default(10),
   /** Days after which tombstones are dropped; what the agents' `sweeper.retention_days` says. Absent: never. */
@@ -61,12 +63,28 @@ const fields = z.strictObject({
   noticeRetentionHours: z.number().int().min(1).max(336).default(4),
   /** Days after which a queue that an agent has made, and in which notices wait that nobody takes, is removed. */
   unreadQueueDays: z.number().int().min(1).max(365).default(7),
-  /** Gets the alarms by e-mail. Absent: alarms only show in CloudWatch. */
+  /** Gets the alarms by e-mail. Absent, and without topics: alarms only show in CloudWatch. */
   alarmEmail: z.email().optional(),
+  /** Topics that exist and get the alarms: those that somebody should look at at once, and those that can wait. */
+  alarmTopicArns: z
+    .strictObject({
+      urgent: z.string().startsWith('arn:').optional(),
+      later: z.string().startsWith('arn:').optional(),
+    })
+    .default({}),
   /** Minutes without a compaction, or for which an object waits for one, before the alarm. */
   compactionLagMinutes: z.number().int().min(10).max(MINUTES_PER_DAY).default(60),
-  /** Encrypts the bucket with a key of this account instead of S3's own. */
-  customerKey: z.boolean().default(false),
+  /** Encrypts the bucket with a key of this account instead of S3's own: a new one, or the one with this ARN. */
+  customerKey: z
+    .union([
+      z.boolean(),
+      z
+        .string()
+        .regex(/^arn:[a-z-]+:kms:[a-z0-9-]+:\d{12}:key\/(?:[0-9a-f-]{36}|mrk-[0-9a-f]{32})$/),
+    ])
+    .default(false),
+  /** Days for which S3 keeps what was deleted or replaced in the bucket, so that a mistake can be undone. */
+  noncurrentDays: z.number().int().min(1).max(365).default(14),
   /** Uses a bucket that exists; its notification must then be set by hand, see the outputs. */
   existingBucket: z.string().min(3).max(63).optional(),
   /** Makes a role per agent which this account's users and roles may assume, beside its policy. */

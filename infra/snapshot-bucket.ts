@@ -1,6 +1,6 @@
 import { Duration, Fn, RemovalPolicy, Stack } from 'aws-cdk-lib';
 import { PolicyStatement, type IGrantable } from 'aws-cdk-lib/aws-iam';
-import { Key } from 'aws-cdk-lib/aws-kms';
+import { Key, type IKey } from 'aws-cdk-lib/aws-kms';
 import { BlockPublicAccess, Bucket, BucketEncryption, type CfnBucket } from 'aws-cdk-lib/aws-s3';
 import type { Queue } from 'aws-cdk-lib/aws-sqs';
 import { NagSuppressions } from 'cdk-nag';
@@ -13,15 +13,18 @@ export interface SnapshotBucketProps {
    * @default a new one
    */
   readonly existingBucket?: string | undefined;
-  readonly customerKey: boolean;
+  /** Encrypts with a key of the account: a new one, or the one with this ARN. */
+  readonly customerKey: boolean | string;
+  /** How long S3 keeps what was deleted or replaced. */
+  readonly noncurrent: Duration;
 }
 
-/** The one thing that holds state: encrypted, TLS only, not public, kept when the stack goes. */
+/** The one thing that holds state: encrypted, TLS only, not public, kept when the stack goes; what is deleted can be had back for a while. */
 export class SnapshotBucket extends Construct {
   readonly bucketName: string;
   /** Known before the bucket exists, so that a queue's policy can name it: bucket -> policy -> queue is a line, not a circle. */
   readonly bucketArn: string;
-  readonly key: Key | undefined;
+  readonly key: IKey | undefined;
   readonly #own: Bucket | undefined;
   /** The name with CloudFormation's variables in it. */
   readonly #nameText: string;
@@ -35,12 +38,17 @@ export class SnapshotBucket extends Construct {
     this.#nameText =
       existingBucket ?? `lightningstream-${stage.toLowerCase()}-\${AWS::AccountId}-\${AWS::Region}`;
     this.bucketArn = `arn:${partition}:s3:::${this.bucketName}`;
+    if (typeof customerKey === 'string') {
+      this.key = Key.fromKeyArn(this, 'ExistingKey', customerKey);
+    } else if (customerKey && existingBucket === undefined) {
+      this.key = new Key(this, 'Key', {
+        enableKeyRotation: true,
+        removalPolicy: RemovalPolicy.RETAIN,
+      });
+    }
     if (existingBucket !== undefined) {
       return;
     }
-    this.key = customerKey
-      ? new Key(this, 'Key', { enableKeyRotation: true, removalPolicy: RemovalPolicy.RETAIN })
-      : undefined;
     this.#own = new Bucket(this, 'Bucket', {
       bucketName: this.bucketName,
       ...(this.key === undefined
@@ -48,9 +56,16 @@ export class SnapshotBucket extends Construct {
         : { encryption: BucketEncryption.KMS, encryptionKey: this.key, bucketKeyEnabled: true }),
       enforceSSL: true,
       blockPublicAccess: BlockPublicAccess.BLOCK_ALL,
-      removalPolicy: RemovalPolicy.RETAIN,
+      // The one copy of everything: only a first deployment that fails may take it along.
+      removalPolicy: RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
+      versioned: true,
       lifecycleRules: [
         { id: 'AbortUploads', abortIncompleteMultipartUploadAfter: Duration.days(1) },
+        {
+          id: 'ForgetDeleted',
+          noncurrentVersionExpiration: props.noncurrent,
+          expiredObjectDeleteMarker: true,
+        },
       ],
     });
     NagSuppressions.addResourceSuppressions(this.#own, [

@@ -1,7 +1,7 @@
 /* oxlint-disable no-new -- a construct is made for its place in the tree */
-import { Duration, Stack } from 'aws-cdk-lib';
+import { Duration, Stack, Tags } from 'aws-cdk-lib';
 import type { Construct } from 'constructs';
-import type { SyncConfig } from './config.ts';
+import { noticeQueuePrefix, type SyncConfig } from './config.ts';
 import { Monitoring } from './monitoring.ts';
 import { SyncStack } from './sync-stack.ts';
 
@@ -28,9 +28,17 @@ export function makeStacks(
     compaction,
     queueSweeper,
     databases: config.databases,
+    agents: config.agents,
+    queuePrefix: noticeQueuePrefix(config.stage),
     alarmEmail: config.alarmEmail,
+    alarmTopicArns: config.alarmTopicArns,
     runbookUrl: config.runbookUrl,
     compactionLag: Duration.minutes(config.compactionLagMinutes),
   });
+  for (const stack of [sync, monitoring]) {
+    // By them a bill can be split. No key of them may be one that agents put on their own queues.
+    Tags.of(stack).add('Application', 'LightningStream');
+    Tags.of(stack).add('Stage', config.stage);
+  }
   return { sync, monitoring };
 }

@@ -31,6 +31,7 @@ export class SyncStack extends Stack {
   constructor(scope: Construct, id: string, props: SyncStackProps) {
     super(scope, id, {
       description: 'LightningStream: one bucket, notices to every agent, compaction',
+      terminationProtection: true,
       ...props,
     });
     const { config, repositoryRoot } = props;
@@ -41,6 +42,7 @@ export class SyncStack extends Stack {
       stage,
       existingBucket: config.existingBucket,
       customerKey: config.customerKey,
+      noncurrent: Duration.days(config.noncurrentDays),
     });
     const fanOut = new NoticeFanOut(this, 'Notices', {
       repositoryRoot,
@@ -62,6 +64,7 @@ export class SyncStack extends Stack {
       mustKeep: Duration.seconds(Math.round(config.mustKeepMinutes * 60)),
       tombstoneRetentionDays: config.tombstoneRetentionDays,
       upstreamReads: config.upstreamReads,
+      timeout: Duration.minutes(config.compactionTimeoutMinutes),
       memoryMib: config.compactionMemoryMib,
       disk: Size.mebibytes(config.compactionDiskMib),
       logRetention,

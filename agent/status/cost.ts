@@ -108,7 +108,9 @@ const COMPACTION_SECONDS_PER_OBJECT = 0.02 / 16;
 const LIST_PAGE = 1000;
 const FIXED_METRICS = 4;
 const METRICS_PER_DATABASE = 6;
-const FIXED_ALARMS = 10;
+const FIXED_ALARMS = 13;
+/** Agents that the stack knows by name: each has an alarm. */
+const NAMED_AGENTS_MAX = 100;
 const ALARMS_PER_DATABASE = 3;
 
 /** What a fleet asks for in a month. */
@@ -205,7 +207,7 @@ function queueDemand(usage: Usage): Part {
     lambdaRequests: runs * MONTH_SECONDS,
     lambdaGbSeconds: runs * FAN_OUT_SECONDS * FAN_OUT_GB * MONTH_SECONDS,
     metrics: FIXED_METRICS,
-    alarms: FIXED_ALARMS,
+    alarms: FIXED_ALARMS + Math.min(agents, NAMED_AGENTS_MAX),
   };
 }
 

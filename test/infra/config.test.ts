@@ -8,6 +8,7 @@ test.each([
   [{ databases: ['a__b'] }, /databases\.0/],
   [{ databases: [] }, /databases/],
   [{ compactionMinutes: 0 }, /compactionMinutes/],
+  [{ compactionTimeoutMinutes: 16 }, /compactionTimeoutMinutes/],
   [{ alarmEmail: 'nobody' }, /alarmEmail/],
   [{ unknownKey: 1 }, /unknownKey/],
 ])('a configuration with %j is refused with a line that says why', (context, message) => {

@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Template } from 'aws-cdk-lib/assertions';
-import { ROOT, resourcesOf, stacksOf } from './synth.ts';
+import { isAgentQueue } from '../../protocol/notice-queue.ts';
+import { BASE, ROOT, resourcesOf, stacksOf } from './synth.ts';
 
 const stacks = stacksOf({ alarmEmail: 'ops@example.com' });
 const template = Template.fromStack(stacks.monitoring);
@@ -20,7 +21,7 @@ describe('alarms', () => {
     );
     expect(alarms.length).toBeGreaterThan(10);
     for (const [, { Properties }] of alarms) {
-      const anchor = /#([a-z-]+)$/.exec(String(Properties['AlarmDescription']))?.[1];
+      const anchor = /#([a-z-]+)(?:"|$)/.exec(textOf(Properties['AlarmDescription']))?.[1];
       expect(anchors).toContain(anchor);
       expect(Properties['AlarmActions']).toHaveLength(1);
     }
@@ -34,7 +35,11 @@ describe('alarms', () => {
     const metrics = alarms.map(([, { Properties }]) => Properties['MetricName']);
     for (const [metric, count] of [
       ['ApproximateNumberOfMessagesVisible', 2],
-      ['ApproximateAgeOfOldestMessage', 2],
+      // Ingest and jobs, and the queue of each agent.
+      ['ApproximateAgeOfOldestMessage', 4],
+      ['NumberOfNotificationsFailed', 1],
+      ['FanOutDelay', 1],
+      ['Duration', 1],
       ['Errors', 3],
       ['Throttles', 2],
       ['CompactionLag', 2],
@@ -67,6 +72,51 @@ describe('alarms', () => {
   });
 });
 
+test('an agent that does not read its queue is an alarm, and says which', () => {
+  const unread = resources('AWS::CloudWatch::Alarm').filter(([id]) => id.includes('UnreadNotices'));
+  expect(unread.map(([, { Properties }]) => Properties)).toEqual(
+    BASE.agents.map((agent) =>
+      expect.objectContaining({
+        MetricName: 'ApproximateAgeOfOldestMessage',
+        Dimensions: [{ Name: 'QueueName', Value: `lightningstream-test-notices-${agent}` }],
+        Threshold: 900,
+        AlarmDescription: expect.stringContaining(`${agent}: An agent does not read`) as string,
+      }),
+    ),
+  );
+});
+
+test('alarms and their end go to the topics that are there, by how soon somebody should look', () => {
+  const urgent = 'arn:aws:sns:eu-west-1:111122223333:urgent';
+  const later = 'arn:aws:sns:eu-west-1:111122223333:later';
+  const made = Template.fromStack(stacksOf({ alarmTopicArns: { urgent, later } }).monitoring);
+  const actions = (id: string) => {
+    const [, alarm] = resources('AWS::CloudWatch::Alarm', made).find(([one]) =>
+      one.includes(id),
+    ) ?? ['', undefined];
+    return [alarm?.Properties['AlarmActions'], alarm?.Properties['OKActions']];
+  };
+  expect(actions('UnreadNotices')).toEqual([[urgent], [urgent]]);
+  expect(actions('CompactionLag')).toEqual([[urgent], [urgent]]);
+  expect(actions('DroppedRecords')).toEqual([[later], [later]]);
+  expect(resources('AWS::SNS::Topic', made)).toEqual([]);
+});
+
+test('everything carries the tags by which a bill is split, and queues none that agents use', () => {
+  const tags = resources('AWS::SQS::Queue', Template.fromStack(stacks.sync)).map(
+    ([, { Properties }]) => Properties['Tags'],
+  );
+  expect(tags).toHaveLength(6);
+  for (const some of tags) {
+    expect(some).toEqual([
+      { Key: 'Application', Value: 'LightningStream' },
+      { Key: 'Stage', Value: 'test' },
+    ]);
+    const names = Object.fromEntries((some as { Key: string }[]).map(({ Key }) => [Key, '']));
+    expect(isAgentQueue(names)).toBe(false);
+  }
+});
+
 test('every dead-letter queue has an alarm', () => {
   const { Outputs } = Template.fromStack(stacks.sync).toJSON() as {
     Outputs: Record<string, { Export?: { Name: string } }>;
@@ -84,3 +134,8 @@ test('every dead-letter queue has an alarm', () => {
 test('there is a dashboard', () => {
   expect(resources('AWS::CloudWatch::Dashboard')).toHaveLength(1);
 });
+
+/** A text, or the parts of one that is joined, the last one at the end. */
+function textOf(value: unknown): string {
+  return typeof value === 'string' ? value : JSON.stringify(value).replace(/\]*\}$/, '');
+}

@@ -192,14 +192,22 @@ describe.each([
   const { Resources } = synthesize({ agents: ['ns1'], databases, objectPrefix: 'dns/' }).sync;
   const policy = Object.values(Resources).find(({ Type }) => Type === 'AWS::IAM::ManagedPolicy');
   const document = resolved(policy?.Properties['PolicyDocument']) as {
-    Statement: { Effect: string; Action: string | string[]; Resource: string | string[] }[];
+    Statement: {
+      Effect: string;
+      Action: string | string[];
+      Resource: string | string[];
+      Condition?: object;
+    }[];
   };
-  /** As IAM decides, for this action; the ARN of the bucket is an attribute that stands for itself. */
+  /** As IAM decides when an object is created: the only condition denies putting without `If-None-Match`. */
   const mayPut = (key: string): boolean => {
-    const effects = document.Statement.filter(({ Action, Resource }) => {
-      const patterns = [Resource].flat().map((arn) => arn.slice(arn.indexOf('/') + 1));
-      return [Action].flat().includes('s3:PutObject') && patterns.some((one) => isLike(one, key));
-    }).map(({ Effect }) => Effect);
+    const held = document.Statement.filter(({ Condition }) => Condition === undefined);
+    const effects = held
+      .filter(({ Action, Resource }) => {
+        const patterns = [Resource].flat().map((arn) => arn.slice(arn.indexOf('/') + 1));
+        return [Action].flat().includes('s3:PutObject') && patterns.some((one) => isLike(one, key));
+      })
+      .map(({ Effect }) => Effect);
     return effects.includes('Allow') && !effects.includes('Deny');
   };
   const [database = ''] = databases;

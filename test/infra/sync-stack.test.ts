@@ -41,75 +41,6 @@ test('there is no Lambda but the three of ours: no custom resource', () => {
   );
 });
 
-describe('the bucket', () => {
-  test('is encrypted, not public, kept, and gives up stale uploads', () => {
-    expectResource('AWS::S3::Bucket', {
-      BucketEncryption: {
-        ServerSideEncryptionConfiguration: [
-          { ServerSideEncryptionByDefault: { SSEAlgorithm: 'AES256' } },
-        ],
-      },
-      PublicAccessBlockConfiguration: {
-        BlockPublicAcls: true,
-        BlockPublicPolicy: true,
-        IgnorePublicAcls: true,
-        RestrictPublicBuckets: true,
-      },
-      LifecycleConfiguration: {
-        Rules: [Match.objectLike({ AbortIncompleteMultipartUpload: { DaysAfterInitiation: 1 } })],
-      },
-    });
-    const [, bucket] = resources('AWS::S3::Bucket')[0] ?? [];
-    expect(bucket).toMatchObject({ DeletionPolicy: 'Retain', UpdateReplacePolicy: 'Retain' });
-  });
-
-  test('refuses everything without TLS', () => {
-    expectResource('AWS::S3::BucketPolicy', {
-      PolicyDocument: {
-        Statement: Match.arrayWith([
-          Match.objectLike({
-            Effect: 'Deny',
-            Action: 's3:*',
-            Condition: { Bool: { 'aws:SecureTransport': 'false' } },
-          }),
-        ]),
-      },
-    });
-  });
-
-  test('tells the ingest queue about new objects, and is made after the policy that allows it', () => {
-    const [, bucket] = resources('AWS::S3::Bucket')[0] ?? [];
-    expect(bucket?.Properties['NotificationConfiguration']).toEqual({
-      QueueConfigurations: [
-        {
-          Event: 's3:ObjectCreated:*',
-          Filter: { S3Key: { Rules: [{ Name: 'suffix', Value: '.pb.gz' }] } },
-          Queue: { 'Fn::GetAtt': [expect.stringMatching(/Ingest/) as string, 'Arn'] },
-        },
-      ],
-    });
-    const depends = (bucket as unknown as { DependsOn: string[] }).DependsOn;
-    expect(depends).toContainEqual(expect.stringMatching(/IngestPolicy/));
-  });
-
-  test('may have a key of the account, which agents and compactor may use', () => {
-    const withKey = templateOf({ customerKey: true });
-    expectResourceIn(withKey, 'AWS::KMS::Key', { EnableKeyRotation: true });
-    const policies = JSON.stringify([
-      ...resources('AWS::IAM::ManagedPolicy', withKey),
-      ...resources('AWS::IAM::Policy', withKey),
-    ]);
-    expect(policies.match(/kms:GenerateDataKey/g)?.length).toBeGreaterThanOrEqual(3);
-  });
-
-  test('may be one that exists: then none is made and the target of its notification is an output', () => {
-    const other = templateOf({ existingBucket: 'mine' });
-    expect(resources('AWS::S3::Bucket', other)).toEqual([]);
-    expect(other.findOutputs('IngestQueueArn')).not.toEqual({});
-    expect(other.findOutputs('BucketName')).toMatchObject({ BucketName: { Value: 'mine' } });
-  });
-});
-
 describe('queues', () => {
   const queues = resources('AWS::SQS::Queue');
 
@@ -138,14 +69,23 @@ describe('queues', () => {
     }
   });
 
-  test('hide a message for six times as long as its Lambda may take', () => {
-    const fed = resources('AWS::Lambda::Function').filter(([id]) => !id.startsWith('QueueSweeper'));
-    const timeouts = fed.map(([, { Properties }]) => Properties['Timeout']);
-    const visible = queues.map(([, { Properties }]) => Properties['VisibilityTimeout']);
-    for (const timeout of timeouts) {
-      expect(visible).toContain(6 * Number(timeout));
-    }
-  });
+  test.each([1, 5, 15])(
+    'hide a message for longer than its Lambda may take, a job not much (%d minutes)',
+    (compactionTimeoutMinutes) => {
+      const made = templateOf({ compactionTimeoutMinutes });
+      const numberOf = (type: string, id: string, property: string) => {
+        const [found] = resources(type, made).filter(([one]) => one.startsWith(id));
+        return Number(found?.[1].Properties[property]);
+      };
+      const timeout = numberOf('AWS::Lambda::Function', 'Compaction', 'Timeout');
+      const hidden = numberOf('AWS::SQS::Queue', 'CompactionJobs', 'VisibilityTimeout');
+      expect(timeout).toBe(compactionTimeoutMinutes * 60);
+      // A killed run keeps its database waiting until then.
+      expect(hidden - timeout).toBe(60);
+      const fanOut = numberOf('AWS::Lambda::Function', 'NoticesFanOut', 'Timeout');
+      expect(numberOf('AWS::SQS::Queue', 'NoticesIngest', 'VisibilityTimeout')).toBe(6 * fanOut);
+    },
+  );
 
   test('of agents have the names that agents look for, and forget after four hours', () => {
     for (const agent of BASE.agents) {
@@ -331,6 +271,19 @@ describe('an agent', () => {
       const names = (JSON.stringify(put?.Resource).match(/\/[a-z]+__[^"]*/g) ?? []).map(String);
       const agent = BASE.agents[at];
       expect(names).toEqual([`/main__${agent}__*`, `/shard__${agent}__*`]);
+    }
+  });
+
+  test('creates objects and replaces none', () => {
+    for (const list of statements) {
+      expect(list.find(({ Sid }) => Sid === 'CreateOnly')).toMatchObject({
+        Effect: 'Deny',
+        Action: 's3:PutObject',
+        Condition: {
+          Null: { 's3:if-none-match': 'true' },
+          Bool: { 's3:ObjectCreationOperation': 'true' },
+        },
+      });
     }
   });
 
