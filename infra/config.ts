@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import { noticeQueueName } from '../protocol/notice-queue.ts';
-import { COMPACTED_INSTANCE } from '../protocol/object-name.ts';
+import { isReservedInstance } from '../protocol/object-name.ts';
 
 const name = (what: string, max: number) =>
   z
@@ -114,8 +114,8 @@ function* quotaProblems(config: z.infer<typeof fields>): Generator<[path: string
       `${longest}: with the stage ${stage} it makes a queue of more than 80 letters`,
     ];
   }
-  for (const taken of agents.filter((agent) => agent === COMPACTED_INSTANCE)) {
-    yield ['agents', `${taken} is the compactor's name`];
+  for (const taken of agents.filter(isReservedInstance)) {
+    yield ['agents', `${taken} begins with the compactor's name`];
   }
   // Rules of policies tell the parts of names apart by where they stand.
   for (const part of agents.filter((agent) => /^(?:S\d+|G[a-z0-9]+)$/.test(agent))) {

@@ -177,7 +177,8 @@ test.each([
   [{ stage: 's'.repeat(20) }, /stage/],
   [{ stage: 's'.repeat(19), agents: ['a'.repeat(37)] }, /agents: a+: .* more than 80/],
   [{ agents: ['S1'] }, /agents: S1 looks like/],
-  [{ agents: ['compacted'] }, /agents: compacted is the compactor's name/],
+  [{ agents: ['compacted'] }, /agents: compacted begins with the compactor's name/],
+  [{ agents: ['Compacted-2'] }, /agents: Compacted-2 begins with the compactor's name/],
 ])(
   'a configuration whose names AWS or the format would refuse is refused: %j',
   (context, message) => {

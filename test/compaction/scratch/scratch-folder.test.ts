@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { ScratchFolder } from '../../../compaction/scratch/scratch-folder.ts';
 
-const CHILD = resolve(__dirname, 'scratch-holder.ts');
+const CHILD = resolve(__dirname, 'children/scratch-holder.ts');
 
 let parent: string;
 const children: ChildProcess[] = [];

@@ -1,5 +1,5 @@
 // A process that has a scratch folder open until it is killed. Tells its parent when a file in it is written.
-import { ScratchFolder } from '../../../compaction/scratch/scratch-folder.ts';
+import { ScratchFolder } from '../../../../compaction/scratch/scratch-folder.ts';
 
 async function main(): Promise<void> {
   const folder = await ScratchFolder.open(process.argv[2] ?? '');
