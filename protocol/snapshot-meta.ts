@@ -12,7 +12,7 @@ import {
   requireWireType,
 } from './protobuf.ts';
 import { EMPTY_META, type SnapshotMeta } from './snapshot.ts';
-import { streamIdSchema, type VersionVector } from './version-vector.ts';
+import { isStreamId, type VersionVector } from './version-vector.ts';
 
 /** Field numbers of `Meta`. From 1000 on they are ours; upstream skips what it does not know here. */
 export const META_FIELDS = {
@@ -173,11 +173,10 @@ function decodePosition(bytes: Uint8Array): [StreamId, bigint] {
       cursor.skip(tag % 8);
     }
   }
-  const parsed = streamIdSchema.safeParse(stream);
-  if (!parsed.success) {
+  if (!isStreamId(stream)) {
     throw corrupt(`"${stream.slice(0, 80)}" in the version vector is no stream`);
   }
-  return [parsed.data, seq];
+  return [stream, seq];
 }
 
 /**

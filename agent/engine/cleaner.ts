@@ -9,7 +9,7 @@ import { readManifest } from '../../storage/read-manifest.ts';
 
 /** Where the cleaner learns which full snapshots this run has stored. */
 export interface StoredSnapshots {
-  /** Vectors that acknowledged full snapshots of this run were encoded with, by name. */
+  /** What acknowledged full snapshots of this run prove, by name. */
   readonly fullSnapshots: ReadonlyMap<string, VersionVector>;
 }
 

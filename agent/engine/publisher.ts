@@ -353,8 +353,12 @@ export class Publisher {
     name: string,
     { encoded, sizeBytes }: { readonly encoded: EncodedObject; readonly sizeBytes: number },
   ): void {
-    this.#policy.fullStored(sizeBytes, encoded.dataTxnId);
     const object = parseObjectName(name);
+    if (object?.marked === true) {
+      this.#policy.markedStored(sizeBytes, encoded.dataTxnId);
+    } else {
+      this.#policy.fullStored(sizeBytes, encoded.dataTxnId);
+    }
     if (object !== undefined && encoded.vector !== undefined) {
       this.#next.noteFullStored(object);
       this.#lastFullNs = object.timeNs;

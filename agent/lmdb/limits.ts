@@ -23,6 +23,10 @@ export const MAX_TRIES = 10;
 export const MAX_CATCH_UP_ROUNDS = 1000;
 /** Of the time that the lock may be held, the part in which registers are stamped; the rest is for the commit. */
 export const STAMP_PART = 0.3;
+/** The application's entries in a DBI without registers from which on these are made in bulk. */
+export const FILL_ENTRIES_MIN = 1000;
+/** Times that the reading of such a DBI begins anew because the application has committed meanwhile. */
+export const MAX_FILL_ROUNDS = 20;
 /** The clock is looked at after this many writes of a transaction. */
 export const WRITES_PER_CLOCK_LOOK = 64;
 /** Keys of the version vector that one transaction writes: a millisecond or two; the others go with the next. */

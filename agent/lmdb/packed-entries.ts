@@ -4,6 +4,8 @@ const HEAD_BYTES = 8;
 const LEFT_OUT = 0x8000_0000;
 /** Entries begin at multiples of 4 bytes; so many bits are 0 in their offsets. */
 const ALIGNMENT_BITS = 2;
+/** Up to here a byte loop is the cheaper copy: `set` makes a view first. */
+const LOOP_COPY_BYTES = 96;
 const FIRST_CHUNK_BYTES = 4 * 1024;
 const LARGEST_CHUNK_BYTES = 1024 * 1024;
 
@@ -157,4 +159,21 @@ function newChunk(bytes: number): PackedChunk {
 
 function aligned(bytes: number): number {
   return ((bytes + 3) >>> ALIGNMENT_BITS) << ALIGNMENT_BITS;
+}
+
+/** Copies `source[start, end)` to `target[at]` and on. */
+export function copyBytes(
+  target: Uint8Array,
+  at: number,
+  source: Uint8Array,
+  start: number,
+  end: number,
+): void {
+  if (end - start > LOOP_COPY_BYTES) {
+    target.set(source.subarray(start, end), at);
+    return;
+  }
+  for (let from = start, to = at; from < end; from += 1, to += 1) {
+    target[to] = source[from]!;
+  }
 }

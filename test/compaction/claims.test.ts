@@ -1,5 +1,15 @@
 import { basePositionOf, parseManifest } from '../../protocol/manifest.ts';
-import { manifestName } from '../../protocol/object-name.ts';
+import {
+  formatObjectName,
+  manifestName,
+  streamOf,
+  type StreamId,
+} from '../../protocol/object-name.ts';
+import { Claims } from '../../compaction/claims.ts';
+import { type SortedListing, sortListing } from '../../compaction/listing.ts';
+import { nextState, pruneStreams } from '../../compaction/next-state.ts';
+import { DEFAULT_POLICY } from '../../compaction/policy.ts';
+import { type PublishedState, encodePublishedState } from '../../compaction/upkeep.ts';
 import { bytesBody } from '../../storage/bodies.ts';
 import { MemoryObjectStore } from '../../storage/memory.ts';
 import {
@@ -205,4 +215,47 @@ test('a marked full snapshot is read where a number below it is not listed', asy
   await store.delete(first, SIGNAL);
   await compactor.run();
   expect(await manifestOf(store)).toMatchObject({ entries: 1 });
+});
+
+test('a thousand agents that start anew each day leave a vector of the last days, however many there were', () => {
+  const listing = (streams: readonly StreamId[]): SortedListing =>
+    sortListing(
+      'main',
+      streams.map((stream) => {
+        const [instance = '', run = ''] = stream.split('.');
+        const parts = {
+          database: 'main',
+          instance,
+          timeNs: 1n,
+          run,
+          seq: 1n,
+          kind: 'delta',
+        } as const;
+        return { name: formatObjectName(parts), sizeBytes: 1, etag: 'e', lastModifiedMs: 0 };
+      }),
+    );
+  const published = { entries: 1, tombstones: 0, publishedAtNs: 0n, rejoinBeforeNs: 0n };
+  const base = 'main__compacted__20260101-000000-000000000__Gc1__S1.base.pb.gz';
+  let before: PublishedState | undefined;
+  for (let day = 0; day < 15; day += 1) {
+    const nowNs = BigInt(day * 24 * 3600) * 1_000_000_000n;
+    const streams = Array.from({ length: 1000 }, (_, at) => streamOf(`host-${at}`, `r${day}`));
+    // In the morning everybody has stored something, in the evening it is folded and deleted.
+    for (const listed of [streams, []]) {
+      const claims = new Claims(before?.manifest);
+      for (const stream of listed) {
+        claims.readFull({ stream, seq: 1n });
+      }
+      const input = { before, listing: listing(listed), nowNs: nowNs + 1n };
+      const state = pruneStreams(claims.state, input);
+      const objects = { ...published, ...state, base, level1: [] };
+      const more = { replaced: before, database: 'main', policy: DEFAULT_POLICY };
+      const next = nextState({ ...input, ...more, objects, id: `m${day}`, conditionsProvenNs: 0n });
+      before = next;
+    }
+  }
+  expect(before?.manifest.vector.size).toBeLessThanOrEqual(4000);
+  expect(before?.manifest.vector.get(streamOf('host-1', 'r14'))).toBe(1n);
+  const bytes = before === undefined ? 0 : encodePublishedState(before).length;
+  expect(bytes).toBeLessThan(600_000);
 });

@@ -158,6 +158,11 @@ export class FullSnapshotPolicy {
       this.#onStored();
     }
     this.#lost = false;
+    this.markedStored(sizeBytes, dataTxnId);
+  }
+
+  /** As {@link fullStored}, of one that not everybody reads: it does not bring back what is lost. */
+  markedStored(sizeBytes: number, dataTxnId: number): void {
     this.#upstreamDue = false;
     this.#hasStoredFull = true;
     this.noteBase(false);

@@ -6,10 +6,7 @@ import {
   VALUE_HEADER_BYTES,
   writeValueHeader,
 } from '../../../protocol/value-header.ts';
-import type { PackedEntries, PackedRow } from '../packed-entries.ts';
-
-/** Up to here a byte loop is the cheaper copy: `set` makes a view first. */
-const LOOP_COPY_BYTES = 96;
+import { copyBytes, type PackedEntries, type PackedRow } from '../packed-entries.ts';
 
 /**
  * Adds an entry of an object as the native value that is to be stored, without a transaction's id. Returns where in
@@ -48,20 +45,4 @@ export function isKeyBelow(row: PackedRow, at: number, entry: EntryView, order: 
   const start = row.keyStart(at);
   const { buffer, keyStart, keyEnd } = entry;
   return order(row.bytes, start, start + row.keyBytes(at), buffer, keyStart, keyEnd) < 0;
-}
-
-function copyBytes(
-  target: Uint8Array,
-  at: number,
-  source: Uint8Array,
-  start: number,
-  end: number,
-): void {
-  if (end - start > LOOP_COPY_BYTES) {
-    target.set(source.subarray(start, end), at);
-    return;
-  }
-  for (let from = start, to = at; from < end; from += 1, to += 1) {
-    target[to] = source[from]!;
-  }
 }

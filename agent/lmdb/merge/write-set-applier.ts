@@ -6,7 +6,7 @@ import { WRITES_PER_CLOCK_LOOK } from '../limits.ts';
 import type { PackedEntries, PackedPlace, PackedRow } from '../packed-entries.ts';
 import { requireReserve } from './room.ts';
 import { replaces, StoredRegisters } from '../changes/stored-registers.ts';
-import { LockBudget } from './lock-budget.ts';
+import { LockBudget } from '../lock-budget.ts';
 import { TouchedKeySet } from '../touched-keys.ts';
 
 export type WriteSet = {

@@ -48,6 +48,8 @@ export type RepairOptions = {
 export type Repaired = {
   /** Local entries: put back or stamped. */
   readonly local: ValueMap;
+  /** There are some, in `local` or filled in bulk: it is no mere merge. */
+  readonly hasLocal: boolean;
   /** To be called with each register before it is put. */
   readonly alsoPut: ((dbiName: string, key: Buffer, value: Buffer) => void) | undefined;
   /** Brings what the application did to a register, unseen, into `local`; undefined: nothing is unseen. */
@@ -163,22 +165,24 @@ export class LocalSchema {
       const { local, committed } = this.putBack(txn, { file, written, untilMs });
       const settle =
         unseenSince && this.#keyPutBack(txn, { file, from: unseenSince, written, local });
-      return { local, alsoPut: undefined, settle, committed };
+      return { local, hasLocal: local.size > 0, alsoPut: undefined, settle, committed };
     }
     if (unseenSince !== undefined && untilMs === undefined) {
       // What is behind is left alone: stamping it is other transactions' work.
       const local = new ValueMap();
       return {
         local,
+        hasLocal: false,
         alsoPut: this.#mainWriter(shadow, txn, { file, local }),
         settle: shadow.keyStamper(txn, { ...options, refused: this.refused, local }),
         committed: () => this.#changes.addChanges(findingsOf(local, options.futureFromNs)),
       };
     }
     const stamped = shadow.stamp(txn, { ...options, refused: this.refused, untilMs });
-    const { local } = stamped;
+    const { local, hasLocal } = stamped;
     return {
       local,
+      hasLocal,
       alsoPut: this.#mainWriter(shadow, txn, { file, local }),
       settle: undefined,
       committed: () => stamped.committed(this.#changes),

@@ -275,6 +275,28 @@ describe('what it proves', () => {
   });
 });
 
+test('a loss that is found while one is on its way is made good by the next, which everybody reads', async () => {
+  const run = await started('a', { maxDeltas: 2 });
+  let letGo: () => void = () => undefined;
+  const held = new Promise<void>((resolve) => {
+    letGo = resolve;
+  });
+  fleet.store.pause = () => held;
+  fleet.store.plan = (call, name) =>
+    call === 'create' && shortName(name) === 'a.4 marked' ? 'slow' : 'none';
+  for (let change = 1; change <= 3; change += 1) {
+    fleet.write(fleet.a, `k${change}`, `${change}`);
+    await fleet.until('its object', () => fleet.stored().length >= change);
+  }
+  await fleet.bucket.delete(nameOf('a.3 delta'), NEVER);
+  run.engine.noteListing();
+  await fleet.rest();
+  expect(fleet.stored().at(-1)).toBe('a.3 delta');
+  letGo();
+  await stored('a.5 snapshot');
+  expect(keysOf('a.5 snapshot')).toContain('zones/k3');
+});
+
 describe('an idle host', () => {
   const FORCED = { forceSnapshotIntervalMs: 4 * HOUR_MS };
 

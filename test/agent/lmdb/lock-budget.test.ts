@@ -1,4 +1,4 @@
-import { LockBudget } from '../../../../agent/lmdb/merge/lock-budget.ts';
+import { LockBudget } from '../../../agent/lmdb/lock-budget.ts';
 
 const MAX_LOCK_HOLD_MS = 100;
 let nowMs = 0;
