@@ -74,21 +74,26 @@ export class SlowWorld {
   }
 }
 
+/** Bytes that do not compress: they repeat only beyond what gzip looks back. */
+const NOISE = Buffer.from(testRandom(1 << 20));
+let noiseAt = 0;
+
+function noise(bytes: number): Buffer {
+  noiseAt = noiseAt + 2 * bytes > NOISE.length ? 0 : noiseAt + bytes;
+  return NOISE.subarray(noiseAt, noiseAt + bytes);
+}
+
 /** Entries that do not compress: so many, of so many bytes together. */
 export function content(
   dbi: string,
   first: number,
-  size: { count: number; bytes: number },
+  size: { readonly count: number; readonly bytes: number },
 ): TestDbi[] {
   const valueBytes = Math.ceil(size.bytes / size.count);
-  const entries = Array.from({ length: size.count }, (_, i) => {
-    const key = `k${String(first + i).padStart(8, '0')}`;
-    return entry(
-      key,
-      Buffer.from(testRandom(valueBytes)).toString('latin1'),
-      BigInt(first + i + 1),
-    );
-  });
+  const entries = Array.from({ length: size.count }, (_, i) => ({
+    ...entry(`k${String(first + i).padStart(8, '0')}`, '', BigInt(first + i + 1)),
+    value: noise(valueBytes),
+  }));
   return [{ name: dbi, entries }];
 }
 
