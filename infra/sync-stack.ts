@@ -32,6 +32,8 @@ export class SyncStack extends Stack {
     super(scope, id, {
       description: 'LightningStream: one bucket, notices to every agent, compaction',
       terminationProtection: true,
+      // CloudFormation takes 1 MB, white space included: a hundred agents need it.
+      suppressTemplateIndentation: true,
       ...props,
     });
     const { config, repositoryRoot } = props;
