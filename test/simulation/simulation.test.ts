@@ -1,4 +1,4 @@
-import { runSeed } from './run-seed.ts';
+import { describe as describeRun, runSeed } from './run-seed.ts';
 
 /**
  * Agents on real LMDBs and one bucket, with everything that goes wrong in the field, in virtual time. These seeds are
@@ -20,6 +20,13 @@ const SEEDS = [
 test.each(SEEDS)('all hosts end equal and nothing is lost: seed %i', async (seed) => {
   const { failure } = await runSeed(seed);
   expect(failure).toBeUndefined();
+});
+
+test('a failed schedule ends with the command that repeats it, however long it was', async () => {
+  const result = await runSeed(3, { traits: { steps: 1 } });
+  const text = describeRun({ ...result, failure: new Error('I1: broken') });
+  expect(text).toMatch(/^seed 3 failed: I1: broken\n/);
+  expect(text).toMatch(/\nagain: npm run simulate -- --seed 3 --trace$/);
 });
 
 test('the same seed does the same again', async () => {

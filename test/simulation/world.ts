@@ -204,6 +204,7 @@ export class World {
       store: this.bucket,
       clock: host.clock,
       monotonicMs: host.clock.runningMs,
+      whenClockSet: (tell) => host.clock.whenSet(tell),
       random: this.random.fork(),
       databaseMs: traits.databaseMs,
       databaseFails: () => !fate.isHealing && this.#faults.chance(traits.databaseFaultRate),
