@@ -8,8 +8,8 @@ import {
   covers,
   joinVectors,
 } from '../protocol/version-vector.ts';
-import type { SnapshotSource } from './cursor.ts';
-import type { DbiTable } from './dbi-table.ts';
+import type { SnapshotSource } from './merge/cursor.ts';
+import type { DbiTable } from './merge/dbi-table.ts';
 import {
   FAILED_LOADS_MAX,
   FOLD_MODE_INSTANCES_MAX,
@@ -17,10 +17,10 @@ import {
   SMALL_OBJECT_CONCURRENCY,
 } from './limits.ts';
 import type { StoredObject } from './listing.ts';
-import { checkSnapshot, loadInto } from './load.ts';
+import { checkSnapshot, loadInto } from './merge/load.ts';
 import type { TailPlan } from './plan.ts';
 import { type CompactOptions, checkTime } from './run-context.ts';
-import { Sorter } from './sorter.ts';
+import { Sorter } from './merge/sorter.ts';
 import { readBounded } from '../storage/read-bounded.ts';
 
 /** Bytes of an object that are read for its Meta. */

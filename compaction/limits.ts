@@ -6,33 +6,6 @@ export const SMALL_OBJECT_BYTES = 1024 * 1024;
 /** Small objects fetched at once: hides the round trip of a delta (20 ms) and holds at most 16 MiB. */
 export const SMALL_OBJECT_CONCURRENCY = 16;
 
-/** Bytes of keys and values that the sorter holds before it writes a sorted run to the scratch store. */
-export const SORTER_BYTES = 24 * 1024 * 1024;
-
-/** Entries that the sorter holds at most: 28 bytes of index each. */
-export const SORTER_ENTRIES = 400_000;
-
-/**
- * A DBI message up to this size is held whole by a cursor, a larger one is streamed. Small, because a fold
- * has a cursor per sorted input open at once.
- */
-export const CURSOR_HELD_BYTES = 64 * 1024;
-
-/**
- * DBIs of one fold at most: names are held in memory, and every agent creates them all. An LMDB with more is hardly
- * usable: each transaction costs time for each of them.
- */
-export const DBIS_MAX = 10_000;
-
-/** Decompressed bytes per step of a cursor; every open cursor holds about twice as many. */
-export const CURSOR_CHUNK_BYTES = 128 * 1024;
-
-/**
- * Sorted inputs merged at once. More are first merged in groups into scratch runs, so that the memory of a fold
- * does not grow with the number of instances: a cursor costs about 0.5 MiB, most of it zlib's and ours.
- */
-export const MERGE_FAN_IN = 24;
-
 /** Compressed bytes of full snapshots taken into one fold at most: they lie in the scratch store meanwhile. */
 export const SPOOL_BYTES_MAX = 4 * 1024 ** 3;
 
@@ -68,9 +41,6 @@ export const FOLD_BYTES_PER_SECOND = 3_000_000;
 
 /** Part of the time for reading what is new; the rest is for folding, publishing and deleting. */
 export const GATHER_TIME_SHARE = 0.4;
-
-/** gzip level of what the compactor writes: it is read by every new host, so worth more than speed. */
-export const GZIP_LEVEL = 4;
 
 /** Default of how long an object stays after a published state covers it. Source: upstream's `must_keep_interval`. */
 export const MUST_KEEP_MS = 10 * 60 * 1000;

@@ -2,7 +2,7 @@ import { SyncError } from '../protocol/errors.ts';
 import type { ObjectStore } from '../storage/object-store.ts';
 import type { TimestampNs } from '../protocol/time.ts';
 import type { CompactionPolicy } from './policy.ts';
-import type { Scratch } from './scratch.ts';
+import type { Scratch } from './scratch/scratch.ts';
 
 /** What a compaction run works with. */
 export type CompactOptions = {

@@ -9,18 +9,18 @@ import type { SnapshotMeta } from '../protocol/snapshot.ts';
 import type { ObjectBody } from '../storage/object-store.ts';
 import type { TimestampNs } from '../protocol/time.ts';
 import { EMPTY_VECTOR } from '../protocol/version-vector.ts';
-import type { SnapshotSource } from './cursor.ts';
-import { DbiTable } from './dbi-table.ts';
-import { fold } from './fold.ts';
+import type { SnapshotSource } from './merge/cursor.ts';
+import { DbiTable } from './merge/dbi-table.ts';
+import { fold } from './merge/fold.ts';
 import { chooseFoldMode, type Gathered, Gatherer } from './gather.ts';
 import { GATHER_TIME_SHARE } from './limits.ts';
 import { type SortedListing, newestSnapshots, uncovered } from './listing.ts';
-import { registerDbis } from './load.ts';
+import { registerDbis } from './merge/load.ts';
 import { type StateObjects, pruneVector } from './next-state.ts';
 import { type FoldLevel, type TailPlan, deltasBehindGaps, level1ToMerge } from './plan.ts';
 import { type CompactOptions, checkTime, goneError, timeLeftMs } from './run-context.ts';
-import type { ScratchFile } from './scratch.ts';
-import type { SnapshotFile } from './snapshot-file.ts';
+import type { ScratchFile } from './scratch/scratch.ts';
+import type { SnapshotFile } from './merge/snapshot-file.ts';
 import type { PublishedState } from './upkeep.ts';
 
 /** What {@link writeState} works on. */

@@ -32,6 +32,8 @@ export type ObjectName = {
   readonly generation: string;
   /** The parts after the generation; ours begin with `S` and the number. */
   readonly extras: readonly string[];
+  /** A full snapshot of ours whose name says that it adds nothing to its stream since the number before. */
+  readonly marked: boolean;
   readonly kind: ObjectKind;
   readonly stream: StreamId;
   /** Place in the stream: our number (from 1), or {@link timeNs} where {@link ours} is false. */
@@ -48,6 +50,8 @@ export type ObjectNameParts = {
   readonly run: string;
   readonly seq: bigint;
   readonly kind: ObjectKind;
+  /** See {@link ObjectName}; only for a full snapshot. */
+  readonly marked?: boolean | undefined;
 };
 
 /** The instance under which the compactor stores bases. No agent may have it. */
@@ -65,6 +69,8 @@ const EXTENSION_OF = { snapshot: 'pb.gz', delta: 'delta.pb.gz', base: 'base.pb.g
 
 const RUN = new RegExp(`^G([a-z0-9]{1,${MAX_RUN_LENGTH}})$`);
 const SEQUENCE = /^S([1-9][0-9]{0,19})$/;
+/** "No news". Behind the number, as one of the parts that upstream keeps and ignores. */
+const MARK = 'N0';
 const MAX_SEQUENCE = 0xffff_ffff_ffff_ffffn;
 // A separator or a control character in a name is an attempt to reach another folder, or an accident.
 const FORBIDDEN = /[/\\\u0000-\u001f\u007f]/;
@@ -145,6 +151,7 @@ export function parseObjectName(name: string): ObjectName | undefined {
     timeNs,
     generation,
     extras,
+    marked: ours && kind === 'snapshot' && extras[1] === MARK,
     kind,
     stream: streamOf(instance, ours ? run : TIME_ORDERED_RUN),
     seq: ours ? seq : timeNs,
@@ -158,9 +165,10 @@ export function parseObjectName(name: string): ObjectName | undefined {
  * Errors: OBJECT_NAME_INVALID if it would not, or if the name is too long for a file system.
  */
 export function formatObjectName(parts: ObjectNameParts): string {
-  const { database, instance, timeNs, run, seq, kind } = parts;
+  const { database, instance, timeNs, run, seq, kind, marked = false } = parts;
   const head = `${database}__${instance}__${formatNameTime(timeNs)}`;
-  const name = `${head}__G${run}__S${seq}.${EXTENSION_OF[kind]}`;
+  const mark = marked ? `__${MARK}` : '';
+  const name = `${head}__G${run}__S${seq}${mark}.${EXTENSION_OF[kind]}`;
   const parsed = parseObjectName(name);
   const same =
     parsed !== undefined &&
@@ -168,7 +176,8 @@ export function formatObjectName(parts: ObjectNameParts): string {
     parsed.database === database &&
     parsed.instance === instance &&
     parsed.generation === `G${run}` &&
-    parsed.seq === seq;
+    parsed.seq === seq &&
+    parsed.marked === marked;
   if (!same || database === '' || instance === '' || name.length > MAX_NEW_OBJECT_NAME_LENGTH) {
     throw new SyncError('OBJECT_NAME_INVALID', `"${name.slice(0, 300)}" cannot be an object name`, {
       hint: 'Use short names of databases and instances, without "." and "__" and without "_" at the end.',

@@ -1,7 +1,17 @@
 import { errorText } from '../../protocol/errors.ts';
-import { instanceOfStream, isTimeOrdered } from '../../protocol/object-name.ts';
+import {
+  instanceOfStream,
+  isTimeOrdered,
+  parseObjectName,
+  type ObjectName,
+} from '../../protocol/object-name.ts';
 import { drain } from '../../storage/bodies.ts';
-import type { StreamPosition, VersionVector } from '../../protocol/version-vector.ts';
+import {
+  covers,
+  joinVectors,
+  type StreamPosition,
+  type VersionVector,
+} from '../../protocol/version-vector.ts';
 import type { ListedObject } from './listing.ts';
 import type { PassResult } from './pass-result.ts';
 import type { EngineDeps } from './types.ts';
@@ -54,6 +64,55 @@ export class OwnObjects {
       }
     }
     return false;
+  }
+}
+
+/**
+ * What the own full snapshots prove that are stored, for the cleaner and against losses.
+ *
+ * Who covers the number below a marked one never reads it. So it proves the objects of its own stream, and of other
+ * streams only what the last unmarked one of this run covered: that one everybody has read, or its successor.
+ */
+export class OwnSnapshots {
+  readonly #vectors = new Map<string, VersionVector>();
+  #unmarked: VersionVector | undefined;
+
+  /** What is covered by each, by its name. */
+  get vectors(): ReadonlyMap<string, VersionVector> {
+    return this.#vectors;
+  }
+
+  /** What the last unmarked one of this run covers; undefined: none is stored. */
+  get unmarked(): VersionVector | undefined {
+    return this.#unmarked;
+  }
+
+  /** `vector`: what its Meta says. */
+  noteStored({ name, stream, seq, marked }: ObjectName, vector: VersionVector): void {
+    if (marked) {
+      const own = new Map([[stream, seq]]);
+      this.#vectors.set(
+        name,
+        this.#unmarked === undefined ? own : joinVectors(this.#unmarked, own),
+      );
+    } else {
+      this.#vectors.set(name, vector);
+      this.#unmarked = vector;
+    }
+  }
+
+  /** What is gone proves nothing any more; what was acknowledged after the listing began is not gone. */
+  forgetGone(own: readonly ListedObject[], vectorBefore: VersionVector): void {
+    const listed = new Set(own.map(({ name }) => name));
+    for (const name of this.#vectors.keys()) {
+      const object = parseObjectName(name);
+      if (object !== undefined && covers(vectorBefore, object) && !listed.has(name)) {
+        this.#vectors.delete(name);
+      }
+    }
+    if (this.#vectors.size === 0) {
+      this.#unmarked = undefined;
+    }
   }
 }
 

@@ -3,7 +3,8 @@ import type { Manifest } from '../../protocol/manifest.ts';
 import { parseObjectName, type ObjectName, type StreamId } from '../../protocol/object-name.ts';
 import { isCoveredBy, type VersionVector } from '../../protocol/version-vector.ts';
 import { BaseParts } from './base-parts.ts';
-import { describeListing, listDatabase, passOrder, type Listing } from './listing.ts';
+import { describeListing, listDatabase, objectsNamed, passOrder } from './listing.ts';
+import type { Listing } from './listing.ts';
 import type { FetchResult, ObjectMerger } from './object-merger.ts';
 import type { PassResult } from './pass-result.ts';
 import type { EngineDeps } from './types.ts';
@@ -58,13 +59,18 @@ export class Receiver {
    */
   async receiveNames(names: readonly string[], signal: AbortSignal): Promise<boolean> {
     let passNeeded = false;
-    for (const name of names) {
-      const object = parseObjectName(name);
-      if (object === undefined || object.database !== this.#deps.settings.database) {
+    for (const object of objectsNamed(names)) {
+      const { name } = object;
+      if (object.database !== this.#deps.settings.database) {
         continue;
       }
       const isLeftOut = object.kind === 'base' || this.#merger.hasNoRoomFor(name);
       if (isLeftOut || !this.#isWanted(object)) {
+        continue;
+      }
+      if (object.marked) {
+        // What it follows may be in the bucket, and costs less to read: a pass finds that out.
+        passNeeded = true;
         continue;
       }
       if (object.kind === 'delta' && this.#tracker.hasGapBelow(object)) {
@@ -112,8 +118,10 @@ export class Receiver {
     }
   }
 
+  /** False for what is in; the vector moves on over what adds nothing to that. */
   #isWanted(object: ObjectName): boolean {
-    return object.stream !== this.#ownStream && !this.#tracker.has(object);
+    const isOwn = object.stream === this.#ownStream;
+    return !isOwn && !this.#tracker.has(object) && !this.#tracker.passOver(object);
   }
 
   async #passOnce(options: { signal: AbortSignal; onOwnMerged?: () => void }): Promise<PassResult> {
@@ -285,7 +293,7 @@ export class Receiver {
     const { signal } = options;
     const queue = passOrder(
       listing.objects.filter((object) => this.#isWanted(object)),
-      settings.instance,
+      { instance: settings.instance, vector: this.#tracker.vector },
     );
     const lastOwn = queue.findLastIndex(({ instance }) => instance === settings.instance);
     const readAhead: { at: number; result: Promise<FetchResult | undefined> }[] = [];
@@ -303,6 +311,10 @@ export class Receiver {
       for (;;) {
         while (readAhead.length < settings.downloadConcurrency && next < queue.length) {
           const object = queue[next];
+          // Whether it is read is known when what it follows is merged.
+          if (object?.marked === true && readAhead.length > 0) {
+            break;
+          }
           next += 1;
           if (object === undefined || !this.#isWanted(object)) {
             continue;

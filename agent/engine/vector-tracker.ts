@@ -79,6 +79,19 @@ export class VectorTracker {
     return (this.#vector.get(object.stream) ?? 0n) < object.seq - 1n;
   }
 
+  /**
+   * True, and the vector moves on over it, where the object's name says that it adds nothing to what is in: a marked full
+   * snapshot that follows what is in counts like a delta with nothing in it.
+   */
+  passOver(object: Pick<ObjectName, 'stream' | 'seq' | 'marked'>): boolean {
+    if (!object.marked || this.hasGapBelow(object)) {
+      return false;
+    }
+    const { stream, seq } = object;
+    this.absorb([{ stream, seq }]);
+    return true;
+  }
+
   /** The {@link change} as it will be when these objects are merged; nothing changes yet. */
   preview(objects: readonly Absorbed[]): VectorChange {
     const { vector, ...change } = this.change;

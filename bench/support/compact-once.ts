@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { compact } from '../../compaction/compact.ts';
 import { DEFAULT_POLICY, type CompactionPolicy } from '../../compaction/policy.ts';
 import { openFilesystemStore } from '../../storage/folder/store.ts';
-import { ScratchFolder } from '../../compaction/scratch-folder.ts';
+import { ScratchFolder } from '../../compaction/scratch/scratch-folder.ts';
 
 /** What the parent asks for: folders, and how the policy differs from the default. */
 export type CompactOnceRequest = {

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import type { CompactionReport } from '../../compaction/report.ts';
 import { SyncError } from '../../protocol/errors.ts';
 import { openS3Store } from '../../storage/s3/store.ts';
-import { ScratchFolder } from '../../compaction/scratch-folder.ts';
+import { ScratchFolder } from '../../compaction/scratch/scratch-folder.ts';
 import { parseEnvironment } from '../shared/environment.ts';
 import { DATABASE_DIMENSION, METRICS, METRICS_NAMESPACE, SERVICES } from '../shared/metrics.ts';
 import { COMPACTION_ENV } from '../shared/env.ts';

@@ -2,7 +2,7 @@ import { compact } from '../../compaction/compact.ts';
 import { DEFAULT_POLICY, type CompactionPolicy } from '../../compaction/policy.ts';
 import type { CompactionReport } from '../../compaction/report.ts';
 import type { CompactOptions } from '../../compaction/run-context.ts';
-import type { Scratch } from '../../compaction/scratch.ts';
+import type { Scratch } from '../../compaction/scratch/scratch.ts';
 import { COMPACTION_ENV } from '../shared/env.ts';
 import { LAMBDA_MEMORY, type CompactionEnv } from './env.ts';
 import type { Job } from './job.ts';

@@ -4,7 +4,8 @@ import { brokenRules, ROOM_FILES_MAX } from './check-rooms.ts';
 import { KEPT, PURE, type Room, ROOMS } from './rooms.ts';
 
 const root = join(__dirname, '../..');
-const SOURCE_FOLDERS = 'protocol storage compaction agent lambdas infra demo bench test'.split(' ');
+const SOURCE_FOLDERS =
+  'protocol storage compaction agent lambdas infra demo deploy bench test'.split(' ');
 
 /** All sources of the project; fixtures are data. */
 function sources(): Map<string, string> {

@@ -13,7 +13,10 @@ export const ROOMS: readonly Room[] = [
   ['storage/s3', 'protocol storage storage/http', 'node:* @aws-sdk/* @smithy/*'],
   ['storage/azure', 'protocol storage storage/http', 'node:* @azure/*'],
   ['storage/folder', 'protocol storage', 'node:*'],
-  ['compaction', 'protocol storage', 'node:* zod'],
+  // Temporary files; sorting and merging of snapshots, which know no bucket; the run around them.
+  ['compaction/scratch', 'protocol storage', 'node:*'],
+  ['compaction/merge', 'protocol compaction/scratch', 'node:*'],
+  ['compaction', 'protocol storage compaction/scratch compaction/merge', 'zod'],
 
   ['agent/build', '', 'node:* esbuild node-addon-api node-api-headers'],
   ['agent/spool.ts', 'protocol storage', 'node:*'],
@@ -44,9 +47,11 @@ export const ROOMS: readonly Room[] = [
   // What the engine hangs on, seen from below it: its ports, each reporting to the watchdog.
   ['agent/watchdog', 'storage agent/pacing agent/lmdb', ''],
   ['agent/guard', 'protocol agent/config agent/log agent/watchdog agent/lmdb', 'node:*'],
+  // When an engine sends what; rules without a wait.
+  ['agent/engine/publish', 'protocol', ''],
   [
     'agent/engine',
-    'protocol storage agent/spool.ts agent/log agent/pacing agent/watchdog agent/lmdb',
+    'protocol storage agent/spool.ts agent/log agent/pacing agent/watchdog agent/lmdb agent/engine/publish',
     'node:assert zod',
   ],
   [
@@ -97,7 +102,7 @@ export const ROOMS: readonly Room[] = [
   ],
   [
     'agent/cli/commands',
-    'protocol storage compaction agent/config agent/log agent/lmdb/pages agent/lmdb agent/lmdb/offline agent/guard agent/monitor agent/open-store.ts agent/process agent/agent.ts',
+    'protocol storage compaction/scratch compaction agent/config agent/log agent/lmdb/pages agent/lmdb agent/lmdb/offline agent/guard agent/monitor agent/open-store.ts agent/process agent/agent.ts',
     'node:* commander cli-progress',
   ],
   [
@@ -116,7 +121,7 @@ export const ROOMS: readonly Room[] = [
   ['lambdas/shared', 'protocol', 'zod'],
   [
     'lambdas/compaction',
-    'protocol storage/s3 compaction lambdas/shared',
+    'protocol storage/s3 compaction/scratch compaction lambdas/shared',
     'node:* zod aws-lambda @aws-lambda-powertools/*',
   ],
   [
@@ -129,6 +134,7 @@ export const ROOMS: readonly Room[] = [
 
   // It stands for an application: it has to reach the LMDB without the agent's code.
   ['demo', 'protocol storage storage/s3', 'node:* yaml lmdb'],
+  ['deploy/prometheus', '', 'node:* yaml'],
   ['test/support/**', '*', '*'],
   ['bench/**', '*', '*'],
   ['test/**', '*', '*'],

@@ -13,8 +13,12 @@ const BASE = { stage: 'test', agents: ['a1', 'b-2'], databases: ['main', 'shard'
 type Resource = { readonly Type: string; readonly Properties: Record<string, unknown> };
 
 function makeStack(context: object = {}): SyncStack {
-  // Without bundling: the templates are what is looked at here.
-  const app = new App({ context: { 'aws:cdk:bundling-stacks': [] } });
+  // Without bundling, and without the CDK's own check of each template, which takes most of the time: `cdk synth` has
+  // both. Here the templates are what is looked at.
+  const app = new App({
+    context: { 'aws:cdk:bundling-stacks': [] },
+    builtinCloudFormationValidation: false,
+  });
   const config = parseSyncConfig({ ...BASE, ...context });
   return new SyncStack(app, 'Test', { config, repositoryRoot: ROOT });
 }

@@ -6,7 +6,7 @@ import { DEFAULT_POLICY } from '../../compaction/policy.ts';
 import type { CompactionReport } from '../../compaction/report.ts';
 import { parseObjectName } from '../../protocol/object-name.ts';
 import { openFilesystemStore } from '../../storage/folder/store.ts';
-import { ScratchFolder } from '../../compaction/scratch-folder.ts';
+import { ScratchFolder } from '../../compaction/scratch/scratch-folder.ts';
 import makeBundle from '../support/bundle-setup.cjs';
 import { contents, eventually, Fleet } from '../support/hosts.ts';
 

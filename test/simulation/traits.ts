@@ -52,6 +52,8 @@ export type Traits = {
     | undefined;
   readonly retention: Retention | undefined;
   readonly maxDeltas: number;
+  /** A full snapshot is due by time alone, 0: never. */
+  readonly forceSnapshotMs: number;
   readonly uploadMinIntervalMs: number;
   readonly persistIntervalMs: number;
   readonly pendingBytesMax: number;
@@ -133,6 +135,8 @@ export function drawTraits(random: SeededRandom, later: SeededRandom): Traits {
     upstream,
     growsMaps: random.chance(0.15),
     exchangesBucket: retention === undefined && !upstream && random.chance(0.1),
+    // By what is drawn already, as the next.
+    forceSnapshotMs: steps % 3 === 0 ? (pace === 'long' ? HOUR : 2 * SECOND) : 0,
     // By what is drawn already: the schedules of the seeds that are kept stay what they are.
     upgrades: steps % 4 === 0,
     compactors: random.pick([0, 1, 1, 2]),

@@ -1,6 +1,6 @@
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { compact } from '../../compaction/compact.ts';
-import type { ScratchFile, Scratch } from '../../compaction/scratch.ts';
+import type { ScratchFile, Scratch } from '../../compaction/scratch/scratch.ts';
 import { DEFAULT_POLICY, type CompactionPolicy } from '../../compaction/policy.ts';
 import type { CompactionReport } from '../../compaction/report.ts';
 import type { CompactOptions } from '../../compaction/run-context.ts';
@@ -136,24 +136,33 @@ export async function freshState(store: ObjectStore, database = 'main'): Promise
     vector = joinVectors(vector, manifest.vector);
   }
   const newestFirst = listed.toSorted((a, b) => (a.timeNs > b.timeNs ? -1 : 1));
-  for (const kind of ['snapshot', 'delta']) {
-    for (const object of newestFirst) {
-      if (object.kind !== kind || covers(vector, object)) {
-        continue;
+  const oldestFirst = newestFirst.toReversed();
+  const inOrder = [
+    ...newestFirst.filter(({ kind, marked }) => kind === 'snapshot' && !marked),
+    ...oldestFirst.filter(({ kind }) => kind === 'delta'),
+    ...oldestFirst.filter(({ marked }) => marked),
+  ];
+  for (const object of inOrder) {
+    if (covers(vector, object)) {
+      continue;
+    }
+    const isNext = object.seq === (vector.get(object.stream) ?? 0n) + 1n;
+    if (object.marked && isNext) {
+      vector = joinVectors(vector, new Map([[object.stream, object.seq]]));
+      continue;
+    }
+    const bytes = await readObject(store, object.name);
+    if (bytes === undefined) {
+      throw new Error(`${object.name} is gone`);
+    }
+    try {
+      const meta = mergeBytes(state, bytes);
+      vector = joinVectors(vector, meta.vector ?? new Map());
+      if (object.kind === 'snapshot' || isNext) {
+        vector = joinVectors(vector, new Map([[object.stream, object.seq]]));
       }
-      const bytes = await readObject(store, object.name);
-      if (bytes === undefined) {
-        throw new Error(`${object.name} is gone`);
-      }
-      try {
-        const meta = mergeBytes(state, bytes);
-        if (kind === 'snapshot') {
-          vector = joinVectors(vector, meta.vector ?? new Map());
-          vector = joinVectors(vector, new Map([[object.stream, object.seq]]));
-        }
-      } catch {
-        // Damaged: quarantined by every reader.
-      }
+    } catch {
+      // Damaged: quarantined by every reader.
     }
   }
   return state;

@@ -5,7 +5,7 @@ import { DEFAULT_POLICY, type CompactionPolicy } from '../../../compaction/polic
 import type { CompactionReport } from '../../../compaction/report.ts';
 import { errorText, SyncError } from '../../../protocol/errors.ts';
 import type { ObjectStore } from '../../../storage/object-store.ts';
-import { ScratchFolder } from '../../../compaction/scratch-folder.ts';
+import { ScratchFolder } from '../../../compaction/scratch/scratch-folder.ts';
 import { formatGoDuration } from '../../../protocol/time.ts';
 import type { Config, StorageConfig } from '../../config/config.ts';
 import { selectDatabases } from '../../config/select-databases.ts';

@@ -119,9 +119,10 @@ export class LocalSchema {
     const classifier = shadow?.classifier(file, to, options) ?? new ChangeClassifier(options);
     let isGivenBack = false;
     try {
-      diffPages(file, from, to, pages, classifier);
-      // Both sides of what we wrote were compared in the diff.
+      // Both sides of what we wrote are compared. Before the diff: that one has moved the page set once it returns, so
+      // that whatever threw after it would lose its changes.
       const overwritten = shadow ? undefined : own.findOverwritten(file, to);
+      diffPages(file, from, to, pages, classifier);
       if (overwritten !== undefined) {
         for (const dbiName of this.refused.markers.keys()) {
           overwritten.deleteDbi(dbiName);

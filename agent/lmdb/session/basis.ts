@@ -56,7 +56,8 @@ export class Basis {
   constructor(parts: BasisParts) {
     this.#parts = parts;
     this.#meta = parts.meta;
-    this.#rootPage.keep(parts.file(), parts.meta);
+    this.#rootPage.prepare(parts.file(), parts.meta);
+    this.#rootPage.keepPrepared();
     this.#dataTxnId = parts.meta.txnId;
     this.#state = this.#states.read(parts.file(), parts.meta);
     const { options, changes } = parts;
@@ -95,7 +96,7 @@ export class Basis {
   }
 
   /**
-   * Moves on by a page diff. If it throws, nothing but the found regressions has changed. Errors: PinnedPagesReused,
+   * Moves on by a page diff, as a whole or not at all: if it throws, nothing but the found regressions has changed. Errors: PinnedPagesReused,
    * ENVIRONMENT_REPLACED, and those of the diff.
    */
   advance(to: Meta): void {
@@ -109,6 +110,7 @@ export class Basis {
       if (!this.#rootPage.isKept(file)) {
         throw new PinnedPagesReused(file.path);
       }
+      this.#rootPage.prepare(file, to);
       const { own: writes } = this;
       const futureFromNs = this.futureFromNs();
       const between = {
@@ -126,12 +128,14 @@ export class Basis {
       }
     } else {
       // Nobody else has committed: what differs is what we wrote, and only the pages must be followed.
+      this.#rootPage.prepare(file, to);
       diffPages(file, this.#meta, to, this.#pages, undefined);
       if (own.written.dataChanged) {
         this.#dataTxnId = to.txnId;
       }
     }
-    this.#rootPage.keep(file, to);
+    // The page set has moved: from here on nothing reads, so that nothing throws.
+    this.#rootPage.keepPrepared();
     this.#meta = to;
     this.#state = state;
     this.own.forgetOverlay();
@@ -182,8 +186,9 @@ export class Basis {
       return false;
     }
     const file = this.#parts.file();
-    this.#rootPage.keep(file, meta);
+    this.#rootPage.prepare(file, meta);
     this.#state = this.#states.read(file, meta);
+    this.#rootPage.keepPrepared();
     this.#meta = meta;
     this.own.forgetOverlay();
     this.schema.shadow?.behind.overflow();

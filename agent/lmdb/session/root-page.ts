@@ -6,28 +6,39 @@ import { EMPTY_ROOT } from '../pages/layout.ts';
  * it, so that hardly two states have it in common. While it is pinned nobody may write over it. One read each time.
  */
 export class RootPage {
-  #number = EMPTY_ROOT;
-  #kept: Buffer = Buffer.alloc(0);
+  #kept: KeptPage = { number: EMPTY_ROOT, bytes: Buffer.alloc(0) };
+  #prepared: KeptPage = { number: EMPTY_ROOT, bytes: Buffer.alloc(0) };
   #now: Buffer = Buffer.alloc(0);
 
-  keep(file: DataFile, { freeDb, mainDb }: Meta): void {
+  /** Reads the page of another state, which {@link keepPrepared} then takes; until then the kept one stays. */
+  prepare(file: DataFile, { freeDb, mainDb }: Meta): void {
     // A compacted copy has no free page at first.
-    this.#number = freeDb.root === EMPTY_ROOT ? mainDb.root : freeDb.root;
-    if (this.#kept.length !== file.pageSize) {
-      this.#kept = Buffer.alloc(file.pageSize);
-      this.#now = Buffer.alloc(file.pageSize);
+    const number = freeDb.root === EMPTY_ROOT ? mainDb.root : freeDb.root;
+    const bytes = sized(this.#prepared.bytes, file);
+    if (number !== EMPTY_ROOT) {
+      file.readBytes(number, bytes);
     }
-    if (this.#number !== EMPTY_ROOT) {
-      file.readBytes(this.#number, this.#kept);
-    }
+    this.#prepared = { number, bytes };
+  }
+
+  keepPrepared(): void {
+    [this.#kept, this.#prepared] = [this.#prepared, this.#kept];
   }
 
   /** False: it was written over, so that other pages of that state may have been, too. */
   isKept(file: DataFile): boolean {
-    if (this.#number === EMPTY_ROOT) {
+    const { number, bytes } = this.#kept;
+    if (number === EMPTY_ROOT) {
       return true;
     }
-    file.readBytes(this.#number, this.#now);
-    return this.#now.equals(this.#kept);
+    this.#now = sized(this.#now, file);
+    file.readBytes(number, this.#now);
+    return this.#now.equals(bytes);
   }
+}
+
+type KeptPage = { readonly number: number; readonly bytes: Buffer };
+
+function sized(buffer: Buffer, { pageSize }: DataFile): Buffer {
+  return buffer.length === pageSize ? buffer : Buffer.alloc(pageSize);
 }

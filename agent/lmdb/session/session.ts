@@ -304,12 +304,7 @@ export class Session {
   }
 
   /** Writes what differs, and all of the vector that is not written yet: in several transactions where that is much. */
-  persist(update: {
-    rejoinBeforeNs: bigint | undefined;
-    lastSyncNs: bigint | undefined;
-    bucketId: string | undefined;
-    entriesAtStop: number | null;
-  }): void {
+  persist(update: Omit<SyncStateUpdate, 'together' | 'addMerged'>): void {
     const whole = { ...update, together: this.#together(0n) };
     if (wouldChange(this.state, whole)) {
       this.#write(whole);

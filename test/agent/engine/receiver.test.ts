@@ -164,7 +164,7 @@ describe('a damaged object', () => {
     expect([...run.quarantined].map(shortName)).toEqual(['a.2 delta']);
     expect(fleet.read(fleet.b, 'k2')).toBe('2');
     fleet.write(fleet.b, 'own', 'sent all the same');
-    await fleet.until('the object of B', () => fleet.stored().includes('b.1 snapshot'));
+    await fleet.until('the object of B', () => fleet.stored().includes('b.1 delta'));
     run.engine.noteListing();
     await fleet.rest();
     expect(fetches(calls)).toBe(2);

@@ -2,7 +2,7 @@ import { runScale, type ScaleLoad, type ScaleReport } from './run.ts';
 
 const HOUR: ScaleLoad = {
   what: 'hour',
-  agents: 20,
+  agents: 10,
   entries: 200,
   hours: 1,
   changesPerHour: 120,
@@ -11,7 +11,7 @@ const HOUR: ScaleLoad = {
 };
 const READERS = HOUR.agents - 1;
 
-/** Twenty agents for an hour in virtual time. */
+/** Ten agents for an hour in virtual time. `npm run simulate -- --fleet` has more. */
 let report: ScaleReport;
 
 beforeAll(async () => {
@@ -58,4 +58,21 @@ test('agent/status/cost.ts reckons with what is asked for, within a twentieth', 
   for (const [kind, sum] of Object.entries(sums)) {
     expect([kind, sum / (report.reckoned[kind] ?? 0)]).toEqual([kind, expect.closeTo(1, 1)]);
   }
+});
+
+test('a fleet in which nothing changes moves no snapshots for a day, over restarts, too', async () => {
+  const idle = await runScale({
+    what: 'idle day',
+    agents: 5,
+    entries: 200,
+    hours: 24,
+    changesPerHour: 0,
+    dayWave: 0,
+    restarts: 1,
+  });
+  expect(idle).toMatchObject({ objects: 0, uploadedBytes: 0, downloadedBytes: 0 });
+  expect(idle.requests.s3Put).toBe(0);
+  // One look at the manifest per listing, and one per start.
+  const looks = (5 * 86_400_000) / idle.safetyListMs;
+  expect(idle.requests.s3Get).toBeLessThanOrEqual(looks + 5 * idle.load.restarts);
 });

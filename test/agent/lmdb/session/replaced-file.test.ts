@@ -140,6 +140,22 @@ test('a full snapshot that is being encoded ends with the file, and the next run
   expect(object?.entries).toBe(20_000);
 });
 
+test('a full snapshot that is asked for when the file is gone fails at once, in its turn', async () => {
+  const db = await withBackup();
+  fs.renameSync(backup, host.file);
+  await expect(db.encodeSnapshot(host.next())).rejects.toMatchObject({
+    code: 'ENVIRONMENT_REPLACED',
+  });
+  // One that waits for its turn behind the opening does not keep that from closing the old file.
+  const [opened, encoded] = await Promise.all([
+    db.reopen({ run: 'runc' }),
+    db.encodeSnapshot(host.next()),
+  ]);
+  expect(opened).toMatchObject({ hasData: true });
+  expect(encoded.object).toMatchObject({ entries: 1 });
+  host.application = new Application(host.file);
+});
+
 test('a stream that another copy of this machine may go on with is forgotten for good', async () => {
   const db = await withBackup();
   await db.persist({ vector: new Map([[OWN_STREAM, 2n]]) });

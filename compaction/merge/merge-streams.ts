@@ -1,4 +1,4 @@
-import type { EntryView } from '../protocol/snapshot.ts';
+import type { EntryView } from '../../protocol/snapshot.ts';
 import type { EntryCursor } from './cursor.ts';
 import type { DbiTable } from './dbi-table.ts';
 import { emptyView } from './entry-batch.ts';

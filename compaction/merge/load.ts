@@ -1,20 +1,20 @@
-import { SyncError } from '../protocol/errors.ts';
-import { gunzip } from '../protocol/gunzip.ts';
+import { SyncError } from '../../protocol/errors.ts';
+import { gunzip } from '../../protocol/gunzip.ts';
 import {
   SnapshotReader,
   type ReaderLimits,
   type SnapshotSink,
-} from '../protocol/snapshot-reader.ts';
+} from '../../protocol/snapshot-reader.ts';
 import {
   EMPTY_META,
   type DbiHeader,
   type EntryView,
   type SnapshotMeta,
   type SnapshotVersions,
-} from '../protocol/snapshot.ts';
+} from '../../protocol/snapshot.ts';
 import type { SnapshotSource } from './cursor.ts';
 import { DbiTable } from './dbi-table.ts';
-import { isPrivateDbi } from '../protocol/dbi-name.ts';
+import { isPrivateDbi } from '../../protocol/dbi-name.ts';
 import { EntryBatch, emptyView } from './entry-batch.ts';
 import { CURSOR_CHUNK_BYTES, CURSOR_HELD_BYTES } from './limits.ts';
 import type { Sorter } from './sorter.ts';

@@ -1,9 +1,9 @@
-import { EMPTY_META, type EntryView } from '../protocol/snapshot.ts';
+import { EMPTY_META, type EntryView } from '../../protocol/snapshot.ts';
 import type { EntryCursor, SnapshotSource } from './cursor.ts';
 import type { DbiTable } from './dbi-table.ts';
 import { EntryBatch, emptyView } from './entry-batch.ts';
 import { SORTER_BYTES, SORTER_ENTRIES } from './limits.ts';
-import type { Scratch } from './scratch.ts';
+import type { Scratch } from '../scratch/scratch.ts';
 import { writeMerged } from './snapshot-file.ts';
 
 /** Options of a {@link Sorter}. */

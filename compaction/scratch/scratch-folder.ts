@@ -1,9 +1,9 @@
 import { createReadStream } from 'node:fs';
 import { mkdir, mkdtemp, open, rm, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
-import { SyncError, errorText } from '../protocol/errors.ts';
+import { SyncError, errorText } from '../../protocol/errors.ts';
 import type { Scratch, ScratchFile } from './scratch.ts';
-import { READ_CHUNK_BYTES } from '../storage/limits.ts';
+import { READ_CHUNK_BYTES } from '../../storage/limits.ts';
 
 /**
  * Scratch space in a new folder of its own under `parent`, removed with everything in it by {@link ScratchFolder.close}.

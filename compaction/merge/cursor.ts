@@ -1,10 +1,10 @@
 import { createGunzip } from 'node:zlib';
 import { Readable } from 'node:stream';
-import { SyncError, errorText } from '../protocol/errors.ts';
-import { SnapshotReader, type SnapshotSink } from '../protocol/snapshot-reader.ts';
-import type { DbiHeader, EntryView } from '../protocol/snapshot.ts';
+import { SyncError, errorText } from '../../protocol/errors.ts';
+import { SnapshotReader, type SnapshotSink } from '../../protocol/snapshot-reader.ts';
+import type { DbiHeader, EntryView } from '../../protocol/snapshot.ts';
 import type { DbiTable } from './dbi-table.ts';
-import { isPrivateDbi } from '../protocol/dbi-name.ts';
+import { isPrivateDbi } from '../../protocol/dbi-name.ts';
 import { EntryBatch } from './entry-batch.ts';
 import { CURSOR_CHUNK_BYTES, CURSOR_HELD_BYTES } from './limits.ts';
 

@@ -1,5 +1,5 @@
-import type { EntryView } from '../protocol/snapshot.ts';
-import { FLAG_DELETED } from '../protocol/value-header.ts';
+import type { EntryView } from '../../protocol/snapshot.ts';
+import { FLAG_DELETED } from '../../protocol/value-header.ts';
 import type { DbiTable } from './dbi-table.ts';
 
 /** Numbers per entry in the index: DBI, key start, key end (where the value starts), value end, time (two halves), flags. */

@@ -1,11 +1,11 @@
 import fc from 'fast-check';
-import type { SnapshotSource } from '../../compaction/cursor.ts';
-import { DbiTable } from '../../compaction/dbi-table.ts';
-import { fold } from '../../compaction/fold.ts';
-import { keyOrderOf } from '../../protocol/key-order.ts';
-import { checkSnapshot, loadInto } from '../../compaction/load.ts';
-import { Sorter } from '../../compaction/sorter.ts';
-import { EMPTY_META, type Entry } from '../../protocol/snapshot.ts';
+import type { SnapshotSource } from '../../../compaction/merge/cursor.ts';
+import { DbiTable } from '../../../compaction/merge/dbi-table.ts';
+import { fold } from '../../../compaction/merge/fold.ts';
+import { keyOrderOf } from '../../../protocol/key-order.ts';
+import { checkSnapshot, loadInto } from '../../../compaction/merge/load.ts';
+import { Sorter } from '../../../compaction/merge/sorter.ts';
+import { EMPTY_META, type Entry } from '../../../protocol/snapshot.ts';
 import {
   MemoryScratch,
   encodeSnapshot,
@@ -13,7 +13,7 @@ import {
   plain,
   type State,
   type TestDbi,
-} from '../support/compaction.ts';
+} from '../../support/compaction.ts';
 
 const INTEGER_KEY = 8;
 const REVERSE_KEY = 2;

@@ -3,7 +3,7 @@ import { MERGE_FAN_IN } from './limits.ts';
 import { type SnapshotFile, type WriteMergedOptions, writeMerged } from './snapshot-file.ts';
 import { Sorter } from './sorter.ts';
 import { loadInto } from './load.ts';
-import { EMPTY_META } from '../protocol/snapshot.ts';
+import { EMPTY_META } from '../../protocol/snapshot.ts';
 
 /** What a fold merges: sorted snapshots, and entries that a sorter holds. */
 export type FoldInput = { readonly sources: readonly SnapshotSource[]; readonly sorter: Sorter };

@@ -1,12 +1,12 @@
-import { GzipWriter } from '../protocol/gzip.ts';
-import { SnapshotWriter } from '../protocol/snapshot-writer.ts';
-import type { EntryView, SnapshotMeta } from '../protocol/snapshot.ts';
-import { FLAG_DELETED } from '../protocol/value-header.ts';
+import { GzipWriter } from '../../protocol/gzip.ts';
+import { SnapshotWriter } from '../../protocol/snapshot-writer.ts';
+import type { EntryView, SnapshotMeta } from '../../protocol/snapshot.ts';
+import { FLAG_DELETED } from '../../protocol/value-header.ts';
 import type { EntryCursor } from './cursor.ts';
 import type { DbiTable } from './dbi-table.ts';
 import { GZIP_LEVEL } from './limits.ts';
 import { mergeStreams } from './merge-streams.ts';
-import type { Scratch, ScratchFile } from './scratch.ts';
+import type { Scratch, ScratchFile } from '../scratch/scratch.ts';
 
 /** A snapshot in the scratch store and what is in it. */
 export type SnapshotFile = {

@@ -1,7 +1,7 @@
-import { SyncError } from '../protocol/errors.ts';
-import type { DbiHeader } from '../protocol/snapshot.ts';
+import { SyncError } from '../../protocol/errors.ts';
+import type { DbiHeader } from '../../protocol/snapshot.ts';
 import { DBIS_MAX } from './limits.ts';
-import { type KeyOrder, keyOrderOf } from '../protocol/key-order.ts';
+import { type KeyOrder, keyOrderOf } from '../../protocol/key-order.ts';
 
 /** Persistent flag of a DBI that holds several values per key. Source: `lmdb.h`. */
 const DUPSORT = 0x04;
