@@ -1,10 +1,15 @@
 /* oxlint-disable no-new -- a construct is made for its place in the tree */
 import { Duration, type Size } from 'aws-cdk-lib';
-import { EventField, Rule, RuleTargetInput, Schedule } from 'aws-cdk-lib/aws-events';
-import { SqsQueue } from 'aws-cdk-lib/aws-events-targets';
 import { PolicyStatement } from 'aws-cdk-lib/aws-iam';
 import { SqsEventSource } from 'aws-cdk-lib/aws-lambda-event-sources';
 import type { RetentionDays } from 'aws-cdk-lib/aws-logs';
+import {
+  ContextAttribute,
+  Schedule,
+  ScheduleExpression,
+  ScheduleTargetInput,
+} from 'aws-cdk-lib/aws-scheduler';
+import { SqsSendMessage } from 'aws-cdk-lib/aws-scheduler-targets';
 import {
   DeduplicationScope,
   FifoThroughputLimit,
@@ -30,14 +35,21 @@ export interface CompactionProps {
    */
   readonly tombstoneRetentionDays?: number | undefined;
   readonly upstreamReads: boolean;
+  /** Of one run. */
+  readonly timeout: Duration;
   readonly memoryMib: number;
   readonly disk: Size;
   readonly logRetention: RetentionDays;
 }
 
-const COMPACTION_TIMEOUT = Duration.minutes(5);
-const VISIBILITY_FACTOR = 6;
+/**
+ * How much longer than the function may run a job stays hidden. No batch and no retry of Lambda's come in between, and
+ * a job whose run was killed keeps its database waiting until then.
+ */
+const VISIBILITY_MARGIN = Duration.minutes(1);
 const MAX_RECEIVES = 3;
+/** A job that cannot be put on the queue is tried again; the next one of the schedule does the same work. */
+const SCHEDULE_RETRIES = 3;
 /** Part of the temporary disk for what is read; the rest is for what is written. */
 const SPOOL_SHARE = 0.4;
 
@@ -64,7 +76,7 @@ export class Compaction extends Construct {
       enforceSSL: true,
       // The next job of the schedule does the same work: one that could not be begun for hours is of no use.
       retentionPeriod: Duration.hours(4),
-      visibilityTimeout: Duration.minutes(COMPACTION_TIMEOUT.toMinutes() * VISIBILITY_FACTOR),
+      visibilityTimeout: props.timeout.plus(VISIBILITY_MARGIN),
       deadLetterQueue: { queue: this.deadLetters, maxReceiveCount: MAX_RECEIVES },
     });
     this.function = this.#lambda(props);
@@ -72,16 +84,17 @@ export class Compaction extends Construct {
       new SqsEventSource(this.jobs, { batchSize: 1, maxConcurrency: 5 }),
     );
     for (const database of props.databases) {
-      new Rule(this, `Schedule-${database}`, {
+      new Schedule(this, `Schedule-${database}`, {
         description: `Compacts ${database}`,
-        schedule: Schedule.rate(props.every),
-        targets: [
-          new SqsQueue(this.jobs, {
-            messageGroupId: database,
-            // The time makes each message a new one: equal ones within five minutes would be dropped.
-            message: RuleTargetInput.fromObject({ database, at: EventField.time }),
-          }),
-        ],
+        schedule: ScheduleExpression.rate(props.every),
+        // By Scheduler's role. A rule needs a statement in the policy of the queue, which has room for about ten.
+        target: new SqsSendMessage(this.jobs, {
+          messageGroupId: database,
+          // The time makes each message a new one: equal ones within five minutes would be dropped.
+          input: ScheduleTargetInput.fromObject({ database, at: ContextAttribute.scheduledTime }),
+          maxEventAge: props.every,
+          retryAttempts: SCHEDULE_RETRIES,
+        }),
       });
     }
   }
@@ -92,7 +105,7 @@ export class Compaction extends Construct {
       repositoryRoot: props.repositoryRoot,
       entry: 'lambdas/compaction/handler.ts',
       description: 'Folds deltas and snapshots into the base of a database',
-      timeout: COMPACTION_TIMEOUT,
+      timeout: props.timeout,
       memoryMib: props.memoryMib,
       ephemeralStorage: props.disk,
       logRetention: props.logRetention,
@@ -105,13 +118,9 @@ export class Compaction extends Construct {
         [COMPACTION_ENV.spoolMib]: String(Math.floor(props.disk.toMebibytes() * SPOOL_SHARE)),
       },
     });
-    const objects = `${bucket.bucketArn}/${objectPrefix}*`;
+    const objects = bucket.objectArn(`${objectPrefix}*`);
     for (const statement of [
-      new PolicyStatement({
-        actions: ['s3:ListBucket'],
-        resources: [bucket.bucketArn],
-        conditions: { StringLike: { 's3:prefix': `${objectPrefix}*` } },
-      }),
+      bucket.listStatement(objectPrefix),
       new PolicyStatement({
         actions: ['s3:GetObject', 's3:PutObject', 's3:DeleteObject', 's3:AbortMultipartUpload'],
         resources: [objects],

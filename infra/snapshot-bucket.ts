@@ -1,6 +1,6 @@
-import { Duration, RemovalPolicy, Stack } from 'aws-cdk-lib';
-import type { IGrantable } from 'aws-cdk-lib/aws-iam';
-import { Key } from 'aws-cdk-lib/aws-kms';
+import { Duration, Fn, RemovalPolicy, Stack } from 'aws-cdk-lib';
+import { PolicyStatement, type IGrantable } from 'aws-cdk-lib/aws-iam';
+import { Key, type IKey } from 'aws-cdk-lib/aws-kms';
 import { BlockPublicAccess, Bucket, BucketEncryption, type CfnBucket } from 'aws-cdk-lib/aws-s3';
 import type { Queue } from 'aws-cdk-lib/aws-sqs';
 import { NagSuppressions } from 'cdk-nag';
@@ -13,16 +13,21 @@ export interface SnapshotBucketProps {
    * @default a new one
    */
   readonly existingBucket?: string | undefined;
-  readonly customerKey: boolean;
+  /** Encrypts with a key of the account: a new one, or the one with this ARN. */
+  readonly customerKey: boolean | string;
+  /** How long S3 keeps what was deleted or replaced. */
+  readonly noncurrent: Duration;
 }
 
-/** The one thing that holds state: encrypted, TLS only, not public, kept when the stack goes. */
+/** The one thing that holds state: encrypted, TLS only, not public, kept when the stack goes; what is deleted can be had back for a while. */
 export class SnapshotBucket extends Construct {
   readonly bucketName: string;
   /** Known before the bucket exists, so that a queue's policy can name it: bucket -> policy -> queue is a line, not a circle. */
   readonly bucketArn: string;
-  readonly key: Key | undefined;
+  readonly key: IKey | undefined;
   readonly #own: Bucket | undefined;
+  /** The name with CloudFormation's variables in it. */
+  readonly #nameText: string;
 
   constructor(scope: Construct, id: string, props: SnapshotBucketProps) {
     super(scope, id);
@@ -30,13 +35,20 @@ export class SnapshotBucket extends Construct {
     const { existingBucket, customerKey, stage } = props;
     this.bucketName =
       existingBucket ?? `lightningstream-${stage.toLowerCase()}-${account}-${region}`;
+    this.#nameText =
+      existingBucket ?? `lightningstream-${stage.toLowerCase()}-\${AWS::AccountId}-\${AWS::Region}`;
     this.bucketArn = `arn:${partition}:s3:::${this.bucketName}`;
+    if (typeof customerKey === 'string') {
+      this.key = Key.fromKeyArn(this, 'ExistingKey', customerKey);
+    } else if (customerKey && existingBucket === undefined) {
+      this.key = new Key(this, 'Key', {
+        enableKeyRotation: true,
+        removalPolicy: RemovalPolicy.RETAIN,
+      });
+    }
     if (existingBucket !== undefined) {
       return;
     }
-    this.key = customerKey
-      ? new Key(this, 'Key', { enableKeyRotation: true, removalPolicy: RemovalPolicy.RETAIN })
-      : undefined;
     this.#own = new Bucket(this, 'Bucket', {
       bucketName: this.bucketName,
       ...(this.key === undefined
@@ -44,9 +56,16 @@ export class SnapshotBucket extends Construct {
         : { encryption: BucketEncryption.KMS, encryptionKey: this.key, bucketKeyEnabled: true }),
       enforceSSL: true,
       blockPublicAccess: BlockPublicAccess.BLOCK_ALL,
-      removalPolicy: RemovalPolicy.RETAIN,
+      // The one copy of everything: only a first deployment that fails may take it along.
+      removalPolicy: RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
+      versioned: true,
       lifecycleRules: [
         { id: 'AbortUploads', abortIncompleteMultipartUploadAfter: Duration.days(1) },
+        {
+          id: 'ForgetDeleted',
+          noncurrentVersionExpiration: props.noncurrent,
+          expiredObjectDeleteMarker: true,
+        },
       ],
     });
     NagSuppressions.addResourceSuppressions(this.#own, [
@@ -69,6 +88,29 @@ export class SnapshotBucket extends Construct {
     const bucket = this.#own.node.defaultChild as CfnBucket;
     bucket.notificationConfiguration = notificationOf(queue.queueArn, objectPrefix);
     bucket.node.addDependency(policy);
+  }
+
+  /**
+   * ARN of the objects that a pattern names. As one text with variables: joined from its parts it is three times as
+   * long, and a hundred agents with forty databases do not fit into a template.
+   */
+  objectArn(pattern: string): string {
+    return Fn.sub(`arn:\${AWS::Partition}:s3:::${this.#nameText}/${pattern}`);
+  }
+
+  /**
+   * The right to list what is under a prefix. Without a prefix there is no condition: it would change nothing but
+   * what S3 answers to a GET of a missing key, where sources disagree between 404 and 403.
+   */
+  listStatement(objectPrefix: string, sid?: string): PolicyStatement {
+    return new PolicyStatement({
+      ...(sid === undefined ? {} : { sid }),
+      actions: ['s3:ListBucket'],
+      resources: [this.bucketArn],
+      ...(objectPrefix === ''
+        ? {}
+        : { conditions: { StringLike: { 's3:prefix': `${objectPrefix}*` } } }),
+    });
   }
 
   /** Lets a principal use the key of the bucket, where it has one. */

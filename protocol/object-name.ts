@@ -57,6 +57,14 @@ export type ObjectNameParts = {
 /** The instance under which the compactor stores bases. No agent may have it. */
 export const COMPACTED_INSTANCE = 'compacted' as InstanceId;
 
+/**
+ * True for names that no agent may have: a policy for `DATABASE__INSTANCE__*` would let it write bases. Case and what
+ * follows do not matter, since storages exist that ignore case.
+ */
+export function isReservedInstance(instance: string): boolean {
+  return instance.toLowerCase().startsWith(COMPACTED_INSTANCE);
+}
+
 /** Run of the time-ordered stream of an instance. Upper case, so that no run of ours equals it. */
 const TIME_ORDERED_RUN = 'X';
 
@@ -78,15 +86,18 @@ const FORBIDDEN = /[/\\\u0000-\u001f\u007f]/;
 /**
  * The instance name as it stands in object names: every character outside `[a-zA-Z0-9-]` becomes `-`.
  *
- * Errors: CONFIG_INVALID if nothing is left, or for the compactor's own name.
+ * Errors: CONFIG_INVALID if nothing is left, or for a name that is reserved for compactors.
  * Source: PowerDNS/lightningstream, `syncer/utils.go`, `instanceID`.
  */
 export function sanitizeInstance(text: string): InstanceId {
   const instance = text.replaceAll(/[^a-zA-Z0-9-]/gu, '-');
-  if (instance === '' || instance === COMPACTED_INSTANCE) {
-    throw new SyncError('CONFIG_INVALID', `"${text}" cannot be the name of an instance`, {
-      hint: 'Set `instance` to a unique name made of letters, digits and "-".',
-    });
+  if (instance === '' || isReservedInstance(instance)) {
+    const allowed = `letters, digits and "-", not beginning with "${COMPACTED_INSTANCE}"`;
+    throw new SyncError(
+      'CONFIG_INVALID',
+      `"${text}" cannot be the name of an instance (${allowed})`,
+      { hint: `Set \`instance\` to a unique name: ${allowed}.` },
+    );
   }
   return instance as InstanceId;
 }

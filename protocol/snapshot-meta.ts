@@ -12,7 +12,7 @@ import {
   requireWireType,
 } from './protobuf.ts';
 import { EMPTY_META, type SnapshotMeta } from './snapshot.ts';
-import { streamIdSchema, type VersionVector } from './version-vector.ts';
+import { isStreamId, type VersionVector } from './version-vector.ts';
 
 /** Field numbers of `Meta`. From 1000 on they are ours; upstream skips what it does not know here. */
 export const META_FIELDS = {
@@ -173,11 +173,10 @@ function decodePosition(bytes: Uint8Array): [StreamId, bigint] {
       cursor.skip(tag % 8);
     }
   }
-  const parsed = streamIdSchema.safeParse(stream);
-  if (!parsed.success) {
+  if (!isStreamId(stream)) {
     throw corrupt(`"${stream.slice(0, 80)}" in the version vector is no stream`);
   }
-  return [parsed.data, seq];
+  return [stream, seq];
 }
 
 /**
@@ -209,4 +208,21 @@ export function requireSchemaMode(stated: string | undefined, ours: SchemaMode):
       hint: 'Set `schema_tracks_changes` to what fits the application, the same on all hosts.',
     },
   );
+}
+
+/** No sweeper keeps tombstones for less. Four hours. */
+export const SHORTEST_RETENTION_MS = 4 * 60 * 60 * 1000;
+
+/**
+ * What a full snapshot's `rejoinBefore` counts for a reader that keeps tombstones for `retentionMs`: half of that ago at
+ * most. More would be no more than a claim, and have every host read the whole bucket again and again.
+ */
+export function boundedRejoin(
+  claimedNs: bigint | undefined,
+  { nowNs, retentionMs }: { readonly nowNs: bigint; readonly retentionMs: number | undefined },
+): bigint {
+  const halfNs = BigInt(Math.round(retentionMs ?? SHORTEST_RETENTION_MS)) * 500_000n;
+  const latestNs = nowNs - halfNs;
+  const claim = claimedNs ?? 0n;
+  return claim < latestNs ? claim : latestNs > 0n ? latestNs : 0n;
 }

@@ -48,11 +48,22 @@ export function isCoveredBy(vector: VersionVector, by: VersionVector): boolean {
 
 const MAX_NUMBER = 0xffff_ffff_ffff_ffffn;
 
-/** A stream id as it may stand in a vector: instance, a dot, run. */
+const MAX_STREAM_ID_LENGTH = 1024;
+const STREAM_ID = /^[^./\\\u0000-\u001f\u007f]*\.(?:X|[a-z0-9]{1,32})$/;
+
+/**
+ * True for a stream id as it may stand in a vector: instance, a dot, run. 30 times as fast as the schema: a hostile
+ * object can make a reader ask for 250,000 of them.
+ */
+export function isStreamId(text: string): text is StreamId {
+  return text.length <= MAX_STREAM_ID_LENGTH && STREAM_ID.test(text);
+}
+
+/** A stream id as {@link isStreamId} says. */
 export const streamIdSchema = z
   .string()
-  .max(1024)
-  .regex(/^[^./\\\u0000-\u001f\u007f]*\.(?:X|[a-z0-9]{1,32})$/)
+  .max(MAX_STREAM_ID_LENGTH)
+  .regex(STREAM_ID)
   .transform((text) => text as StreamId);
 
 /** An unsigned 64-bit number as decimal text: JSON numbers are exact only up to 2^53. */

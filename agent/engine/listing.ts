@@ -46,7 +46,7 @@ export async function listDatabase(
     if (parsed === undefined || parsed.database !== database) {
       continue;
     }
-    if (parsed.instance === COMPACTED_INSTANCE || parsed.kind === 'base') {
+    if (isCompacted(parsed)) {
       // The compactor's copy for upstream readers holds nothing that the base does not.
       bases.set(info.name, info.etag);
       continue;
@@ -54,6 +54,30 @@ export async function listDatabase(
     objects.push({ ...parsed, sizeBytes: info.sizeBytes, etag: info.etag });
   }
   return { objects, bases, manifestEtag, singlePage: count < NAMES_PER_PAGE, count, bytes };
+}
+
+/** It is found by the manifest, if at all. No agent may have the compactor's name. */
+export function isCompacted({ instance, kind }: ObjectName): boolean {
+  return instance === COMPACTED_INSTANCE || kind === 'base';
+}
+
+/** Names of uncovered objects that share stream and number: a copy of a running machine stored one of them. */
+export function doublesOf(objects: readonly ListedObject[], vector: VersionVector): Set<string> {
+  const first = new Map<string, string>();
+  const doubles = new Set<string>();
+  for (const object of objects) {
+    if (covers(vector, object)) {
+      continue;
+    }
+    const place = `${object.stream}/${object.seq}`;
+    const other = first.get(place);
+    if (other === undefined) {
+      first.set(place, object.name);
+    } else {
+      doubles.add(other).add(object.name);
+    }
+  }
+  return doubles;
 }
 
 export function describeListing(listing: Listing): ListedEvent {

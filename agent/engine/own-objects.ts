@@ -127,7 +127,7 @@ export function missingOwn(
   { instance, fullVectors }: { instance: string; fullVectors: ReadonlyMap<string, VersionVector> },
 ): StreamPosition[] {
   const missing: StreamPosition[] = [];
-  const states: VersionVector[] = result.manifest === undefined ? [] : [result.manifest.vector];
+  const states: VersionVector[] = [result.proven];
   for (const object of own) {
     if (object.kind !== 'snapshot') {
       continue;
@@ -135,7 +135,7 @@ export function missingOwn(
     states.push(fullVectors.get(object.name) ?? new Map([[object.stream, object.seq]]));
   }
   const listed = new Set(own.map((object) => `${object.stream}/${object.seq}`));
-  for (const [stream, seq] of result.vectorBefore) {
+  for (const [stream, seq] of result.known) {
     if (instanceOfStream(stream) !== instance) {
       continue;
     }

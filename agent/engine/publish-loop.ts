@@ -158,7 +158,7 @@ export class PublishLoop {
   async #step(): Promise<number> {
     const publisher = this.#publisher;
     return publisher.step({
-      maySend: this.#mayUpload && !this.#rejoin.isPressing,
+      maySend: () => this.#mayUpload && !this.#rejoin.isPressing,
       signal: this.#hard,
       onSent: () => {
         // What was detected while it was on its way goes next.

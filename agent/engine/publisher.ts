@@ -110,14 +110,15 @@ export class Publisher {
    * which to call again without a new hint. `onSent` is called when the object is acknowledged.
    */
   async step(options: {
-    maySend: boolean;
+    /** Asked again once an object is made: what is found for it may say that this host was away. */
+    maySend: () => boolean;
     signal: AbortSignal;
     onSent: () => void;
   }): Promise<number> {
     const { db, settings, clock, beforeSend, watchdog } = this.#deps;
     beforeSend?.();
     const waitMs = this.#tokens.waitMs();
-    const blocked = !options.maySend || settings.receiveOnly || this.#sending !== undefined;
+    const blocked = !options.maySend() || settings.receiveOnly || this.#sending !== undefined;
     if (blocked || waitMs > 0) {
       // Detected all the same: the pin moves on, so that the file does not grow because of us.
       await db.detect();
@@ -130,6 +131,10 @@ export class Publisher {
       return next;
     }
     this.#floorNs = next.at(-1)?.timeNs ?? this.#floorNs;
+    if (!options.maySend()) {
+      await this.#giveBack(next);
+      return Number.POSITIVE_INFINITY;
+    }
     const { signal, onSent } = options;
     const send = () => this.#sendAll(next, signal);
     const recover = (error: unknown) => this.#recover(next, { error, signal });
@@ -142,6 +147,14 @@ export class Publisher {
         onSent();
       });
     return Number.POSITIVE_INFINITY;
+  }
+
+  /** None of them was tried: what they hold is pending again. */
+  async #giveBack(objects: readonly NextObject[]): Promise<void> {
+    for (const { encoded } of objects) {
+      await discardSpool(encoded.spool);
+      await this.#deps.db.giveBack(encoded.token);
+    }
   }
 
   /** After an error that nobody expects. What the object held is to be sent again, after a pause. */
@@ -297,7 +310,7 @@ export class Publisher {
       for (;;) {
         try {
           attemptNs = clock.nowNs();
-          beforeSend?.();
+          beforeSend?.(timeNs);
           this.#tried = seq;
           // "exists" is our own earlier attempt whose answer was lost: the name holds this run's random id.
           await store.create(name, body, signal);
@@ -340,8 +353,12 @@ export class Publisher {
     name: string,
     { encoded, sizeBytes }: { readonly encoded: EncodedObject; readonly sizeBytes: number },
   ): void {
-    this.#policy.fullStored(sizeBytes, encoded.dataTxnId);
     const object = parseObjectName(name);
+    if (object?.marked === true) {
+      this.#policy.markedStored(sizeBytes, encoded.dataTxnId);
+    } else {
+      this.#policy.fullStored(sizeBytes, encoded.dataTxnId);
+    }
     if (object !== undefined && encoded.vector !== undefined) {
       this.#next.noteFullStored(object);
       this.#lastFullNs = object.timeNs;

@@ -43,8 +43,11 @@ export type EngineDeps = {
   readonly clock: Clock;
   /** For how long this machine has run, whatever its clock says; undefined: nobody asks whether it was set. */
   readonly monotonicMs?: (() => number) | undefined;
-  /** To be called before anything is encoded or stored; throws when that must not be done any more. */
-  readonly beforeSend?: (() => void) | undefined;
+  /**
+   * To be called before anything is encoded or stored, with the time in the name of what is stored; throws when that must
+   * not be done any more.
+   */
+  readonly beforeSend?: ((namedNs?: bigint) => void) | undefined;
   readonly sleep: Sleep;
   /** Fills with random bytes; for the bucket's id. */
   readonly randomBytes: (size: number) => Uint8Array;

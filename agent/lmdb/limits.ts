@@ -1,5 +1,5 @@
 /** Writes of one merge that are held in memory; a larger merge is checked whole first and then applied in slices. */
-export const WRITE_SET_BYTES = 3 * 1024 * 1024;
+export const WRITE_SET_BYTES = 8 * 1024 * 1024;
 /** Values of regressed entries held at once; more of them are put back in several rounds. */
 export const REGRESSION_BYTES = 8 * 1024 * 1024;
 /** Rounds of putting back before the rest waits for the next detection. */
@@ -23,6 +23,10 @@ export const MAX_TRIES = 10;
 export const MAX_CATCH_UP_ROUNDS = 1000;
 /** Of the time that the lock may be held, the part in which registers are stamped; the rest is for the commit. */
 export const STAMP_PART = 0.3;
+/** The application's entries in a DBI without registers from which on these are made in bulk. */
+export const FILL_ENTRIES_MIN = 1000;
+/** Times that the reading of such a DBI begins anew because the application has committed meanwhile. */
+export const MAX_FILL_ROUNDS = 20;
 /** The clock is looked at after this many writes of a transaction. */
 export const WRITES_PER_CLOCK_LOOK = 64;
 /** Keys of the version vector that one transaction writes: a millisecond or two; the others go with the next. */

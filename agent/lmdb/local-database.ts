@@ -97,6 +97,11 @@ export type Detection = {
   readonly rescan?: string | undefined;
   /** DBIs that are left alone. When one is in order again, the vector is emptied, too. */
   readonly refusedDbis: readonly RefusedDbi[];
+  /**
+   * With `vectorForgotten`: a DBI was left alone since then and is in order again. The host was away as far as that DBI
+   * goes; undefined: there is none.
+   */
+  readonly leftOutSinceNs?: bigint | undefined;
   /** What the main database holds besides DBIs, as the end of a sentence: nothing is written meanwhile. */
   readonly unnamedData: string | undefined;
 };
@@ -110,6 +115,12 @@ export type OpenResult = Detection & {
   readonly entries: number;
   /** What this LMDB's state says of itself; see `SnapshotMeta`. */
   readonly rejoinBeforeNs: bigint;
+  /** Own places and that among published states that are kept from an emptied vector. */
+  readonly was: VersionVector;
+  /** See {@link PersistOptions}. */
+  readonly proof: string | undefined;
+  /** The highest `droppedNs` that was persisted, by a sweep or by {@link PersistOptions}. 0: none. */
+  readonly droppedNs: bigint;
 };
 
 /** Another run that goes on with what is at the path now. */
@@ -205,6 +216,12 @@ export type PersistOptions = {
    */
   readonly emptied?: number | undefined;
   readonly rejoinBeforeNs?: bigint | undefined;
+  /** See `Manifest.droppedNs`. A lower one than the known is left out. */
+  readonly droppedNs?: bigint | undefined;
+  /** A note of the caller's own, which the next {@link LocalDatabase.open} returns; written with the vector. */
+  readonly proof?: string | undefined;
+  /** What was known when the vector was emptied is in a stored full snapshot again. */
+  readonly forgetsWas?: boolean | undefined;
   readonly lastSyncNs?: bigint | undefined;
   readonly bucketId?: string | undefined;
   /** First empties vector and uploaded marker: it is another bucket. Everything is pending. */

@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { SchemaMode } from '../../protocol/snapshot-meta.ts';
+import { EMPTY_VECTOR, type VersionVector } from '../../protocol/version-vector.ts';
 import { MERGED_RANGES_MAX, MERGED_REMOVED_PER_TXN } from './limits.ts';
 import { PageCursor } from './pages/cursor.ts';
 import { listDbis, type DataFile, type DbRecord, type Meta } from './pages/data-file.ts';
@@ -12,6 +13,16 @@ import {
   SYNC_STATE_DBI,
   VECTOR_PREFIX,
 } from './state-value.ts';
+import {
+  heldSchemaText,
+  parseHeldSchema,
+  parseRefused,
+  parseVector,
+  refusedText,
+  vectorText,
+  type Exchanged,
+  type HeldSchema,
+} from './sync-state-text.ts';
 import { TxnRanges, type TxnRange } from './txn-ranges.ts';
 import type { WriteTxn } from './write-txn.ts';
 
@@ -38,16 +49,19 @@ export type SyncState = {
   /** The schema mode in which all of this was noted; undefined: by an agent that did not say. */
   readonly schemaMode: string | undefined;
   /**
-   * DBIs that were not in the order of their flags, each with the uploaded marker of that time. The vector names objects
-   * whose entries for them were left out.
+   * DBIs that were not in the order of their flags, each with what had been exchanged of it by then. The vector names
+   * objects whose entries for them were left out.
    */
-  readonly refused: ReadonlyMap<string, number | undefined>;
+  readonly refused: ReadonlyMap<string, Exchanged>;
+  /** Own places and that among published states, kept when the vector was emptied: what was known to be stored. */
+  readonly was: VersionVector;
+  /** The engine's own note of what proves that its objects are stored; see `StoredProof`. */
+  readonly proof: string | undefined;
+  /** Tombstones were dropped: objects that are not covered and were named up to this time came back. 0: none were. */
+  readonly droppedNs: bigint;
   /** False: `_sync_state` itself is out of order, so nothing may be written. */
   readonly isOrdered: boolean;
 };
-
-/** A schema version of PowerDNS, and when it was written. */
-export type HeldSchema = { readonly version: number; readonly timestampNs: bigint };
 
 const EMPTY_STATE: SyncState = {
   merged: new TxnRanges(),
@@ -60,6 +74,9 @@ const EMPTY_STATE: SyncState = {
   heldSchema: undefined,
   schemaMode: undefined,
   refused: new Map(),
+  was: EMPTY_VECTOR,
+  proof: undefined,
+  droppedNs: 0n,
   isOrdered: true,
 };
 
@@ -111,6 +128,9 @@ export function readSyncState(file: DataFile, record: DbRecord | undefined): Syn
     heldSchema: parseHeldSchema(texts.get('held_schema')),
     schemaMode: texts.get('schema_mode'),
     refused: parseRefused(texts.get('refused')),
+    was: parseVector(texts.get('was')),
+    proof: texts.get('proof'),
+    droppedNs: parseBigint(texts.get('dropped')) ?? 0n,
     isOrdered: cursor.isOrdered,
   };
 }
@@ -167,8 +187,14 @@ export type SyncStateUpdate = {
     readonly heldSchema?: HeldSchema | undefined;
     /** undefined: stays. */
     readonly schemaMode?: SchemaMode | undefined;
-    readonly refused?: ReadonlyMap<string, number | undefined> | undefined;
+    readonly refused?: ReadonlyMap<string, Exchanged> | undefined;
+    /** undefined: stays. */
+    readonly was?: VersionVector | undefined;
+    /** undefined: stays. */
+    readonly proof?: string | undefined;
   };
+  /** A lower one than the known is left out; null: nothing was dropped. */
+  readonly droppedNs?: bigint | null | undefined;
   /** A lower one than the known is left out. */
   readonly rejoinBeforeNs?: bigint | undefined;
   readonly addMerged?: MergedTxn | undefined;
@@ -190,7 +216,13 @@ export function writeSyncState(txn: WriteTxn, before: SyncState, update: SyncSta
   };
   const remove = (key: string) => txn.remove(SYNC_STATE_DBI, Buffer.from(key, 'latin1'));
   if (update.together !== undefined) {
-    const { uploadedTxn, maxTsNs, heldSchema, schemaMode, refused } = update.together;
+    const { uploadedTxn, maxTsNs, heldSchema, schemaMode, refused, was, proof } = update.together;
+    if (was !== undefined) {
+      put('was', vectorText(was), vectorText(before.was));
+    }
+    if (proof !== undefined) {
+      put('proof', proof, before.proof);
+    }
     if (schemaMode !== undefined) {
       put('schema_mode', schemaMode, before.schemaMode);
     }
@@ -213,6 +245,11 @@ export function writeSyncState(txn: WriteTxn, before: SyncState, update: SyncSta
   }
   if (update.rejoinBeforeNs !== undefined && update.rejoinBeforeNs > before.rejoinBeforeNs) {
     put('rejoin_before', String(update.rejoinBeforeNs), undefined);
+  }
+  if (update.droppedNs === null && before.droppedNs > 0n) {
+    remove('dropped');
+  } else if ((update.droppedNs ?? 0n) > before.droppedNs) {
+    put('dropped', String(update.droppedNs), undefined);
   }
   writeMerged(txn, before.merged, update);
   if (update.lastSyncNs !== undefined) {
@@ -252,6 +289,16 @@ export function wouldChange(before: SyncState, update: SyncStateUpdate): boolean
     if ((together.uploadedTxn ?? undefined) !== before.uploadedTxn) {
       return true;
     }
+    if ((together.proof ?? before.proof) !== before.proof) {
+      return true;
+    }
+    if (vectorText(together.was ?? before.was) !== vectorText(before.was)) {
+      return true;
+    }
+  }
+  const { droppedNs } = update;
+  if (droppedNs === null ? before.droppedNs > 0n : (droppedNs ?? 0n) > before.droppedNs) {
+    return true;
   }
   if ((update.rejoinBeforeNs ?? 0n) > before.rejoinBeforeNs) {
     return true;
@@ -298,38 +345,4 @@ function writeMerged(txn: WriteTxn, merged: TxnRanges, update: SyncStateUpdate):
   } else {
     txn.put(SYNC_STATE_DBI, key(addMerged.txnId), encodeState(txn, ''));
   }
-}
-
-function heldSchemaText(held: HeldSchema | undefined): string {
-  return held === undefined ? '' : `${held.version} ${held.timestampNs}`;
-}
-
-function parseHeldSchema(text: string | undefined): HeldSchema | undefined {
-  const [version, time] = (text ?? '').split(' ');
-  const parsed = { version: parseNumber(version), timestampNs: parseBigint(time) };
-  return parsed.version === undefined || parsed.timestampNs === undefined
-    ? undefined
-    : { version: parsed.version, timestampNs: parsed.timestampNs };
-}
-
-function refusedText(refused: ReadonlyMap<string, number | undefined>): string {
-  return JSON.stringify([...refused].map(([name, uploadedTxn]) => [name, uploadedTxn ?? null]));
-}
-
-/** Damaged text names nothing: such a DBI is found again when it is read, but not what was left out meanwhile. */
-function parseRefused(text: string | undefined): ReadonlyMap<string, number | undefined> {
-  const refused = new Map<string, number | undefined>();
-  let list: unknown;
-  try {
-    list = JSON.parse(text ?? '[]');
-  } catch {
-    return refused;
-  }
-  for (const item of Array.isArray(list) ? (list as unknown[]) : []) {
-    const [name, uploadedTxn] = Array.isArray(item) ? (item as unknown[]) : [];
-    if (typeof name === 'string') {
-      refused.set(name, typeof uploadedTxn === 'number' ? uploadedTxn : undefined);
-    }
-  }
-  return refused;
 }

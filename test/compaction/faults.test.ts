@@ -3,18 +3,15 @@ import { SyncError } from '../../protocol/errors.ts';
 import { manifestName, parseObjectName } from '../../protocol/object-name.ts';
 import { MemoryObjectStore } from '../../storage/memory.ts';
 import type { ObjectStore } from '../../storage/object-store.ts';
-import {
-  TestCompactor,
-  TestWriter,
-  entry,
-  freshState,
-  names,
-  plain,
-} from '../support/compaction.ts';
+import { TestCompactor, TestWriter, entry, names, plain } from '../support/compaction.ts';
+import { freshState } from '../support/readers/fresh-reader.ts';
 import { FaultyStore, type Fault } from '../support/faulty-store.ts';
 
+/** What the run does: it writes a base, a level-1 delta, or several of them and a base, each step on its own. */
+type Level = 'base' | 'level-1 delta' | 'base after several steps';
+
 /** A bucket with a published base, a level above it and a tail: every kind of call happens in a run. */
-async function preparedBucket(level: 'base' | 'level1') {
+async function preparedBucket(level: Level) {
   const store = new MemoryObjectStore();
   const a = new TestWriter(store, { instance: 'a', run: 'run1' });
   const b = new TestWriter(store, { instance: 'b', run: 'run2' });
@@ -28,8 +25,11 @@ async function preparedBucket(level: 'base' | 'level1') {
   await a.delta([{ name: 'd', entries: [entry('k2', 'y', 3n)] }]);
   await b.snapshot([{ name: 'd', entries: [entry('k3', 'z', 3n)] }], new Map([[a.stream, 1n]]));
   await b.delta([{ name: 'e', entries: [entry('k', 'new DBI', 4n)] }]);
-  if (level === 'base') {
+  if (level !== 'level-1 delta') {
     compactor.policy = { ...compactor.policy, baseDueRatio: 0 };
+  }
+  if (level === 'base after several steps') {
+    compactor.policy = { ...compactor.policy, foldObjectsMax: 1 };
   }
   return { store, compactor };
 }
@@ -40,7 +40,7 @@ async function attempt(compactor: TestCompactor, store: ObjectStore): Promise<vo
   await compact(compactor.options({ store })).catch(() => undefined);
 }
 
-async function callsOfOneRun(level: 'base' | 'level1'): Promise<number> {
+async function callsOfOneRun(level: Level): Promise<number> {
   const { store, compactor } = await preparedBucket(level);
   const faulty = new FaultyStore(store);
   await attempt(compactor, faulty);
@@ -49,7 +49,9 @@ async function callsOfOneRun(level: 'base' | 'level1'): Promise<number> {
 
 const faults: readonly Fault[] = ['fail', 'answer lost', 'lands later'];
 
-describe.each(['base', 'level1'] as const)('a run that writes a %s', (level) => {
+const levels: readonly Level[] = ['base', 'level-1 delta', 'base after several steps'];
+
+describe.each(levels)('a run that writes a %s', (level) => {
   test.each([...faults, 'crash' as const])(
     'keeps the state whole when any one call ends with: %s',
     async (fault) => {
@@ -166,8 +168,14 @@ test('two compactors at once, with agents writing and requests failing, lose not
     const store = new MemoryObjectStore();
     const turnstile = new Turnstile();
     const fleet = new Fleet(store, random);
+    // Also in several steps a run: an object at a time.
     const compactors = [0, 1].map(
-      () => new TestCompactor(store, { smallBaseBytes: 0, baseDueRatio: random(2) }),
+      (who) =>
+        new TestCompactor(store, {
+          smallBaseBytes: 0,
+          baseDueRatio: random(2),
+          foldObjectsMax: seed % 3 === who ? 1 : 100,
+        }),
     );
     for (let i = 0; i < 6; i++) {
       await fleet.write();

@@ -201,7 +201,7 @@ test.each([
   expect(sanitizeInstance(text)).toBe(expected);
 });
 
-test.each(['', 'compacted'])('"%s" is no instance', async (text) => {
+test.each(['', 'compacted', 'Compacted', 'compacted-2'])('"%s" is no instance', async (text) => {
   expect(await errorCodeOf(() => sanitizeInstance(text))).toBe('CONFIG_INVALID');
 });
 

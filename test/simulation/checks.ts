@@ -1,5 +1,5 @@
 import { covers } from '../../protocol/version-vector.ts';
-import { freshState } from '../support/compaction.ts';
+import { freshState } from '../support/readers/fresh-reader.ts';
 import { SCHEMA_VERSION } from './application-actions.ts';
 import { clearCrashPoint } from './crash-point.ts';
 import {

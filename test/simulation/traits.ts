@@ -71,7 +71,11 @@ export type Traits = {
   /** Applications raise PowerDNS's schema version; other hosts hold it back until they are as far, or may take it. */
   readonly upgrades: boolean;
   readonly compactors: number;
-  readonly compaction: Partial<CompactionPolicy> & { readonly deadlineMs: number | undefined };
+  readonly compaction: Partial<CompactionPolicy> & {
+    readonly deadlineMs: number | undefined;
+    /** Of the compactors' temporary files. */
+    readonly roomBytes: number;
+  };
 };
 
 /** The nature of one schedule. */
@@ -149,6 +153,8 @@ export function drawTraits(random: SeededRandom, later: SeededRandom): Traits {
       foldObjectsMax: random.pick([2, 10_000]),
       tombstoneRetentionMs: retention?.compactorMs,
       deadlineMs: random.pick([undefined, undefined, 100, 2 * SECOND]),
+      // As with upgrades. A base of many entries finds no room in the smaller one.
+      roomBytes: steps % 5 === 0 ? 700 : Number.POSITIVE_INFINITY,
     },
   };
 }

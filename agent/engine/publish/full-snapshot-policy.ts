@@ -50,6 +50,8 @@ export class FullSnapshotPolicy {
   readonly #clock: Clock;
   #first = false;
   #lost = false;
+  /** To be called when all that this LMDB holds is stored again. */
+  #onStored = (): void => undefined;
   #upstreamDue = false;
   #isEnding = false;
   /** LMDB transaction of the last own full snapshot, -1 before the first. */
@@ -83,8 +85,9 @@ export class FullSnapshotPolicy {
   }
 
   /** Something that we stored is nowhere in the bucket. */
-  requireAgain(): void {
+  requireAgain(onStored: () => void = this.#onStored): void {
     this.#lost = true;
+    this.#onStored = onStored;
   }
 
   /** Upstream would read another object than our newest full snapshot as this instance's newest. */
@@ -151,7 +154,15 @@ export class FullSnapshotPolicy {
 
   fullStored(sizeBytes: number, dataTxnId: number): void {
     this.#first = false;
+    if (this.#lost) {
+      this.#onStored();
+    }
     this.#lost = false;
+    this.markedStored(sizeBytes, dataTxnId);
+  }
+
+  /** As {@link fullStored}, of one that not everybody reads: it does not bring back what is lost. */
+  markedStored(sizeBytes: number, dataTxnId: number): void {
     this.#upstreamDue = false;
     this.#hasStoredFull = true;
     this.noteBase(false);

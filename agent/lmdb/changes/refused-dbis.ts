@@ -1,12 +1,12 @@
 import type { RefusedDbi } from '../local-database.ts';
+import type { Exchanged } from '../sync-state-text.ts';
 import { listDbis, type DataFile, type Meta } from '../pages/data-file.ts';
 import { describeDisorder } from '../pages/disorder.ts';
 import { isDbiOrdered } from '../pages/diff.ts';
 import { shadowDbiName } from '../../../protocol/dbi-name.ts';
 
 type Refused = RefusedDbi & {
-  /** Local changes of later transactions are in no stored object; undefined: none is. */
-  readonly uploadedTxn: number | undefined;
+  readonly exchanged: Exchanged;
   /** Entries when its cause was found out; with twice as many it is found out again. */
   readonly entries: number;
 };
@@ -20,7 +20,7 @@ type Refused = RefusedDbi & {
  */
 export class RefusedDbis {
   readonly #refused = new Map<string, Refused>();
-  readonly #suspects = new Map<string, number | undefined>();
+  readonly #suspects = new Map<string, Exchanged>();
   /** Those that have changed since they were looked at. */
   readonly #changed = new Set<string>();
   /** Suspects, of which whoever keeps changes has not forgotten what it knew. */
@@ -36,9 +36,9 @@ export class RefusedDbis {
     return [...this.#refused.values()].map(({ name, what, cause }) => ({ name, what, cause }));
   }
 
-  /** What is written down of them: the marker that each of them had. */
-  get markers(): ReadonlyMap<string, number | undefined> {
-    const refused = [...this.#refused.values()].map((dbi) => [dbi.name, dbi.uploadedTxn] as const);
+  /** What is written down of them: what had been exchanged of each. */
+  get exchanged(): ReadonlyMap<string, Exchanged> {
+    const refused = [...this.#refused.values()].map((dbi) => [dbi.name, dbi.exchanged] as const);
     return new Map([...refused, ...this.#suspects]);
   }
 
@@ -47,13 +47,13 @@ export class RefusedDbis {
     return this.#refused.has(dbiName) || this.#suspects.has(dbiName);
   }
 
-  /** From now on it is left alone. `uploadedTxn`: the marker of now. */
-  suspect(dbiName: string, uploadedTxn: number | undefined): void {
+  /** From now on it is left alone. `exchanged`: as of now. */
+  suspect(dbiName: string, exchanged: Exchanged): void {
     if (this.has(dbiName)) {
       this.#changed.add(dbiName);
       return;
     }
-    this.#suspects.set(dbiName, uploadedTxn);
+    this.#suspects.set(dbiName, exchanged);
     this.#news.push(dbiName);
     this.#version += 1;
   }
@@ -70,15 +70,15 @@ export class RefusedDbis {
   }
 
   /**
-   * Reads those that may have become others, as of a pinned state. Returns those that are in order again, each with the
-   * marker that it had: they are no longer refused.
+   * Reads those that may have become others, as of a pinned state. Returns those that are in order again, each with what
+   * had been exchanged of it: they are no longer refused.
    */
-  review(file: DataFile, meta: Meta): ReadonlyMap<string, number | undefined> {
-    const accepted = new Map<string, number | undefined>();
-    for (const [name, uploadedTxn] of this.#suspects) {
+  review(file: DataFile, meta: Meta): ReadonlyMap<string, Exchanged> {
+    const accepted = new Map<string, Exchanged>();
+    for (const [name, exchanged] of this.#suspects) {
       this.#suspects.delete(name);
-      if (!this.#describe(file, meta, { name, uploadedTxn })) {
-        accepted.set(name, uploadedTxn);
+      if (!this.#describe(file, meta, { name, exchanged })) {
+        accepted.set(name, exchanged);
       }
     }
     for (const name of this.#changed) {
@@ -89,7 +89,7 @@ export class RefusedDbis {
       // Stops at the first place that is out of order: as long as there is one, this costs little.
       if (recordsOf(file, meta, name).every((record) => isDbiOrdered(file, record))) {
         this.#refused.delete(name);
-        accepted.set(name, known.uploadedTxn);
+        accepted.set(name, known.exchanged);
       } else if (entriesOf(file, meta, name) >= 2 * known.entries) {
         this.#describe(file, meta, known);
       }
@@ -99,9 +99,9 @@ export class RefusedDbis {
   }
 
   /** What {@link review} accepted is refused all the same: what had to be done first failed. */
-  takeBack(accepted: ReadonlyMap<string, number | undefined>): void {
-    for (const [name, uploadedTxn] of accepted) {
-      this.#suspects.set(name, uploadedTxn);
+  takeBack(accepted: ReadonlyMap<string, Exchanged>): void {
+    for (const [name, exchanged] of accepted) {
+      this.#suspects.set(name, exchanged);
     }
   }
 
@@ -109,13 +109,13 @@ export class RefusedDbis {
   #describe(
     file: DataFile,
     meta: Meta,
-    { name, uploadedTxn }: { name: string; uploadedTxn: number | undefined },
+    { name, exchanged }: { name: string; exchanged: Exchanged },
   ): boolean {
     for (const record of recordsOf(file, meta, name)) {
       const disorder = describeDisorder(file, record);
       if (disorder !== undefined) {
         const entries = entriesOf(file, meta, name);
-        this.#refused.set(name, { name, ...disorder, uploadedTxn, entries });
+        this.#refused.set(name, { name, ...disorder, exchanged, entries });
         return true;
       }
     }

@@ -17,6 +17,7 @@ import { UnseenChanges } from '../changes/unseen.ts';
 import { REGRESSION_BYTES, STAMPS_WITH_MERGE } from '../limits.ts';
 import { findingsOf, openShadow, type Shadow } from './shadow.ts';
 import type { SyncState } from '../sync-state.ts';
+import type { Exchanged } from '../sync-state-text.ts';
 
 /** Two states, and what is known of the way from one to the other. */
 export type ChangesBetween = {
@@ -28,8 +29,8 @@ export type ChangesBetween = {
   readonly state: SyncState;
   readonly own: OwnWrites;
   readonly futureFromNs: bigint;
-  /** The marker as of now: what a DBI that is found out of order had of its changes sent. */
-  readonly uploadedTxn: number | undefined;
+  /** As of now, of a DBI that is found out of order. */
+  readonly exchanged: Exchanged;
 };
 
 export type RepairOptions = {
@@ -47,6 +48,8 @@ export type RepairOptions = {
 export type Repaired = {
   /** Local entries: put back or stamped. */
   readonly local: ValueMap;
+  /** There are some, in `local` or filled in bulk: it is no mere merge. */
+  readonly hasLocal: boolean;
   /** To be called with each register before it is put. */
   readonly alsoPut: ((dbiName: string, key: Buffer, value: Buffer) => void) | undefined;
   /** Brings what the application did to a register, unseen, into `local`; undefined: nothing is unseen. */
@@ -90,12 +93,12 @@ export class LocalSchema {
    * A DBI, the application's or its shadow DBI, is not in the order of its flags: from now on it is left alone, and what
    * was known of its changes is forgotten.
    */
-  suspect(dbiName: string, uploadedTxn: number | undefined): void {
+  suspect(dbiName: string, exchanged: Exchanged): void {
     const name = applicationDbiName(dbiName) ?? dbiName;
     if (isPrivateDbi(name)) {
       return;
     }
-    this.refused.suspect(name, uploadedTxn);
+    this.refused.suspect(name, exchanged);
     for (const found of this.refused.takeNews()) {
       this.#changes.forgetDbi(found, this.shadow === undefined ? found : shadowDbiName(found));
       this.shadow?.forgetDbi(found);
@@ -113,7 +116,7 @@ export class LocalSchema {
       futureFromNs,
       pendingBytesMax: this.#options.pendingBytesMax,
       regressionBytesMax: REGRESSION_BYTES,
-      disorder: this.#disorderSink(between.uploadedTxn),
+      disorder: this.#disorderSink(between.exchanged),
     };
     const { shadow } = this;
     const classifier = shadow?.classifier(file, to, options) ?? new ChangeClassifier(options);
@@ -124,7 +127,7 @@ export class LocalSchema {
       const overwritten = shadow ? undefined : own.findOverwritten(file, to);
       diffPages(file, from, to, pages, classifier);
       if (overwritten !== undefined) {
-        for (const dbiName of this.refused.markers.keys()) {
+        for (const dbiName of this.refused.exchanged.keys()) {
           overwritten.deleteDbi(dbiName);
         }
         this.#changes.addRegressed(overwritten);
@@ -141,11 +144,11 @@ export class LocalSchema {
     return classifier.dataChanged;
   }
 
-  #disorderSink(uploadedTxn: number | undefined): DisorderSink {
+  #disorderSink(exchanged: Exchanged): DisorderSink {
     const { refused } = this;
     return {
       has: (dbiName) => refused.has(dbiName),
-      suspect: (dbiName) => this.suspect(dbiName, uploadedTxn),
+      suspect: (dbiName) => this.suspect(dbiName, exchanged),
       noteChange: (dbiName) => refused.noteChange(dbiName),
     };
   }
@@ -162,22 +165,24 @@ export class LocalSchema {
       const { local, committed } = this.putBack(txn, { file, written, untilMs });
       const settle =
         unseenSince && this.#keyPutBack(txn, { file, from: unseenSince, written, local });
-      return { local, alsoPut: undefined, settle, committed };
+      return { local, hasLocal: local.size > 0, alsoPut: undefined, settle, committed };
     }
     if (unseenSince !== undefined && untilMs === undefined) {
       // What is behind is left alone: stamping it is other transactions' work.
       const local = new ValueMap();
       return {
         local,
+        hasLocal: false,
         alsoPut: this.#mainWriter(shadow, txn, { file, local }),
         settle: shadow.keyStamper(txn, { ...options, refused: this.refused, local }),
         committed: () => this.#changes.addChanges(findingsOf(local, options.futureFromNs)),
       };
     }
     const stamped = shadow.stamp(txn, { ...options, refused: this.refused, untilMs });
-    const { local } = stamped;
+    const { local, hasLocal } = stamped;
     return {
       local,
+      hasLocal,
       alsoPut: this.#mainWriter(shadow, txn, { file, local }),
       settle: undefined,
       committed: () => stamped.committed(this.#changes),

@@ -22,6 +22,7 @@ import {
 import { committedLive, liveValue, mainValue, stampOne, writeMain } from './shadow-register.ts';
 import { shadowedDbis, shadowTargets, type ShadowSchemaOptions } from './shadow-schema.ts';
 import { applicationDbiName, shadowDbiName, isPrivateDbi } from '../../../protocol/dbi-name.ts';
+import type { ShadowFill } from './shadow-fill.ts';
 import { shadowDbiFlags, ShadowSides } from './shadow-sides.ts';
 import type { SyncState } from '../sync-state.ts';
 import { BEHIND_BYTES, STAMPS_WITH_MERGE, WRITES_PER_CLOCK_LOOK } from '../limits.ts';
@@ -59,8 +60,10 @@ export type StampOptions = {
 
 /** What a transaction has stamped. */
 export type Stamped = {
-  /** The new registers, by shadow DBI. */
+  /** The new registers, by shadow DBI; less those of a {@link ShadowFill}. */
   readonly local: ValueMap;
+  /** There are some, here or there. */
+  readonly hasLocal: boolean;
   /** To be called when it is committed: they are local changes, and no longer behind. */
   readonly committed: (changes: LocalChanges) => void;
 };
@@ -78,6 +81,8 @@ export class Shadow {
   readonly behind = new KeySet(BEHIND_BYTES);
   /** Keys whose registers were behind when the agent started. */
   readonly behindAtStart = new KeySet(Number.POSITIVE_INFINITY);
+  /** Registers that go into a DBI that had none, with the next transactions that only stamp. */
+  fill: ShadowFill | undefined;
   readonly targets: FindTarget;
   readonly #schema: ShadowSchemaOptions;
   /** The earliest moment at which what is behind at start can have happened. */
@@ -117,6 +122,11 @@ export class Shadow {
     if (!this.#schema.dupsortHack) {
       requireNoDuplicates(file, meta);
     }
+  }
+
+  /** When what is behind at start has happened at the earliest. */
+  get downNs(): bigint {
+    return this.#downNs;
   }
 
   /** Takes what a diff up to `to` finds. */
@@ -163,6 +173,7 @@ export class Shadow {
         new ShadowSides(file, txn.committed, this.#leftOut),
       );
     const done: Done[] = [];
+    let isCut = false;
     for (const { set, dbiName, key } of this.#allBehind()) {
       const isOfNow = set === this.behind || before?.hasChanged(dbiName, key) === true;
       const timeNs = isOfNow ? options.nowNs : this.#downNs;
@@ -170,16 +181,24 @@ export class Shadow {
       done.push({ set, dbiName, key });
       const isLookDue = done.length % WRITES_PER_CLOCK_LOOK === 0;
       if (untilMs !== undefined && isLookDue && performance.now() > untilMs) {
+        isCut = true;
         break;
       }
     }
+    // At least a few with each such transaction, so that it comes to an end.
+    const isTimeLeft = untilMs !== undefined && !isCut;
+    const filled = isTimeLeft ? this.fill?.put(txn, written) : undefined;
     const committed = (changes: LocalChanges) => {
       for (const { set, dbiName, key } of done) {
         set.delete(dbiName, key);
       }
       changes.addChanges(findingsOf(local, futureFromNs));
+      if (filled !== undefined) {
+        filled.committed();
+        changes.addChanges(filledFindings(filled.put, this.#downNs));
+      }
     };
-    return { local, committed };
+    return { local, hasLocal: local.size > 0 || (filled?.put ?? 0) > 0, committed };
   }
 
   /**
@@ -295,4 +314,14 @@ export function findingsOf(local: ValueMap, futureFromNs: bigint): ChangeFinding
     }
   }
   return { pending, newChanges: local.size, futureEntries, maxTsNs };
+}
+
+/** Too many to be remembered by key: they go out by a scan, or with all the rest. */
+function filledFindings(registers: number, timeNs: bigint): ChangeFindings {
+  const pending = new KeySet(0);
+  if (registers > 0) {
+    pending.overflow();
+  }
+  const maxTsNs = registers > 0 ? timeNs : 0n;
+  return { pending, newChanges: registers, futureEntries: 0, maxTsNs };
 }

@@ -13,6 +13,7 @@ import { PageSet } from '../pages/set.ts';
 import { scanLocalChanges, type ScanResult } from '../changes/scan.ts';
 import type { SyncedDbis } from '../changes/synced-dbis.ts';
 import { isSameState, SyncStateReader, type SyncState } from '../sync-state.ts';
+import type { Exchanged } from '../sync-state-text.ts';
 import { TxnRanges } from '../txn-ranges.ts';
 
 export type BasisParts = {
@@ -121,7 +122,7 @@ export class Basis {
         state,
         own: writes,
         futureFromNs,
-        uploadedTxn: this.#parts.uploadedTxn(),
+        exchanged: this.#exchanged,
       };
       if (this.schema.findChanges(between)) {
         this.#dataTxnId = to.txnId;
@@ -229,9 +230,13 @@ export class Basis {
     return scan;
   }
 
+  get #exchanged(): Exchanged {
+    return { uploadedTxn: this.#parts.uploadedTxn(), syncedNs: this.#state.lastSyncNs };
+  }
+
   /** Leaves a DBI alone that was read and is not in the order of its flags. */
   suspect(dbiName: string): void {
-    this.schema.suspect(dbiName, this.#parts.uploadedTxn());
+    this.schema.suspect(dbiName, this.#exchanged);
   }
 
   /** Reads all DBIs that are synced, and has those left alone that are not in the order of their flags. */

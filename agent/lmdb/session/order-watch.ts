@@ -3,17 +3,20 @@ import type { RefusedDbis } from '../changes/refused-dbis.ts';
 import type { Detection } from '../local-database.ts';
 import { findUnnamedData, type DataFile, type Meta } from '../pages/data-file.ts';
 import { SYNC_STATE_DBI } from '../state-value.ts';
+import type { SyncState } from '../sync-state.ts';
 import { requireNamedData, unnamedText } from '../unnamed-data.ts';
 import type { Basis } from './basis.ts';
 
-/** Markers of DBIs that are taken in again, see `SyncState.refused`. */
-export type Accepted = ReadonlyMap<string, number | undefined>;
+/** DBIs that are taken in again, see `SyncState.refused`. */
+export type Accepted = SyncState['refused'];
 
 /** Keeps a session from working on what it does not understand: DBIs out of order, and data in the main database. */
 export class OrderWatch {
   readonly #known: Basis;
   readonly #file: () => DataFile;
   readonly #onAccepted: (accepted: Accepted) => void;
+  /** Since when a DBI is not in step that was taken in again; undefined: there is none, or a detection has told of it. */
+  leftOutSinceNs: bigint | undefined;
   /** Nobody has read all DBIs yet, so it is not known which are out of order. */
   #isUnchecked = false;
 
@@ -28,7 +31,7 @@ export class OrderWatch {
     return this.#known.schema.refused;
   }
 
-  get detection(): Pick<Detection, 'refusedDbis' | 'unnamedData'> {
+  get detection(): Pick<Detection, 'refusedDbis' | 'unnamedData' | 'leftOutSinceNs'> {
     const { list } = this.refused;
     const unnamed = findUnnamedData(this.#file(), this.#known.meta);
     return {
@@ -36,6 +39,7 @@ export class OrderWatch {
         ? list
         : [...list, { name: SYNC_STATE_DBI, what: 'keys', cause: 'damage' }],
       unnamedData: unnamed && unnamedText(unnamed),
+      leftOutSinceNs: this.leftOutSinceNs,
     };
   }
 

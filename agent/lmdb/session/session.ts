@@ -11,6 +11,7 @@ import { hasPageOrder } from '../page-order.ts';
 import { listDbis, type DataFile, type Meta } from '../pages/data-file.ts';
 import { needsReopen } from '../txn-errors.ts';
 import { Follower } from './follower.ts';
+import { KeptPlaces } from './kept-places.ts';
 import { MovingPin, type RetainedPin } from './pin.ts';
 import type { FindTarget } from '../schema/merge-target.ts';
 import { SchemaHold } from './schema-hold.ts';
@@ -27,7 +28,7 @@ import { SYNC_STATE_DBI } from '../state-value.ts';
 import { wouldChange, type SyncState, type SyncStateUpdate } from '../sync-state.ts';
 import { requireNamedData } from '../unnamed-data.ts';
 import { OrderWatch, type Accepted } from './order-watch.ts';
-import { oldestMarker, UploadedMarker } from './uploaded-marker.ts';
+import { oldestExchange, UploadedMarker } from './uploaded-marker.ts';
 
 /**
  * The open LMDB of one run: the pin, the page set that belongs to it, what is pending, and the rules by which the pin
@@ -50,6 +51,7 @@ export class Session {
   readonly marker = new UploadedMarker();
   /** Its keys are written by this session alone: what it holds in memory is ahead of them, or the same. */
   readonly vector: SavedVector;
+  readonly kept: KeptPlaces;
   #vectorForgotten = false;
   #rescan: string | undefined;
   /** Ours stand in their order in this file, and will: nobody else touches them. */
@@ -94,14 +96,13 @@ export class Session {
       basis: this.#known,
       hasVector: () => this.vector.positions.size > 0,
       hadPageOrder: () => this.#hasPageOrder,
-      onMarkerDoubted: () => {
-        this.marker.moveBack(this.state.uploadedTxn);
-      },
+      onMarkerDoubted: () => this.marker.moveBack(this.state.uploadedTxn),
       onLow: () => this.#forgetVector(),
       onRescan: (reason) => {
         this.#rescan = reason;
       },
     });
+    this.kept = new KeptPlaces(this.state, options.instance);
     this.vector = SavedVector.read(this.file, listDbis(this.file, this.basis).get(SYNC_STATE_DBI));
   }
 
@@ -125,9 +126,7 @@ export class Session {
         session,
         basis: session.#known,
         hasPageOrder: session.#hasPageOrder,
-        doubtMarker: () => {
-          session.marker.moveBack(undefined);
-        },
+        doubtMarker: () => session.marker.moveBack(undefined),
         forgetMerged: (rising) =>
           session.#write({ together: session.#together(0n), forgetMerged: true }, rising),
         forgetVector: () => session.#forgetVector(),
@@ -168,7 +167,7 @@ export class Session {
     return countEntries(this.synced(this.basis));
   }
 
-  /** The DBIs that hold the registers of a state. */
+  /** See {@link Basis.synced}. */
   synced(meta: Meta): SyncedDbis {
     return this.#known.synced(meta);
   }
@@ -188,7 +187,7 @@ export class Session {
     return this.#vectorForgotten;
   }
 
-  /** True if whoever asks does not know yet that the vector was emptied: positions that it gives are not true. */
+  /** True if whoever asks does not know yet that the vector was emptied. */
   isStale({ emptied = this.#emptied }: { readonly emptied?: number | undefined }): boolean {
     return this.#vectorForgotten || emptied !== this.#emptied;
   }
@@ -219,14 +218,16 @@ export class Session {
     }
     this.#vectorForgotten = false;
     this.#rescan = undefined;
+    this.order.leftOutSinceNs = undefined;
     return detection;
   }
 
   /** A detection that was taken does not reach the caller after all. */
-  returnDetection({ vectorForgotten }: Detection): void {
+  returnDetection({ vectorForgotten, leftOutSinceNs }: Detection): void {
     if (vectorForgotten) {
       this.#emptied -= 1;
       this.#vectorForgotten = true;
+      this.order.leftOutSinceNs ??= leftOutSinceNs;
     }
   }
 
@@ -290,13 +291,14 @@ export class Session {
 
   /** Nothing of this LMDB is in the bucket. */
   resetMarker(): void {
-    this.#moveMarkerBack(undefined);
+    this.#moveMarkerBack();
     this.schemaHold.forget();
     this.vector.empty();
+    this.kept.reset();
   }
 
-  /** Everything since then is pending, whatever is on its way. */
-  #moveMarkerBack(txnId: number | undefined): void {
+  /** Everything since then is pending. */
+  #moveMarkerBack(txnId?: number): void {
     this.marker.moveBack(txnId);
     if (this.hasData) {
       this.changes.pending.overflow();
@@ -314,7 +316,6 @@ export class Session {
     }
   }
 
-  /** Its objects are to be merged like anybody's. */
   forgetStream(stream: StreamId | undefined): void {
     if (stream !== undefined && this.vector.positions.has(stream)) {
       this.vector.drop([stream]);
@@ -333,7 +334,8 @@ export class Session {
       maxTsNs: maxTsNs > this.changes.maxTsNs ? maxTsNs : this.changes.maxTsNs,
       heldSchema: this.schemaHold.held,
       schemaMode: schemaModeOf(this.options),
-      refused: this.order.refused.markers,
+      refused: this.order.refused.exchanged,
+      ...this.kept.update,
     };
   }
 
@@ -376,20 +378,21 @@ export class Session {
     }
   }
 
-  /**
-   * Objects were merged without entries for these DBIs, and their changes were not sent: the whole bucket is merged
-   * again, and whatever is not known to be sent is sent.
-   */
+  /** These DBIs were away: the whole bucket is merged again, and whatever is not known to be sent is sent. */
   #acceptAgain(accepted: Accepted): void {
-    this.#moveMarkerBack(oldestMarker([this.marker.txnId, ...accepted.values()]));
+    const now = { uploadedTxn: this.marker.txnId, syncedNs: this.state.lastSyncNs };
+    const { uploadedTxn, syncedNs } = oldestExchange([now, ...accepted.values()]);
+    this.#moveMarkerBack(uploadedTxn);
     this.#known.schema.shadow?.behind.overflow();
-    this.#forgetVector();
+    this.order.leftOutSinceNs = syncedNs;
+    this.#forgetVector(syncedNs);
   }
 
-  /** The vector says more than the entries hold: everything in the bucket is to be merged again. */
-  #forgetVector(): void {
+  /** The vector says more than the entries hold: the whole bucket is to be merged again. */
+  #forgetVector(lastSyncNs?: bigint): void {
     this.#vectorForgotten = true;
+    this.kept.keep(this.vector.positions);
     this.vector.empty();
-    this.#write({ together: this.#together(0n) });
+    this.#write({ together: this.#together(0n), droppedNs: null, lastSyncNs });
   }
 }

@@ -1,7 +1,7 @@
 import { instanceOfStream } from '../../../protocol/object-name.ts';
 import type { VersionVector } from '../../../protocol/version-vector.ts';
 import { mayHaveVanished } from '../changes/scan.ts';
-import { compareAll, type CatchUpHost } from '../schema/shadow-update.ts';
+import { compareAll, fillUnregistered, type CatchUpHost } from '../schema/shadow-update.ts';
 import type { LocalChanges } from '../changes/local-changes.ts';
 import { schemaModeOf, type DatabaseOptions } from '../local-database.ts';
 import { hasCounts, isRenumbered, type SyncState } from '../sync-state.ts';
@@ -70,8 +70,9 @@ export function scanAtStart(parts: StartScanParts): void {
   }
   basis.requireSyncable();
   // Each of them is read by the scan, and taken in again after it if it is in order now.
-  for (const [name, uploadedTxn] of refused) {
-    session.order.refused.suspect(name, renumbered ? undefined : uploadedTxn);
+  for (const [name, { uploadedTxn, syncedNs }] of refused) {
+    const known = renumbered ? undefined : uploadedTxn;
+    session.order.refused.suspect(name, { uploadedTxn: known, syncedNs });
   }
   const { low, changes } = basis.scanSince(session.marker.txnId ?? 0, {
     ignoresMerged: renumbered,
@@ -93,7 +94,8 @@ export function scanAtStart(parts: StartScanParts): void {
   }
   session.order.review();
   if (shadow !== undefined) {
-    compareAll(shadow, session, shadow.behindAtStart);
+    const filled = fillUnregistered(shadow, session);
+    compareAll(shadow, session, shadow.behindAtStart, filled);
   }
 }
 

@@ -100,8 +100,8 @@ export class Transactions {
         stampMs,
         unseenSince: isCaughtUp ? undefined : this.#known.meta,
       });
-      const { local, alsoPut, settle } = repaired;
-      const quietSince = ownWrites.quietSince(txn, local.size === 0);
+      const { local, hasLocal, alsoPut, settle } = repaired;
+      const quietSince = ownWrites.quietSince(txn, !hasLocal);
       const state = this.#known.stateAt(txn.committed);
       const parts = { state, vector: this.#session.vector, afterCommit, written, local, alsoPut };
       const { lacksPageOrder } = this.#session;
@@ -110,7 +110,7 @@ export class Transactions {
       // What the work wrote as local counts, too.
       return {
         result,
-        own: { written, quietSince, onlyMerged: local.size === 0, isExact },
+        own: { written, quietSince, onlyMerged: !hasLocal && local.size === 0, isExact },
         repaired,
       };
     });
@@ -147,7 +147,9 @@ export class Transactions {
     for (let tries = 1; ; tries += 1) {
       try {
         const isCaughtUp = tries <= MAX_GIVEN_BACK;
-        this.#transactOnce(() => undefined, { stampMs: this.#repairMs, isCaughtUp });
+        const stampMs = this.#repairMs;
+        const { lockHeldMs } = this.#transactOnce(() => undefined, { stampMs, isCaughtUp });
+        this.#known.schema.shadow?.fill?.learn(lockHeldMs);
         return;
       } catch (error) {
         if (!(error instanceof LockGivenBack)) {

@@ -1,3 +1,5 @@
+import type { Exchanged } from '../sync-state-text.ts';
+
 /** The transaction up to which local changes are in stored objects, as a run knows it. */
 export class UploadedMarker {
   #txnId: number | undefined;
@@ -27,7 +29,15 @@ export class UploadedMarker {
   }
 }
 
-/** The marker up to which all of them say that changes were sent; undefined: one says that none was. */
-export function oldestMarker(markers: readonly (number | undefined)[]): number | undefined {
-  return markers.includes(undefined) ? undefined : Math.min(...markers.map(Number));
+/**
+ * What all of them have sent and received. Marker: undefined, where one says that nothing was sent. Time: undefined, where
+ * none says any.
+ */
+export function oldestExchange(all: readonly Exchanged[]): Exchanged {
+  const markers = all.map(({ uploadedTxn }) => uploadedTxn);
+  const times = all.map(({ syncedNs }) => syncedNs).filter((time) => time !== undefined);
+  return {
+    uploadedTxn: markers.includes(undefined) ? undefined : Math.min(...markers.map(Number)),
+    syncedNs: times.toSorted((one, other) => (one < other ? -1 : 1))[0],
+  };
 }

@@ -67,9 +67,8 @@ export class DirectLocalDatabase implements LocalDatabase {
   open(): Promise<OpenResult> {
     return this.#exclusive(async () => {
       assert(this.#session === undefined, 'a database is opened once');
-      const session = await Session.open(this.#options, this.#clock);
-      this.#session = session;
-      return openResult(session);
+      this.#session = await Session.open(this.#options, this.#clock);
+      return openResult(this.#session);
     });
   }
 
@@ -278,16 +277,19 @@ export class DirectLocalDatabase implements LocalDatabase {
         session.resetMarker();
         this.#inFlight.clear();
       }
-      // Emptied meanwhile, it must not come back from whoever asked before.
-      if (!session.isStale(options)) {
+      // Emptied meanwhile, it must not come back from whoever asked before. Nor must the time of a sync without a DBI.
+      const isStale = session.isStale(options);
+      if (!isStale) {
         session.vector.drop(options.dropped ?? []);
         session.vector.join(options.vector);
+        session.kept.note(options);
       }
       session.persist({
         rejoinBeforeNs: options.rejoinBeforeNs,
-        lastSyncNs: options.lastSyncNs,
+        lastSyncNs: isStale ? undefined : options.lastSyncNs,
         bucketId: options.bucketId,
         entriesAtStop: options.entriesAtStop === true ? session.entries : null,
+        droppedNs: options.resetMarker === true ? null : options.droppedNs,
         // What came from another bucket is in no object of this one.
         forgetMerged: options.resetMarker,
       });

@@ -236,8 +236,8 @@ describe('the first change of a host with a new LMDB', () => {
     await fleet.crash(fleet.b);
     fleet.store.plan = () => 'none';
     await started('b');
-    fleet.write(fleet.b, 'own', '1');
     await fleet.until('the object of B', () => fleet.stored().length === 3);
+    expect(keysOf(fleet.stored().at(-1) ?? '')).toContain('zones/k');
     a.engine.noteListing();
     await fleet.until('what only B had', () => fleet.read(fleet.a, 'k') === '1');
   });
@@ -273,6 +273,28 @@ describe('what it proves', () => {
       expect([change, fleet.read(fleet.b, `k${change}`)]).toEqual([change, `${change}`]);
     }
   });
+});
+
+test('a loss that is found while one is on its way is made good by the next, which everybody reads', async () => {
+  const run = await started('a', { maxDeltas: 2 });
+  let letGo: () => void = () => undefined;
+  const held = new Promise<void>((resolve) => {
+    letGo = resolve;
+  });
+  fleet.store.pause = () => held;
+  fleet.store.plan = (call, name) =>
+    call === 'create' && shortName(name) === 'a.4 marked' ? 'slow' : 'none';
+  for (let change = 1; change <= 3; change += 1) {
+    fleet.write(fleet.a, `k${change}`, `${change}`);
+    await fleet.until('its object', () => fleet.stored().length >= change);
+  }
+  await fleet.bucket.delete(nameOf('a.3 delta'), NEVER);
+  run.engine.noteListing();
+  await fleet.rest();
+  expect(fleet.stored().at(-1)).toBe('a.3 delta');
+  letGo();
+  await stored('a.5 snapshot');
+  expect(keysOf('a.5 snapshot')).toContain('zones/k3');
 });
 
 describe('an idle host', () => {

@@ -1,8 +1,9 @@
 import assert from 'node:assert';
-import { encodeManifest } from '../../../protocol/manifest.ts';
+import { basePositionOf, encodeManifest } from '../../../protocol/manifest.ts';
 import { bytesBody } from '../../../storage/bodies.ts';
 import { readManifest } from '../../../storage/read-manifest.ts';
-import { manifestName, streamOf } from '../../../protocol/object-name.ts';
+import { manifestName, parseObjectName, streamOf } from '../../../protocol/object-name.ts';
+import { TestWriter } from '../../support/compaction.ts';
 import type { StoreCall } from '../../support/faulty-store.ts';
 import type { AgentRun } from '../../simulation/agent-run.ts';
 import { QuietFleet, shortName } from '../../simulation/quiet/quiet-fleet.ts';
@@ -180,7 +181,7 @@ describe('a damaged object', () => {
     expect(fleet.read(fleet.b, 'k2')).toBe('2');
   });
 
-  test('is of no concern when a full snapshot of its writer covers it', async () => {
+  test('of an earlier run is named until it is gone; a full snapshot of its writer brings what it held', async () => {
     const run = await startedB();
     await fleet.stop(fleet.a);
     a = fleet.start(fleet.a, { forceSnapshotIntervalMs: 1 });
@@ -190,8 +191,11 @@ describe('a damaged object', () => {
     await fleet.until('the full snapshot', () => fleet.stored().at(-1) === 'a.1 snapshot');
     run.engine.noteListing();
     await fleet.until('the merge', () => fleet.read(fleet.b, 'k1') === '1');
-    await fleet.until('the release', () => run.quarantined.size === 0);
+    expect(run.quarantined.size).toBe(1);
     expect(fleet.read(fleet.b, 'k2')).toBe('2');
+    await fleet.bucket.delete(nameOf(1), NEVER);
+    run.engine.noteListing();
+    await fleet.until('the release', () => run.quarantined.size === 0);
   });
 
   test('that was hurt on the way only is merged at the second reading', async () => {
@@ -203,6 +207,32 @@ describe('a damaged object', () => {
     expect(fleet.read(fleet.b, 'k1')).toBe('1');
     expect(run.quarantined.size).toBe(0);
   });
+});
+
+test('a full snapshot that claims streams of others hides none of their objects', async () => {
+  const { stream } = parseObjectName(nameOf(0)) ?? {};
+  assert(stream !== undefined);
+  const evil = new TestWriter(fleet.bucket, {
+    instance: 'evil',
+    run: 'r1',
+    timeNs: fleet.clock.nowNs(),
+  });
+  const base = basePositionOf({ lineage: undefined });
+  await evil.snapshot(
+    [],
+    new Map([
+      [stream, 2n ** 63n],
+      [streamOf('b', 'r1'), 2n ** 63n],
+      [base.stream, 2n ** 63n],
+    ]),
+  );
+  const run = await startedB();
+  expect(fleet.read(fleet.b, 'k0')).toBe('0');
+  expect(fleet.read(fleet.b, 'k2')).toBe('2');
+  fleet.write(fleet.a, 'k3', '3');
+  await fleet.until('its object', () => fleet.stored().includes('a.4 delta'));
+  run.engine.noteListing();
+  await fleet.until('the merge', () => fleet.read(fleet.b, 'k3') === '3');
 });
 
 test('a damaged base is left alone, and merged when it has other bytes', async () => {

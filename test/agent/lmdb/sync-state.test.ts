@@ -1,3 +1,4 @@
+import type { StreamId } from '../../../protocol/object-name.ts';
 import path from 'node:path';
 import fs from 'node:fs';
 import { Environment } from '../../../agent/lmdb/environment.ts';
@@ -54,7 +55,9 @@ test('what was written is read again; what an update leaves out stays', () => {
     bucketId: 'bücket',
     entriesAtStop: 12,
     rejoinBeforeNs: 0n,
+    droppedNs: 0n,
     refused: new Map(),
+    was: new Map(),
     isOrdered: true,
   });
   expect([...merged]).toEqual([{ first: 30, last: 30 }]);
@@ -62,10 +65,11 @@ test('what was written is read again; what an update leaves out stays', () => {
   expect(read().entriesAtStop).toBeUndefined();
 });
 
-test('DBIs that are left alone are remembered with their markers until there are none', () => {
+test('DBIs that are left alone are remembered with what was exchanged until there are none', () => {
   const refused = new Map([
-    ['sub\u00fc', 7],
-    ['never sent', undefined],
+    ['sub\u00fc', { uploadedTxn: 7, syncedNs: 1_700_000_000_000_000_001n }],
+    ['never sent', { uploadedTxn: undefined, syncedNs: 5n }],
+    ['never synced', { uploadedTxn: undefined, syncedNs: undefined }],
   ]);
   write({ together: { ...TOGETHER, refused } });
   expect(read().refused).toEqual(refused);
@@ -153,4 +157,16 @@ test('of very many merges the oldest are forgotten, and one that is joined to th
   expect(read().merged.size).toBe(MERGED_RANGES_MAX);
   write({ forgetMerged: true });
   expect(read().merged.size).toBe(0);
+});
+
+test('own places and the note about them stay until others are written', () => {
+  const was = new Map([['a.r1' as StreamId, 7n]]);
+  write({ together: { ...TOGETHER, was, proof: 'note' }, droppedNs: 9n });
+  write({ together: TOGETHER, droppedNs: 8n });
+  expect(read()).toMatchObject({ was, proof: 'note', droppedNs: 9n });
+  expect(wouldChange(read(), { together: { ...TOGETHER, was, proof: 'note' } })).toBe(false);
+  expect(wouldChange(read(), { together: { ...TOGETHER, was: new Map() } })).toBe(true);
+  expect(wouldChange(read(), { together: { ...TOGETHER, proof: 'other' } })).toBe(true);
+  write({ together: { ...TOGETHER, was: new Map() }, droppedNs: null });
+  expect(read()).toMatchObject({ was: new Map(), proof: 'note', droppedNs: 0n });
 });

@@ -28,7 +28,8 @@ test('one change is one object, one notice and one download for each other host'
   // Changes of a host that come close together go into one object.
   expect(objects).toBeLessThanOrEqual(commits);
   expect(count('s3Put')).toBe(objects);
-  expect(count('sqsFanOutSends')).toBeLessThanOrEqual(objects * READERS);
+  expect(count('snsPublishes')).toBeLessThanOrEqual(objects);
+  expect(count('topicDeliveries')).toBe(objects * READERS);
   expect(report.lagMs.samples).toBe(commits * READERS);
   const looks = (HOUR.agents * 3_600_000) / report.safetyListMs;
   expect(count('s3Get')).toBeGreaterThanOrEqual(objects * READERS);
@@ -43,7 +44,7 @@ test('beside the notices every agent lists once per safety interval', () => {
 test('agents wait for notices with one request in twenty seconds, and one per notice', () => {
   const idle = (HOUR.agents * 3600) / 20;
   expect(count('sqsReceive')).toBeGreaterThanOrEqual(idle);
-  expect(count('sqsReceive')).toBeLessThanOrEqual(idle + count('sqsFanOutSends'));
+  expect(count('sqsReceive')).toBeLessThanOrEqual(idle + count('topicDeliveries'));
 });
 
 test('agent/status/cost.ts reckons with what is asked for, within a twentieth', () => {
@@ -51,6 +52,7 @@ test('agent/status/cost.ts reckons with what is asked for, within a twentieth', 
     s3PutsAll: count('s3Put') + count('compactorPut'),
     s3GetsAll: count('s3Get') + count('compactorGet'),
     s3ListsAll: count('s3List') + count('compactorList'),
+    snsAll: count('snsPublishes'),
     sqsAll: Object.entries(report.requests)
       .filter(([kind]) => kind.startsWith('sqs'))
       .reduce((sum, [, requests]) => sum + requests, 0),

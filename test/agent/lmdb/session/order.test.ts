@@ -159,6 +159,24 @@ describe('a DBI out of order, native schema', () => {
     expect(after.result).toMatchObject({ vectorForgotten: false, vector: VECTOR });
   });
 
+  test('that is in order again counts as not synced since it got out of order, also after a kill', async () => {
+    const db = await host.start();
+    await host.sendAll(db);
+    await db.persist({ vector: VECTOR, lastSyncNs: 100n });
+    host.application.put('zones', key(20), { value: 'new', ts: 20 });
+    swapAt(host.file, 'zones', key(21));
+    await db.detect();
+    await db.persist({ vector: VECTOR, lastSyncNs: 900n });
+    swapAt(host.file, 'zones', key(20));
+    host.application.put('zones', key(200), { value: 'new', ts: 20 });
+    expect(await db.detect()).toMatchObject({ vectorForgotten: true, leftOutSinceNs: 100n });
+    // Whoever has not heard of it yet says when it synced without the DBI.
+    await db.persist({ vector: VECTOR, emptied: 0, lastSyncNs: 950n });
+    expect(await db.detect()).toMatchObject({ leftOutSinceNs: undefined });
+    await host.kill(db);
+    expect((await host.opened()).result).toMatchObject({ lastSyncNs: 100n, refusedDbis: [] });
+  });
+
   test('an object on its way when it is in order again does not count for what it left out', async () => {
     const db = await host.start();
     await host.sendAll(db);
