@@ -38,7 +38,7 @@ export async function runSeed(seed: number, options: SeedOptions = {}): Promise<
   const random = new SeededRandom(seed);
   // What came later is drawn from randomness of its own: older traits of a seed stay what they are.
   const traits = { ...drawTraits(random, new SeededRandom(~seed)), ...options.traits };
-  const weights = drawWeights(random);
+  const weights = drawWeights(random, traits);
   const world = new World(random.fork(), traits);
   const actions = random.fork();
   commitBeforeLocks(world, random.fork());

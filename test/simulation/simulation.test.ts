@@ -30,6 +30,29 @@ test.each(SEEDS)('all hosts end equal and nothing is lost: seed %i', async (seed
   expect(result.failure).toBeUndefined();
 });
 
+// Each fails where a full snapshot is believed for streams that are not its own.
+test.each([124, 125, 132])(
+  'an instance that stores whatever it likes under its own name harms nobody: seed %i',
+  async (seed) => {
+    const { failure, trace } = await runSeed(seed, { traits: { adversary: true } });
+    expect(failure).toBeUndefined();
+    expect(trace.some((line) => line.includes('mallory stores'))).toBe(true);
+  },
+);
+
+// It fails where a manifest whose vector has become empty counts as covered.
+test('a host that starts after days without a write gets everything: seed 3006026', async () => {
+  const { failure, trace } = await runSeed(3_006_026, { traits: { restsLong: true } });
+  expect(failure).toBeUndefined();
+  expect(trace.some((line) => line.endsWith(' rested'))).toBe(true);
+});
+
+test('what a hand removes of the published state comes back from the hosts: seed 303', async () => {
+  const { failure, trace } = await runSeed(303, { traits: { adversary: false, losesBase: true } });
+  expect(failure).toBeUndefined();
+  expect(trace.some((line) => line.endsWith(' is removed by hand'))).toBe(true);
+});
+
 test('a failed schedule ends with the command that repeats it, however long it was', async () => {
   const result = await runSeed(3, { traits: { steps: 1 } });
   const text = describeRun({ ...result, failure: new Error('I1: broken') });

@@ -70,6 +70,12 @@ export type Traits = {
   readonly exchangesBucket: boolean;
   /** Applications raise PowerDNS's schema version; other hosts hold it back until they are as far, or may take it. */
   readonly upgrades: boolean;
+  /** An instance stores whatever it likes under its own name. */
+  readonly adversary: boolean;
+  /** Once all is well, nothing happens for longer than tombstones are kept, before a new host starts. */
+  readonly restsLong: boolean;
+  /** Bases and manifests are removed by hand. */
+  readonly losesBase: boolean;
   readonly compactors: number;
   readonly compaction: Partial<CompactionPolicy> & {
     readonly deadlineMs: number | undefined;
@@ -80,6 +86,21 @@ export type Traits = {
 
 /** The nature of one schedule. */
 export function drawTraits(random: SeededRandom, later: SeededRandom): Traits {
+  const traits = drawFirstTraits(random, later);
+  const { growsMaps, upgrades, pace } = traits;
+  return {
+    ...traits,
+    // There no application may find that what it writes loses.
+    adversary: !growsMaps && !upgrades && later.chance(0.4),
+    restsLong: pace === 'long' && later.chance(0.3),
+    losesBase: pace === 'dense' && !traits.upstream && later.chance(0.15),
+  };
+}
+
+function drawFirstTraits(
+  random: SeededRandom,
+  later: SeededRandom,
+): Omit<Traits, 'adversary' | 'restsLong' | 'losesBase'> {
   const pace: Pace = random.chance(0.3) ? 'long' : 'dense';
   const retentionMs = random.pick([4 * HOUR, 8 * HOUR]);
   const fleet = random.weighted({ two: 3, three: 4, sharedName: 3, four: 1 });

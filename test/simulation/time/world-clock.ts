@@ -33,6 +33,7 @@ export class WorldClock {
 export class HostClock implements Clock {
   readonly #world: WorldClock;
   #skewMs = 0;
+  #setNs: bigint | undefined;
   #onSet: (() => void)[] = [];
 
   constructor(world: WorldClock) {
@@ -46,11 +47,18 @@ export class HostClock implements Clock {
   /** Sets the clock of the host. */
   set skewMs(skewMs: number) {
     this.#skewMs = skewMs;
+    this.#setNs = this.#world.peekNs();
     const waiting = this.#onSet;
     this.#onSet = [];
     for (const tell of waiting) {
       tell();
     }
+  }
+
+  /** For how long nobody has set it. */
+  get untouchedMs(): number {
+    const sinceNs = this.#world.peekNs() - (this.#setNs ?? 0n);
+    return Number(sinceNs / 1_000_000n);
   }
 
   /** Calls `tell` once, when the clock is set next. */
