@@ -30,28 +30,39 @@ export async function findMissingPart(
   return undefined;
 }
 
-/** The name of a published object whose bytes are damaged or gone; undefined: all can be read. Reads them whole. */
+/**
+ * The name of a published object whose bytes are damaged or gone; undefined: all can be read. Reads them whole.
+ *
+ * Bytes may have been hurt on the way, so that only who is damaged at two readings here counts:
+ * what follows gives up all that the published state holds.
+ */
 export async function findDamagedPart(
   run: CompactOptions,
   stored: StoredState,
 ): Promise<string | undefined> {
-  const context = { table: new DbiTable(), checkTime: () => checkTime(run) };
   for (const name of partsOf(stored)) {
-    const fetched = await run.store.get(name, { signal: run.signal });
-    if (fetched === undefined) {
+    if ((await isDamaged(run, name)) && (await isDamaged(run, name))) {
       return name;
-    }
-    try {
-      const source = { name, existing: true, open: () => fetched.body };
-      await registerDbis(source, context);
-    } catch (error) {
-      if (error instanceof SyncError && error.code === 'SNAPSHOT_CORRUPT') {
-        return name;
-      }
-      throw error;
     }
   }
   return undefined;
+}
+
+async function isDamaged(run: CompactOptions, name: string): Promise<boolean> {
+  const context = { table: new DbiTable(), checkTime: () => checkTime(run) };
+  const fetched = await run.store.get(name, { signal: run.signal });
+  if (fetched === undefined) {
+    return true;
+  }
+  try {
+    await registerDbis({ name, existing: true, open: () => fetched.body }, context);
+    return false;
+  } catch (error) {
+    if (error instanceof SyncError && error.code === 'SNAPSHOT_CORRUPT') {
+      return true;
+    }
+    throw error;
+  }
 }
 
 /** False: somebody has published since, and nothing that was found out about the manifest counts. */

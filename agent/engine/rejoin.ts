@@ -30,9 +30,9 @@ type Part = {
  * The retention is that of its own sweeper, and of everybody else who dropped tombstones.
  * Their manifests and the Meta of their full snapshots say so (`rejoinBeforeNs`).
  *
- * Before this host uploads, sweeps or cleans again, it reads every object of the bucket.
- * Its vector does not matter for that, and objects of its own run are read, too.
- * Then it drops the entries that it had uploaded or merged and that no object holds.
+ * Before this host uploads, sweeps or cleans again, it reads the published state and every
+ * object that is not part of it. Its own vector does not matter for that, and objects of its
+ * own run are read, too. Then it drops the entries that it had uploaded or merged and that no object holds.
  *
  * Until a rejoin is complete, the host merges and uploads as always. It drops, sweeps and
  * cleans nothing, and the time of its last sync stands still.
@@ -274,7 +274,11 @@ function allParts(listing: Listing, manifest: Manifest | undefined): Part[] {
     });
   }
   for (const object of listing.objects) {
-    parts.push({ object, etag: object.etag });
+    // The published state was made from it, and may have dropped a tombstone that beat
+    // what it holds. It is there only because nobody has deleted it yet.
+    if (manifest === undefined || !covers(manifest.vector, object)) {
+      parts.push({ object, etag: object.etag });
+    }
   }
   return parts;
 }

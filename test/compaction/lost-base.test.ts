@@ -67,6 +67,29 @@ describe('a base that is', () => {
     expect(await manifestOf(store)).toMatchObject({ entries: 1 });
   });
 
+  test('hurt on the way, also when it is looked at again, is no loss', async () => {
+    const { store, compactor, base } = await withBase();
+    const { lineage } = await manifestOf(store);
+    let readings = 0;
+    const hurting = {
+      get: async (...args: Parameters<MemoryObjectStore['get']>) => {
+        const got = await store.get(...args);
+        if (args[0] !== base || got === undefined || args[1].firstBytes !== undefined) {
+          return got;
+        }
+        readings += 1;
+        const bytes = (await readObject(store, base)) ?? Buffer.alloc(0);
+        const cut = bytesBody(bytes.subarray(0, bytes.length - 9));
+        return readings <= 2 ? { ...got, body: cut.open() } : got;
+      },
+    };
+    const run = compactor.run({ store: overriding(store, hurting) });
+    await expect(run).rejects.toMatchObject({ code: 'SNAPSHOT_CORRUPT' });
+    expect(readings).toBe(3);
+    expect((await manifestOf(store)).lineage).toEqual(lineage);
+    expect(await compactor.run()).toMatchObject({ outcome: 'published', lostBase: undefined });
+  });
+
   test('published by somebody else meanwhile is no loss', async () => {
     const { store, compactor, base } = await withBase();
     const other = new TestCompactor(store, { mustKeepMs: 1000, level1CountMax: 0 });

@@ -1,6 +1,8 @@
+import { COMPACTED_INSTANCE } from '../../protocol/object-name.ts';
 import type { SeededRandom } from '../support/random.ts';
 import { pickDatabase, pickHost, type Action } from './action.ts';
 import { removeKey, upstreamWrites, write, writeLoser, writeTie } from './application-actions.ts';
+import type { Traits } from './traits.ts';
 import type { SimDatabase } from './sim-database.ts';
 import type { SimHost, World } from './world.ts';
 
@@ -125,26 +127,36 @@ async function clone(world: World, random: SeededRandom): Promise<void> {
   world.log(`${target.label} becomes a copy of ${source.label}`);
 }
 
-function skew(world: World, random: SeededRandom): void {
+async function skew(world: World, random: SeededRandom): Promise<void> {
   const host = pickHost(world, random);
   // What is written with a clock behind may lose against what is there, as what writeLoser writes.
   if (world.traits.growsMaps || world.traits.upgrades) {
     return;
   }
+  await world.lookIfNeeded(host);
   host.clock.skewMs = world.traits.skewMs * random.pick(SKEWS);
+  // Far enough, a new run begins.
+  world.noteUnwatched(host);
   world.log(`${host.label} clock ${host.clock.skewMs} ms`);
 }
 
 /** Mostly what is new: the rest has been read by everybody. */
 async function damage(world: World, random: SeededRandom): Promise<void> {
   const { bucket, traits } = world;
-  const all = (await bucket.names()).filter((name) => name.endsWith('.pb.gz'));
+  const isPublished = (name: string) => name.includes(`__${COMPACTED_INSTANCE}__`);
+  // A compactor that finds a base damaged begins from nothing, as where it is gone.
+  const all = (await bucket.names()).filter(
+    (name) => name.endsWith('.pb.gz') && (traits.losesBase || !isPublished(name)),
+  );
   const newest = all.toSorted().slice(-2);
   const names = random.chance(0.7) ? newest : all;
   if (names.length === 0 || !traits.damages) {
     return;
   }
   const name = random.pick(names);
+  if (isPublished(name)) {
+    world.noteBaseLost();
+  }
   await bucket.damage(name, (bound) => random.below(bound));
   world.log(`damaged: ${name}`);
 }
@@ -199,6 +211,26 @@ async function emptyBucket(world: World, random: SeededRandom): Promise<void> {
   world.log('the bucket is emptied');
 }
 
+async function harm({ adversary, traits }: World, random: SeededRandom): Promise<void> {
+  await adversary.store(random.pick(traits.databases).name, random);
+}
+
+/** A lifecycle rule or a hand removes what compaction has published, or the manifest itself. */
+async function loseBase(world: World, random: SeededRandom): Promise<void> {
+  const { bucket, traits } = world;
+  const { name: database } = random.pick(traits.databases);
+  const published = (await bucket.names()).filter((name) =>
+    name.startsWith(`${database}__${COMPACTED_INSTANCE}`),
+  );
+  if (published.length === 0) {
+    return;
+  }
+  const name = random.pick(published);
+  world.noteBaseLost();
+  world.log(`${name} is removed by hand`);
+  await bucket.delete(name, new AbortController().signal);
+}
+
 const ACTIONS = {
   write: [30, write],
   writeTie: [2, writeTie],
@@ -222,13 +254,18 @@ const ACTIONS = {
   growMap: [2, growMap],
   emptyBucket: [1, emptyBucket],
   upstreamWrites: [3, upstreamWrites],
+  harm: [8, harm],
+  loseBase: [3, loseBase],
 } as const satisfies Record<string, readonly [weight: number, action: Action]>;
 
 export type Weights = Readonly<Record<keyof typeof ACTIONS, number>>;
 
 /** Every schedule leaves out some kinds and takes others more often: that reaches more than one mean does. */
-export function drawWeights(random: SeededRandom): Weights {
+export function drawWeights(random: SeededRandom, { adversary, losesBase }: Traits): Weights {
   const weights = Object.entries(ACTIONS).map(([name, [weight]]) => {
+    if (name === 'harm' || name === 'loseBase') {
+      return [name, (name === 'harm' ? adversary : losesBase) ? weight : 0] as const;
+    }
     const factor = name === 'write' || name === 'startAgent' ? 1 : random.pick([0, 1, 1, 1, 4]);
     return [name, weight * factor] as const;
   });

@@ -1,3 +1,4 @@
+import { CLOCK_LOOK_MS } from '../../agent/pacing/clock-watch.ts';
 import type { Register } from '../../protocol/register.ts';
 import type { SeededRandom } from '../support/random.ts';
 import { pickDatabase, pickHost } from './action.ts';
@@ -196,7 +197,7 @@ export async function writeLoser(world: World, random: SeededRandom): Promise<vo
   }
   // Seen by the agent first, the winner must come back; else the application has simply replaced it.
   const { agent } = host;
-  const looks = agent?.isDoomed === false && random.chance(0.6);
+  const looks = agent?.isDoomed === false && random.chance(0.6) && isWatched(host);
   const seen = looks && (await agent.detect(database.name));
   const entries = [...database.dump()];
   if (entries.length === 0 || host.agent?.isGone === true) {
@@ -211,6 +212,11 @@ export async function writeLoser(world: World, random: SeededRandom): Promise<vo
   tell(world, random, host, database);
 }
 
+/** While an agent has yet to find that the clock was set, it may begin a new run before it looks. */
+function isWatched({ clock }: SimHost): boolean {
+  return clock.untouchedMs > CLOCK_LOOK_MS;
+}
+
 /** A native application removes a key, or drops a DBI, without leaving tombstones, while an agent watches. */
 export async function removeKey(world: World, random: SeededRandom): Promise<void> {
   const host = pickHost(world, random);
@@ -219,7 +225,7 @@ export async function removeKey(world: World, random: SeededRandom): Promise<voi
     return;
   }
   const { growsMaps, upgrades } = world.traits;
-  if (growsMaps || upgrades || !(await host.agent.detect(database.name))) {
+  if (growsMaps || upgrades || !isWatched(host) || !(await host.agent.detect(database.name))) {
     return;
   }
   const entries = [...database.dump()];

@@ -2,7 +2,8 @@ import { covers } from '../../protocol/version-vector.ts';
 import { freshState } from '../support/readers/fresh-reader.ts';
 import { SCHEMA_VERSION } from './application-actions.ts';
 import { clearCrashPoint } from './crash-point.ts';
-import { equal, mergeInto, show, type Content, type Ledger, type StoredObject } from './ledger.ts';
+import { expected, findUnlike } from './equality.ts';
+import { mergeInto, show, type Content, type Ledger, type StoredObject } from './ledger.ts';
 import type { SimDatabase } from './sim-database.ts';
 import type { SimHost, World } from './world.ts';
 
@@ -11,6 +12,11 @@ class Violation extends Error {}
 
 /** How long hosts may take, in virtual time, until all is equal when nothing goes wrong any more. */
 const HEALED_WITHIN_MS = 6 * 3_600_000;
+const COMPACTION_MS = 5 * 60_000;
+/** Longer than streams stay in vectors that have no objects any more. */
+
+const REST_HOURS = 110;
+const REST_STEP_HOURS = 10;
 const LARGE_MAP_BYTES = 64 * 1024 ** 2;
 
 /** I5: what an agent says to have of all objects ever stored is in its LMDB, or something newer. */
@@ -106,6 +112,10 @@ function checkHealth(world: World): void {
 
 /** I2: whatever was stored is what a fresh reader gets from the bucket, or something newer. */
 export async function checkBucket(world: World): Promise<void> {
+  // What was in it alone comes back with time.
+  if (world.isBaseLost && !world.fate.isHealing) {
+    return;
+  }
   for (const [name, ledger] of world.ledgers) {
     const content = await bucketContent(world, name);
     for (const [key, register] of ledger.winners) {
@@ -122,7 +132,8 @@ async function bucketContent(world: World, database: string): Promise<Content> {
   const content: Content = new Map();
   let state;
   try {
-    state = await freshState(world.bucket.undamaged, database);
+    const baseMayBeLost = world.isBaseLost || world.traits.exchangesBucket;
+    state = await freshState(world.bucket.undamaged, database, { baseMayBeLost });
   } catch (error) {
     throw new Violation(`I2: ${String(error)}`);
   }
@@ -158,22 +169,29 @@ export async function healAndCheck(world: World): Promise<void> {
     }
   }
   world.log('healed');
+  if (world.isBaseLost || world.traits.exchangesBucket) {
+    compactAgain(world);
+  }
   const withinMs =
     world.traits.pace === 'long' ? HEALED_WITHIN_MS : 20 * world.traits.listingMs + 10 * 60_000;
   const reached = await scheduler.until(() => findWrong(world) === undefined, withinMs);
   if (!reached) {
     throw new Violation(findWrong(world) ?? 'never came to rest');
   }
-  // What is still on its way must not make it wrong again.
-  await scheduler.run(world.traits.pace === 'long' ? 40 * 60_000 : 3 * world.traits.listingMs);
-  const wrong = findWrong(world);
-  if (wrong !== undefined) {
-    throw new Violation(`not for long: ${wrong}`);
+  // What is still on its way must not make it wrong again; what lands late comes with the next listing.
+  const longMs = world.traits.pace === 'long' ? 40 * 60_000 : 0;
+  await scheduler.run(Math.max(longMs, 3 * world.traits.listingMs));
+  const isBack = () => findWrong(world) === undefined;
+  if (!(await scheduler.until(isBack, 3 * world.traits.listingMs))) {
+    throw new Violation(`not for long: ${findWrong(world) ?? ''}`);
   }
   checkHealth(world);
   await checkVectors(world);
   await checkBucket(world);
   checkPlainWrites(world);
+  if (world.traits.restsLong) {
+    await rest(world);
+  }
   await checkFreshHost(world);
   for (const host of world.hosts) {
     if (host.agent === undefined) {
@@ -181,12 +199,37 @@ export async function healAndCheck(world: World): Promise<void> {
     }
     await world.stop(host);
     for (const database of host.databases) {
-      const unlike = findUnlike(world, database);
+      const unlike = findUnlike(world, host, database);
       if (unlike !== undefined) {
         throw new Violation(`after stopping: ${unlike}`);
       }
     }
   }
+}
+
+/** Compactors run by a schedule: a base that is lost is made anew by the next of them. */
+function compactAgain(world: World): void {
+  const { compactors, databases } = world.traits;
+  for (const { name } of compactors > 0 ? databases : []) {
+    world.compactions.start(name);
+  }
+  world.scheduler.after(COMPACTION_MS, () => compactAgain(world));
+}
+
+/** Days without a write: streams leave the vectors, tombstones go. Nobody may lack anything afterwards. */
+async function rest(world: World): Promise<void> {
+  const { scheduler, traits } = world;
+  for (let hours = 0; hours < REST_HOURS; hours += REST_STEP_HOURS) {
+    for (const { name } of traits.compactors > 0 ? traits.databases : []) {
+      world.compactions.start(name);
+    }
+    await scheduler.run(REST_STEP_HOURS * 3_600_000);
+  }
+  const wrong = findWrong(world);
+  if (wrong !== undefined) {
+    throw new Violation(`after a long rest: ${wrong}`);
+  }
+  world.log('rested');
 }
 
 async function growMaps(host: SimHost): Promise<void> {
@@ -206,7 +249,7 @@ async function checkFreshHost(world: World): Promise<void> {
   fresh.agent = undefined;
   agent.requireNoFailure();
   for (const database of fresh.databases) {
-    const unlike = findUnlike(world, database);
+    const unlike = findUnlike(world, fresh, database);
     if (unlike !== undefined) {
       throw new Violation(`I3: ${unlike}`);
     }
@@ -228,7 +271,7 @@ function findWrong(world: World): string | undefined {
       return `I1: ${host.label} has never finished its first pass`;
     }
     for (const database of host.databases) {
-      const unlike = findUnlike(world, database);
+      const unlike = findUnlike(world, host, database);
       if (unlike !== undefined) {
         return `I1: ${unlike}`;
       }
@@ -247,63 +290,6 @@ function findWrong(world: World): string | undefined {
   return undefined;
 }
 
-/** Where a database differs from what all should have. Old tombstones may be missing; nothing may be there beyond it. */
-function findUnlike(world: World, database: SimDatabase): string | undefined {
-  const wanted = expected(world, database.name);
-  const ledger = world.ledger(database.name);
-  const content = database.dump();
-  for (const key of new Set([...wanted.keys(), ...content.keys()])) {
-    const [want, have] = [wanted.get(key), content.get(key)];
-    if (equal(want, have) || ledger.late.has(key)) {
-      continue;
-    }
-    const isDropped = (have === undefined || have.deleted) && want !== undefined;
-    if (isDropped && ledger.mayBeDropped(want)) {
-      continue;
-    }
-    return `${database.label} has ${key}=${show(have)}, should be ${show(want)}`;
-  }
-  return database.schema === 'native' ? undefined : findUnlikePlain(database, content);
-}
-
-/** A plain application reads what the registers say. */
-function findUnlikePlain(database: SimDatabase, content: Content): string | undefined {
-  const plain = database.dumpPlain();
-  for (const [key, register] of content) {
-    const have = plain.get(key);
-    const want = register.deleted ? undefined : Buffer.from(register.value).toString('latin1');
-    if (have !== want) {
-      return `the application of ${database.label} reads ${key}=${have}, not ${want}`;
-    }
-  }
-  const beyond = [...plain.keys()].find((key) => !content.has(key));
-  return beyond === undefined ? undefined : `${database.label} has ${beyond} without a register`;
-}
-
-/** The winners of all that was stored and of all that applications have committed. */
-function expected(world: World, name: string): Content {
-  const all: Content = new Map(world.ledger(name).winners);
-  for (const host of world.hosts) {
-    for (const { name: own, committed } of host.databases) {
-      if (own !== name) {
-        continue;
-      }
-      for (const [key, register] of committed) {
-        mergeInto(all, key, register);
-      }
-    }
-  }
-  for (const peer of world.peers) {
-    if (peer.database !== name) {
-      continue;
-    }
-    for (const [key, register] of peer.committed) {
-      mergeInto(all, key, register);
-    }
-  }
-  return all;
-}
-
 /** What a plain application committed while its agent ran was stored, or something newer took its place. */
 function checkPlainWrites(world: World): void {
   for (const host of world.hosts) {
@@ -311,7 +297,8 @@ function checkPlainWrites(world: World): void {
       const ledger = world.ledger(database.name);
       const content = database.dump();
       for (const [key, { value, atNs, watched }] of database.plain) {
-        if (ledger.late.has(key)) {
+        // Also where an adversary has won, and with it what the application replaced.
+        if (ledger.late.has(key) || ledger.isContested(key, content.get(key))) {
           continue;
         }
         const wasStored = [...ledger.objects.values()].some(({ content: stored }) => {

@@ -56,6 +56,8 @@ export class Ledger {
    * tombstone of another one by then. Nothing is promised of them.
    */
   readonly late = new Set<string>();
+  /** The winners of what an adversary has stored. Whoever holds one of them, or lacks it, is no worse for it. */
+  readonly #hostile: Content = new Map();
   readonly #dropping: Dropping | undefined;
   readonly #nowNs: () => bigint;
 
@@ -81,15 +83,51 @@ export class Ledger {
     }
   }
 
+  /** An adversary has stored this: where it wins, it wins by the rules. */
+  noteHostile(key: string, register: Register): void {
+    mergeInto(this.#hostile, key, register);
+  }
+
+  /**
+   * True where an entry of an adversary may stand in the place of `wanted`: it is newer, or the tombstone that beats
+   * it may have been dropped, or nobody else has written there.
+   */
+  isContested(key: string, wanted: Register | undefined): boolean {
+    const hostile = this.#hostile.get(key);
+    if (hostile === undefined) {
+      return false;
+    }
+    if (wanted === undefined || this.mayBeDropped(wanted) || equal(hostile, wanted)) {
+      return true;
+    }
+    return mergeRegisters(hostile, wanted) === hostile;
+  }
+
   /** Everything in the bucket is gone. */
   forget(): void {
     this.objects.clear();
     this.winners.clear();
   }
 
+  /** An LMDB that was never synced holds these: a tombstone of another host may be gone before it comes. */
+  noteFirstContact(content: Content): void {
+    const { retentionNs } = this.#dropping ?? {};
+    const now = this.#nowNs();
+    for (const [key, { timestampNs }] of content) {
+      if (retentionNs !== undefined && timestampNs < now - retentionNs / 2n) {
+        this.late.add(key);
+      }
+    }
+  }
+
+  /** What was stored may be gone, but for what comes back from those who hold it. */
+  forgetWinners(): void {
+    this.winners.clear();
+  }
+
   /** Lacking this is a violation. An old tombstone may be missing; what it deleted must not be there. */
   isLost(content: ReadonlyMap<string, Register>, key: string, wanted: Register): boolean {
-    if (this.late.has(key) || !lacks(content, key, wanted)) {
+    if (this.late.has(key) || !lacks(content, key, wanted) || this.isContested(key, wanted)) {
       return false;
     }
     const have = content.get(key);

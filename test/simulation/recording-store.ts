@@ -64,6 +64,12 @@ export class RecordingStore extends MemoryObjectStore {
     return outcome;
   }
 
+  /** Stores bytes of which nobody is to keep anything in mind, over what is there. */
+  async plant(name: string, bytes: Uint8Array): Promise<void> {
+    await this.put(name, bytesBody(bytes), NEVER);
+    this.onStored(name);
+  }
+
   async names(): Promise<string[]> {
     const names: string[] = [];
     for await (const { name } of this.list('', { signal: NEVER })) {

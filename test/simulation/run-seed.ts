@@ -36,8 +36,9 @@ export type SeedResult = {
  */
 export async function runSeed(seed: number, options: SeedOptions = {}): Promise<SeedResult> {
   const random = new SeededRandom(seed);
-  const traits = { ...drawTraits(random), ...options.traits };
-  const weights = drawWeights(random);
+  // What came later is drawn from randomness of its own: older traits of a seed stay what they are.
+  const traits = { ...drawTraits(random, new SeededRandom(~seed)), ...options.traits };
+  const weights = drawWeights(random, traits);
   const world = new World(random.fork(), traits);
   const actions = random.fork();
   commitBeforeLocks(world, random.fork());
@@ -108,10 +109,11 @@ export function describe({ seed, traits, failure, trace }: SeedResult, lines = 2
   const { keys, ...shown } = traits;
   return [
     `seed ${seed} failed: ${failure?.message ?? ''}`,
-    `again: npm run simulate -- --seed ${seed} --trace`,
     JSON.stringify({ ...shown, keys: keys.length }),
     ...(trace.length > lines ? [`... ${trace.length - lines} lines before`] : []),
     ...trace.slice(-lines),
     failure?.stack ?? '',
+    // Last, because whoever shows the end of a long log must show it.
+    `again: npm run simulate -- --seed ${seed} --trace`,
   ].join('\n');
 }

@@ -3,6 +3,7 @@ import type { SyncObserver } from '../../agent/engine/observer.ts';
 import { SyncObservers } from '../../agent/monitor/sync-observers.ts';
 import { Watchdog } from '../../agent/watchdog/watchdog.ts';
 import { FollowedEngine } from '../support/followed-engine.ts';
+import { CLOCK_LOOK_MS } from '../../agent/pacing/clock-watch.ts';
 import { Semaphore } from '../../agent/pacing/semaphore.ts';
 import type { SweeperObserver } from '../../agent/engine/housekeeping-types.ts';
 import type { EngineDeps, EngineSettings } from '../../agent/engine/types.ts';
@@ -27,6 +28,8 @@ export type AgentOptions = {
   readonly scheduler: Scheduler;
   readonly store: ObjectStore;
   readonly clock: Clock;
+  /** Calls its argument once, when the clock is set next; undefined: nobody sets it. */
+  readonly whenClockSet?: ((tell: () => void) => void) | undefined;
   readonly monotonicMs?: (() => number) | undefined;
   readonly random: SeededRandom;
   /** Usual time of a call to an LMDB. */
@@ -164,7 +167,7 @@ export class SimAgent implements Owner {
         store,
         clock,
         monotonicMs,
-        sleep: (ms, signal) => scheduler.sleep(ms, this, signal),
+        sleep: (ms, signal) => this.#sleep(ms, signal),
         randomBytes: random.bytes,
         random: random.next,
         log: textLog(onLog),
@@ -191,6 +194,19 @@ export class SimAgent implements Owner {
       get isOpen() {
         return isOpen;
       },
+    });
+  }
+
+  /** A look at a clock that nobody has set finds nothing: half the events of long schedules would be such looks. */
+  #sleep(ms: number, signal?: AbortSignal): Promise<void> {
+    const { scheduler, whenClockSet, random } = this.#options;
+    if (ms !== CLOCK_LOOK_MS || whenClockSet === undefined) {
+      return scheduler.sleep(ms, this, signal);
+    }
+    return scheduler.sleepUntil(Number.POSITIVE_INFINITY, {
+      owner: this,
+      signal,
+      woken: (wake) => whenClockSet(() => void scheduler.after(ms * random.next(), wake)),
     });
   }
 

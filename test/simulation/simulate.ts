@@ -91,10 +91,10 @@ async function one(seed: number): Promise<void> {
   process.stdout.write(`seed ${seed}: ok, ${actions} actions, ${events} events, trace ${hash}\n`);
 }
 
-/** New schedules in processes of their own, until the time is over or one fails. */
 /** Longer than any schedule takes, on a loaded machine, too. */
 const ENDLESS_MS = 240_000;
 
+/** New schedules in processes of their own, until the time is over or one fails. */
 async function many(): Promise<void> {
   const seconds = Number(values.seconds);
   const startedMs = Date.now();

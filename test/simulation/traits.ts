@@ -70,6 +70,12 @@ export type Traits = {
   readonly exchangesBucket: boolean;
   /** Applications raise PowerDNS's schema version; other hosts hold it back until they are as far, or may take it. */
   readonly upgrades: boolean;
+  /** An instance stores whatever it likes under its own name. */
+  readonly adversary: boolean;
+  /** Once all is well, nothing happens for longer than tombstones are kept, before a new host starts. */
+  readonly restsLong: boolean;
+  /** Bases and manifests are removed by hand. */
+  readonly losesBase: boolean;
   readonly compactors: number;
   readonly compaction: Partial<CompactionPolicy> & {
     readonly deadlineMs: number | undefined;
@@ -79,7 +85,22 @@ export type Traits = {
 };
 
 /** The nature of one schedule. */
-export function drawTraits(random: SeededRandom): Traits {
+export function drawTraits(random: SeededRandom, later: SeededRandom): Traits {
+  const traits = drawFirstTraits(random, later);
+  const { growsMaps, upgrades, pace } = traits;
+  return {
+    ...traits,
+    // There no application may find that what it writes loses.
+    adversary: !growsMaps && !upgrades && later.chance(0.4),
+    restsLong: pace === 'long' && later.chance(0.3),
+    losesBase: pace === 'dense' && !traits.upstream && later.chance(0.15),
+  };
+}
+
+function drawFirstTraits(
+  random: SeededRandom,
+  later: SeededRandom,
+): Omit<Traits, 'adversary' | 'restsLong' | 'losesBase'> {
   const pace: Pace = random.chance(0.3) ? 'long' : 'dense';
   const retentionMs = random.pick([4 * HOUR, 8 * HOUR]);
   const fleet = random.weighted({ two: 3, three: 4, sharedName: 3, four: 1 });
@@ -117,7 +138,11 @@ export function drawTraits(random: SeededRandom): Traits {
     databaseFaultRate: random.pick([0, 0, 0.05, 0.2]),
     damages: random.chance(0.4),
     skewMs: pace === 'long' ? random.pick([0, MINUTE]) : random.pick([0, 50, 5 * SECOND]),
-    listingMs: pace === 'long' ? 15 * MINUTE : random.pick([2 * SECOND, MINUTE]),
+    // Most of a long schedule is passes that find nothing.
+    listingMs:
+      pace === 'long'
+        ? later.pick([15 * MINUTE, 30 * MINUTE, HOUR])
+        : random.pick([2 * SECOND, MINUTE]),
     noticeLoss: random.pick([0, 0.1, 1]),
     noticeMs: random.pick([20, 5 * SECOND]),
     cleaner: drawCleaner(random, pace),
@@ -145,7 +170,7 @@ export function drawTraits(random: SeededRandom): Traits {
       baseDueRatio: random.pick([0, 1, 1000]),
       level1CountMax: random.pick([1, 8]),
       baseMaxAgeMs: pace === 'long' ? HOUR : random.pick([10 * SECOND, HOUR]),
-      mustKeepMs: random.pick([0, pace === 'long' ? 10 * MINUTE : 2 * SECOND]),
+      mustKeepMs: drawMustKeep(random, later, pace),
       foldObjectsMax: random.pick([2, 10_000]),
       tombstoneRetentionMs: retention?.compactorMs,
       deadlineMs: random.pick([undefined, undefined, 100, 2 * SECOND]),
@@ -153,6 +178,12 @@ export function drawTraits(random: SeededRandom): Traits {
       roomBytes: steps % 5 === 0 ? 700 : Number.POSITIVE_INFINITY,
     },
   };
+}
+
+/** Sometimes longer than tombstones are kept: what was folded is still listed then. */
+function drawMustKeep(random: SeededRandom, later: SeededRandom, pace: Pace): number {
+  const short = random.pick([0, pace === 'long' ? 10 * MINUTE : 2 * SECOND]);
+  return pace === 'long' && later.chance(0.2) ? 24 * HOUR : short;
 }
 
 function drawRetention(

@@ -1,4 +1,5 @@
 import { formatNameTime } from '../../protocol/time.ts';
+import { MAX_KEY_BYTES } from '../../protocol/limits.ts';
 import { parseObjectName } from '../../protocol/object-name.ts';
 import { bytesBody } from '../../storage/bodies.ts';
 import type { ObjectStore } from '../../storage/object-store.ts';
@@ -8,6 +9,11 @@ import { mergeInto, type Content } from './ledger.ts';
 import { splitKey } from './host.ts';
 
 const NEVER = new AbortController().signal;
+
+function holdsLongKey(state: State): boolean {
+  const keys = [...state.values()].flatMap((entries) => [...entries.keys()]);
+  return keys.some((hex) => hex.length > 2 * MAX_KEY_BYTES);
+}
 
 /**
  * An instance of upstream's: it stores full snapshots only, reads the newest one (by name) of every other instance, and
@@ -55,6 +61,9 @@ export class UpstreamPeer {
         mergeBytes(state, bytes);
       } catch {
         continue; // damaged: tried again at the next round
+      }
+      if (holdsLongKey(state)) {
+        continue; // LMDB takes none of that transaction
       }
       this.#loaded.set(instance, name);
       for (const [dbi, entries] of state) {

@@ -5,6 +5,7 @@ import { parseObjectName } from '../../protocol/object-name.ts';
 import { engineSettings } from '../support/engine.ts';
 import { silentCleanerObserver } from '../support/hosted-engine.ts';
 import { databaseOptions, scratchFolder } from '../support/lmdb.ts';
+import { Adversary } from './adversary/adversary.ts';
 import { Compactions } from './compactions.ts';
 import { Ledger } from './ledger.ts';
 import type { SeededRandom } from '../support/random.ts';
@@ -44,11 +45,14 @@ export class World {
   readonly hosts: SimHost[] = [];
   readonly peers: UpstreamPeer[] = [];
   readonly compactions: Compactions;
+  readonly adversary: Adversary;
   readonly trace: string[] = [];
   readonly folder = scratchFolder();
   readonly fate: Fate = { dropsLate: false, isHealing: false };
   /** The bucket has lost something, or its manifest has changed, since that was last looked at. */
   bucketChanged = false;
+  /** Somebody has removed a base or a manifest by hand. */
+  isBaseLost = false;
   readonly #faults: SeededRandom;
   #runs = 0;
 
@@ -80,6 +84,13 @@ export class World {
       random,
       faults: this.#faults,
       fate: this.fate,
+      log: (text) => this.log(text),
+    });
+    this.adversary = new Adversary({
+      bucket: this.bucket,
+      keys: traits.keys,
+      ledger: (database) => this.ledger(database),
+      nowNs: () => clock.peekNs(),
       log: (text) => this.log(text),
     });
     this.bucket.onStored = (name) => this.#announce(name);
@@ -123,6 +134,14 @@ export class World {
     return ledger;
   }
 
+  /** What was stored may be nowhere but on hosts now, until they have sent it again. */
+  noteBaseLost(): void {
+    this.isBaseLost = true;
+    for (const ledger of this.ledgers.values()) {
+      ledger.forgetWinners();
+    }
+  }
+
   addHost(label: string, instance: string, mapSizeBytes = this.#mapBytes(this.hosts.length)) {
     const host: SimHost = {
       label,
@@ -151,6 +170,11 @@ export class World {
 
   start(host: SimHost, overrides: Partial<EngineSettings> = {}): SimAgent {
     this.#runs += 1;
+    for (const { name, committed, syncState } of host.databases) {
+      if (syncState.lastSyncNs === undefined) {
+        this.ledger(name).noteFirstContact(committed);
+      }
+    }
     const { traits, scheduler, fate } = this;
     const run = `run${this.#runs}`;
     const { retention, cleaner, skewMs } = traits;
@@ -205,6 +229,7 @@ export class World {
       store: this.bucket,
       clock: host.clock,
       monotonicMs: host.clock.runningMs,
+      whenClockSet: (tell) => host.clock.whenSet(tell),
       random: this.random.fork(),
       databaseMs: traits.databaseMs,
       databaseFails: () => !fate.isHealing && this.#faults.chance(traits.databaseFaultRate),
@@ -268,8 +293,12 @@ export class World {
     const { agent } = host;
     host.agent = undefined;
     await agent?.crash();
-    // What it had not looked at gets the time of the last sync at the next start, and may lose.
-    for (const { plain } of host.databases) {
+    this.noteUnwatched(host);
+  }
+
+  /** A run is over: what it had not looked at gets the time of the last sync from the next one, and may lose. */
+  noteUnwatched({ databases }: SimHost): void {
+    for (const { plain } of databases) {
       for (const [key, written] of plain) {
         plain.set(key, { ...written, watched: false });
       }

@@ -6,6 +6,7 @@ import { scratchFolder } from '../../support/lmdb.ts';
 import {
   close,
   DAY_MS,
+  deletedAndFolded,
   deletedAndSwept,
   inStep,
   RETENTION_MS,
@@ -34,6 +35,20 @@ test('where the compactor drops tombstones, a host without a sweeper rejoins, to
   await a.start({}, unswept(world));
   expect(events).toHaveLength(2);
   expect(await storedBy(world, 'a')).toEqual([]);
+  await close(world);
+});
+
+test('what the published state was made from brings nothing back while it waits to be deleted', async () => {
+  const world = await inStep(folder);
+  const { a, events, store } = world;
+  // Each deletion fails: what is folded stays listed, with the value that the tombstone beat.
+  store.plan = (call) => (call === 'delete' ? 'fail' : 'none');
+  await deletedAndFolded(world);
+  expect(await storedBy(world, 'a')).toHaveLength(1);
+  await a.start({}, unswept(world));
+  await a.eventually(() => events.length >= 2);
+  expect(events).toEqual(['began', 'dropped 1, stamped 0']);
+  expect(a.values()).toEqual({});
   await close(world);
 });
 

@@ -31,15 +31,43 @@ export class WorldClock {
 
 /** The clock of one host: the world's, and wrong by `skewMs`. */
 export class HostClock implements Clock {
-  skewMs = 0;
   readonly #world: WorldClock;
+  #skewMs = 0;
+  #setNs: bigint | undefined;
+  #onSet: (() => void)[] = [];
 
   constructor(world: WorldClock) {
     this.#world = world;
   }
 
+  get skewMs(): number {
+    return this.#skewMs;
+  }
+
+  /** Sets the clock of the host. */
+  set skewMs(skewMs: number) {
+    this.#skewMs = skewMs;
+    this.#setNs = this.#world.peekNs();
+    const waiting = this.#onSet;
+    this.#onSet = [];
+    for (const tell of waiting) {
+      tell();
+    }
+  }
+
+  /** For how long nobody has set it. */
+  get untouchedMs(): number {
+    const sinceNs = this.#world.peekNs() - (this.#setNs ?? 0n);
+    return Number(sinceNs / 1_000_000n);
+  }
+
+  /** Calls `tell` once, when the clock is set next. */
+  whenSet(tell: () => void): void {
+    this.#onSet.push(tell);
+  }
+
   nowNs(): bigint {
-    return this.#world.nowNs() + BigInt(Math.round(this.skewMs * 1e6));
+    return this.#world.nowNs() + BigInt(Math.round(this.#skewMs * 1e6));
   }
 
   /** For how long the host has run, whatever its clock was set to. */
