@@ -4,7 +4,7 @@ import { listDbis, type Meta } from '../pages/data-file.ts';
 import type { MergedState, SessionTxn } from '../session/txn.ts';
 import type { Session } from '../session/session.ts';
 import { WRITES_PER_CLOCK_LOOK } from '../limits.ts';
-import { requireReserve } from './room.ts';
+import { bytesPerTxn, entryBytes } from './room.ts';
 import { replaces, StoredRegisters } from '../changes/stored-registers.ts';
 import { TouchedKeySet } from '../touched-keys.ts';
 
@@ -55,9 +55,8 @@ export class WriteSetApplier {
     let comparedTxn = this.#session.basis.txnId;
     let done = 0;
     do {
-      if (growthBytes > 0) {
-        requireReserve(this.#session.file, this.#session.basis);
-      }
+      const { file, basis } = this.#session;
+      const maxBytes = growthBytes > 0 ? bytesPerTxn(file, basis, growthBytes) : Infinity;
       const plannedMs = this.#session.options.maxLockHoldMs * PLANNED_PART;
       let puttingMs = 0;
       let beforeMs = 0;
@@ -76,6 +75,7 @@ export class WriteSetApplier {
           writes,
           from: done,
           untilMs: startedMs + budgetMs,
+          maxBytes,
           recheckAt,
         });
         const isLast = part.next >= writes.length && last !== undefined;
@@ -113,12 +113,16 @@ export class WriteSetApplier {
       writes: readonly Write[];
       from: number;
       untilMs: number;
+      /** What may be put, where room in the map is short. */
+      maxBytes: number;
       recheckAt: Meta | undefined;
     },
   ): { next: number; put: number } {
-    const { writes, from, untilMs, recheckAt } = options;
+    const { writes, from, untilMs, maxBytes, recheckAt } = options;
+    const { pageSize } = this.#session.file;
     const stillWins = recheckAt === undefined ? undefined : this.#recheck(recheckAt, txn);
     let put = 0;
+    let bytes = 0;
     for (let at = from; at < writes.length; at += 1) {
       const write = writes[at];
       if (write === undefined) {
@@ -128,6 +132,12 @@ export class WriteSetApplier {
         txn.put(write.dbiName, write.key, write.value);
         this.touched?.add(write.dbiName, write.key);
         put += 1;
+        if (maxBytes < Infinity) {
+          bytes += entryBytes(write.key.length, write.value.length, pageSize);
+          if (bytes > maxBytes) {
+            return { next: at + 1, put };
+          }
+        }
       }
       if ((at - from) % WRITES_PER_CLOCK_LOOK === WRITES_PER_CLOCK_LOOK - 1) {
         if (performance.now() > untilMs) {
