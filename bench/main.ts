@@ -28,7 +28,7 @@ const RESULTS = 'bench/results/latest.json';
 const DEFAULT_RECORDS = 1_000_000;
 /** Of what grows, or must not grow, with the database. */
 const SCALE_RECORDS = 10_000_000;
-const SCALE_FILES = ['latency.bench.ts', 'memory.bench.ts'];
+const SCALE_FILES = ['latency.bench.ts', 'memory.bench.ts', 'compaction.bench.ts'];
 /** They watch for minutes; once is enough. */
 const SLOW_FILES = ['idle.bench.ts'];
 

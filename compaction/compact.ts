@@ -6,41 +6,28 @@ import {
   parseObjectName,
   probePrefix,
 } from '../protocol/object-name.ts';
-import type { ObjectInfo } from '../storage/object-store.ts';
-import type { TimestampNs } from '../protocol/time.ts';
-import { EMPTY_VECTOR } from '../protocol/version-vector.ts';
+import { SyncError } from '../protocol/errors.ts';
+import { EMPTY_VECTOR, type VersionVector } from '../protocol/version-vector.ts';
+import { findDamagedPart, findMissingPart, isStillPublished } from './lost-base.ts';
+import { Claims } from './claims.ts';
 import { requireConditionalWrites } from './conditional-writes.ts';
 import { type DeleteInput, deletable } from './delete-rule.ts';
 import type { Gathered } from './gather.ts';
-import {
-  CONDITION_PROOF_MS,
-  FOLD_BYTES_PER_SECOND,
-  LISTED_OBJECTS_MAX,
-  PROBE_LEFT_MS,
-} from './limits.ts';
-import { type SortedListing, instanceObjects, sortListing } from './listing.ts';
-import { type Publication, type StoredState, publishState, readState } from './manifest-store.ts';
-import { type StateObjects, nextState, pruneVector, upkeepChanged } from './next-state.ts';
-import { type FoldLevel, type TailPlan, chooseLevel, planTail } from './plan.ts';
+import { CONDITION_PROOF_MS, LISTED_OBJECTS_MAX, PROBE_LEFT_MS, SPOOL_SHARE } from './limits.ts';
+import { ListingSorter, type SortedListing, afterStep, instanceObjects } from './listing.ts';
+import { type Publication, publishState, readState } from './manifest-store.ts';
+import { type StateObjects, nextState, pruneStreams, upkeepChanged } from './next-state.ts';
+import { Pace } from './pace.ts';
+import type { FoldLevel } from './plan.ts';
 import { type Removal, removeObjects } from './remove.ts';
-import { type CompactionReport, makeReport } from './report.ts';
+import { type CompactionReport, joinReports, makeReport } from './report.ts';
 import { UnwrittenStore } from '../storage/unwritten-store.ts';
-import { type CompactOptions, OutOfTimeError, checkTime, timeLeftMs } from './run-context.ts';
+import { type CompactOptions, OutOfTimeError, timeLeftMs } from './run-context.ts';
+import { StepScratch } from './scratch/step-scratch.ts';
+import { type StepStart, planStep } from './step.ts';
 import type { PublishedState } from './upkeep.ts';
+import type { Postponed } from './shapes.ts';
 import { type WrittenState, fileBody, writeState } from './write-state.ts';
-
-/** What one run begins with. */
-type RunStart = {
-  readonly run: CompactOptions;
-  readonly nowNs: TimestampNs;
-  readonly listing: SortedListing;
-  readonly before: StoredState | undefined;
-  readonly tail: TailPlan;
-  readonly level: FoldLevel;
-  readonly sizes: ReadonlyMap<string, number>;
-  /** When conditional writes were proven on this storage: in this run, or not long before. 0 in a dry run. */
-  readonly conditionsProvenNs: bigint;
-};
 
 /**
  * Folds what agents have stored into the base of a database: lists, reads the manifest, merges, stores, publishes, deletes.
@@ -63,9 +50,12 @@ async function compactFor(run: CompactOptions): Promise<CompactionReport> {
   const nowNs = run.nowNs();
   // The listing first: what it shows and the manifest covers was in a base before this run looked.
   const { listing, probes } = await list(run);
-  const before = await readState(run.store, run.database, run.signal);
-  const conditionsProvenNs = before?.upkeep.conditionsProvenNs ?? 0n;
-  const start = plan({ run, nowNs, listing, before, conditionsProvenNs });
+  const replaced = await readState(run.store, run.database, run.signal);
+  const lost = replaced && (await findMissingPart(run, { listing, stored: replaced }));
+  const before = lost === undefined ? replaced : undefined;
+  const conditionsProvenNs = replaced?.upkeep.conditionsProvenNs ?? 0n;
+  const world = { run, nowNs, listing, before, replaced, lost, conditionsProvenNs };
+  const start = planStep(world, new Pace(run));
   if (run.dryRun === true) {
     // It would prove nothing: what it stores is not stored.
     return execute(start);
@@ -74,9 +64,9 @@ async function compactFor(run: CompactOptions): Promise<CompactionReport> {
 }
 
 /** Before anything is written or deleted; once a day, because storages and proxies are exchanged. */
-async function proveConditions(start: RunStart, probes: readonly string[]): Promise<bigint> {
-  const { run, nowNs, listing, before, conditionsProvenNs } = start;
-  const published = before === undefined ? 0 : 1 + before.manifest.level1.length;
+async function proveConditions(start: StepStart, probes: readonly string[]): Promise<bigint> {
+  const { run, nowNs, listing, replaced, conditionsProvenNs } = start;
+  const published = replaced === undefined ? 0 : 1 + replaced.manifest.level1.length;
   const listed = [...instanceObjects(listing)].length + listing.compacted.length;
   const isIdle = start.level === 'none' && listed <= published;
   const sinceMs = Number((nowNs - conditionsProvenNs) / 1_000_000n);
@@ -96,76 +86,129 @@ async function list(
   run: CompactOptions,
 ): Promise<{ readonly listing: SortedListing; readonly probes: readonly string[] }> {
   const { store, database, signal } = run;
-  const infos: ObjectInfo[] = [];
+  const sorter = new ListingSorter(database);
   const probes: string[] = [];
+  let count = 0;
   let truncated = false;
   for await (const info of store.list(databasePrefix(database), { signal })) {
-    truncated = infos.length >= LISTED_OBJECTS_MAX;
+    truncated = count >= LISTED_OBJECTS_MAX;
     if (truncated) {
       break;
     }
+    count += 1;
     if (info.name.startsWith(probePrefix(database))) {
       // A younger one may be that of a run that is under way.
       if (info.lastModifiedMs < Number(run.nowNs() / 1_000_000n) - PROBE_LEFT_MS) {
         probes.push(info.name);
       }
     } else {
-      infos.push(info);
+      sorter.add(info);
     }
   }
-  return { listing: sortListing(database, infos, truncated), probes };
+  return { listing: sorter.finish(truncated), probes };
 }
 
-function plan(input: Omit<RunStart, 'tail' | 'level' | 'sizes'>): RunStart {
-  const { run, nowNs, listing, before } = input;
-  const sizes = new Map(listing.compacted.map(({ name, sizeBytes }) => [name, sizeBytes]));
-  const tail = planTail(listing, before?.manifest.vector ?? EMPTY_VECTOR, run.policy);
-  const level1 = before?.manifest.level1 ?? [];
-  const level = chooseLevel({
-    manifest: before?.manifest,
-    tailBytes: tail.bytes,
-    baseBytes: sizes.get(before?.manifest.base ?? '') ?? 0,
-    level1Bytes: level1.map((name) => sizes.get(name) ?? 0),
-    nowNs,
-    policy: run.policy,
-  });
-  return { ...input, tail, sizes, level: levelInTime(level, { run, before, tail, sizes }) };
-}
-
-/** A base that does not fit into the time left waits: what is new goes into a level-1 delta. */
-function levelInTime(
-  level: FoldLevel,
-  start: Pick<RunStart, 'run' | 'before' | 'tail' | 'sizes'>,
-): FoldLevel {
-  const { run, before, tail, sizes } = start;
-  if (level !== 'base' || before === undefined || tail.bytes === 0) {
-    return level;
+/** Steps, as long as there is something left to read and time to read it: each of them publishes what it has folded. */
+async function execute(first: StepStart): Promise<CompactionReport> {
+  let { report, next } = await executeStep(first);
+  while (next !== undefined) {
+    const step = await executeStep(next);
+    report = joinReports(report, step.report);
+    next = step.next;
   }
-  const { base, level1 } = before.manifest;
-  const bytes = [base, ...level1].reduce((sum, name) => sum + (sizes.get(name) ?? 0), tail.bytes);
-  return (bytes / FOLD_BYTES_PER_SECOND) * 1000 > timeLeftMs(run) ? 'level1' : level;
+  return report;
 }
 
-async function execute(start: RunStart): Promise<CompactionReport> {
-  const { level, before } = start;
-  const vector = before?.manifest.vector ?? EMPTY_VECTOR;
+type StepResult = {
+  readonly report: CompactionReport;
+  /** What the next step begins with; undefined: this was the last one. */
+  readonly next: StepStart | undefined;
+};
+
+async function executeStep(start: StepStart): Promise<StepResult> {
+  const { level, before, run } = start;
+  const scratch = new StepScratch(run.scratch);
+  const room = SPOOL_SHARE * (await scratch.freeBytes());
+  const policy = { ...run.policy, spoolBytesMax: Math.min(run.policy.spoolBytesMax, room) };
+  const step = { ...start, run: { ...run, scratch, policy } };
   try {
-    const result = level === 'none' ? undefined : await writeState({ ...start, level });
-    return result?.objects === undefined
-      ? await finishWithoutState(start, result?.gathered)
-      : await finishWithState(start, result);
-  } catch (error) {
-    if (error instanceof OutOfTimeError) {
-      return makeReport({ ...start, outcome: 'out-of-time', vector });
+    const result = level === 'none' ? undefined : await writeState({ ...step, level });
+    if (result?.objects === undefined) {
+      const report = await finishWithoutState(step, { gathered: result?.gathered });
+      return { report, next: start.isDeferred ? await nextStep(start, { report }) : undefined };
     }
+    const report = await finishWithState(step, result);
+    return { report, next: await nextStep(start, { report, written: result }) };
+  } catch (error) {
+    if (!(error instanceof OutOfTimeError)) {
+      return await executeWithoutBase(start, error);
+    }
+    const isBaseAlone = level === 'base' && before !== undefined && start.tail.bytes === 0;
+    const postponed = { why: 'time', timeMs: start.timeMs } as const;
+    const report = isBaseAlone
+      ? await finishWithoutState(step, { postponed })
+      : makeReport({ ...start, outcome: 'out-of-time', vector: vectorOf(before) });
+    return { report, next: undefined };
+  } finally {
+    await scratch.clear();
+  }
+}
+
+/** What comes after a step; undefined if nothing is left, or no time. */
+async function nextStep(
+  start: StepStart,
+  done: { readonly report: CompactionReport; readonly written?: WrittenState },
+): Promise<StepStart | undefined> {
+  const { run, pace, isDeferred } = start;
+  const { report, written } = done;
+  const isOver = report.outcome !== 'published' && report.outcome !== 'nothing';
+  if (isOver || run.dryRun === true || timeLeftMs(run) <= 0) {
+    return undefined;
+  }
+  if (!isDeferred && written?.isCut !== true) {
+    return undefined;
+  }
+  const published = await readState(run.store, run.database, run.signal);
+  if (written !== undefined) {
+    pace.learn(written);
+    const { base, level1 } = published?.manifest ?? {};
+    if (base !== written.name && level1?.includes(written.name) !== true) {
+      // Somebody else has published since.
+      return undefined;
+    }
+  }
+  const listing = afterStep(start.listing, report, Number(run.nowNs() / 1_000_000n));
+  // What was large waits only as long as something else can be folded.
+  const mayDefer = isDeferred && written?.isCut === true;
+  const before = published;
+  return planStep(
+    { ...start, listing, before, replaced: published, lost: undefined },
+    pace,
+    mayDefer,
+  );
+}
+
+/** Where an error says that a published object is lost, what is listed becomes a base of its own; else it is thrown. */
+async function executeWithoutBase(start: StepStart, error: unknown): Promise<StepResult> {
+  const { run, before } = start;
+  const isDamage = error instanceof SyncError && error.code === 'SNAPSHOT_CORRUPT';
+  if (before === undefined || !isDamage) {
     throw error;
   }
+  const lost = await findDamagedPart(run, before);
+  if (lost === undefined || !(await isStillPublished(run, before))) {
+    throw error;
+  }
+  return executeStep(planStep({ ...start, before: undefined, lost }, start.pace));
 }
 
 /** Nothing to fold: notes are kept up, and what is due is deleted. */
 async function finishWithoutState(
-  start: RunStart,
-  gathered: Gathered | undefined,
+  start: StepStart,
+  {
+    gathered,
+    postponed,
+  }: { readonly gathered?: Gathered | undefined; readonly postponed?: Postponed },
 ): Promise<CompactionReport> {
   const { before } = start;
   if (before === undefined) {
@@ -177,28 +220,35 @@ async function finishWithoutState(
       gathered,
     });
   }
-  const { base, level1, entries, tombstones, publishedAtNs, rejoinBeforeNs, schemaMode } =
-    before.manifest;
-  const vector = pruneVector(before.manifest.vector, { ...start, policy: start.run.policy });
-  const noted = { publishedAtNs, rejoinBeforeNs, schemaMode };
-  const objects = { base, level1, vector, entries, tombstones, ...noted };
-  const next = makeNext(start, objects);
-  if (!upkeepChanged(before, next)) {
+  const { version: _version, id: _id, database: _database, ...objects } = before.manifest;
+  const claims = new Claims(before.manifest);
+  for (const snapshot of start.tail.marked) {
+    claims.passOver(snapshot);
+  }
+  const pruned = pruneStreams(claims.state, start);
+  const next = makeNext(start, { ...objects, ...pruned }, { postponed });
+  if (postponed === undefined && !upkeepChanged(before, next)) {
     const removal = await remove(start, before, { ownPublication: false, copied: false });
-    return makeReport({ ...start, level: 'none', outcome: 'nothing', vector, gathered, removal });
+    return makeReport({
+      ...start,
+      level: 'none',
+      outcome: 'nothing',
+      vector: pruned.vector,
+      gathered,
+      removal,
+    });
   }
   const publication = await publish(start, next);
-  return conclude(start, { publication, next, gathered, level: 'none' });
+  return conclude(start, { publication, next, gathered, level: 'none', postponed });
 }
 
-async function finishWithState(start: RunStart, written: WrittenState): Promise<CompactionReport> {
-  checkTime(start.run);
+async function finishWithState(start: StepStart, written: WrittenState): Promise<CompactionReport> {
   // The time of the publication, not of the run's beginning: must_keep is counted from it.
-  const next = makeNext(start, { ...written.objects, publishedAtNs: start.run.nowNs() });
+  const objects = { ...written.objects, publishedAtNs: start.run.nowNs() };
+  const next = makeNext(start, objects, written);
   const publication = await publish(start, next);
   const copied = publication === 'published' && (await copyForUpstream(start, written));
-  const { gathered } = written;
-  return conclude(start, { publication, next, gathered, level: start.level, written, copied });
+  return conclude(start, { publication, next, ...written, written, copied });
 }
 
 type Conclusion = {
@@ -208,10 +258,11 @@ type Conclusion = {
   readonly level: FoldLevel;
   readonly written?: WrittenState | undefined;
   readonly copied?: boolean | undefined;
+  readonly postponed?: Postponed | undefined;
 };
 
-async function conclude(start: RunStart, conclusion: Conclusion): Promise<CompactionReport> {
-  const { publication, next, gathered, written, level, copied = false } = conclusion;
+async function conclude(start: StepStart, conclusion: Conclusion): Promise<CompactionReport> {
+  const { publication, next, gathered, written, level, copied = false, postponed } = conclusion;
   const stands = publication === 'published' || publication === 'confirmed';
   // Nothing is deleted after an answer that was not clear: see the delete rule.
   const removal =
@@ -222,19 +273,25 @@ async function conclude(start: RunStart, conclusion: Conclusion): Promise<Compac
     ...start,
     level,
     outcome: stands ? 'published' : publication,
-    vector: stands ? next.manifest.vector : (start.before?.manifest.vector ?? EMPTY_VECTOR),
+    vector: stands ? next.manifest.vector : vectorOf(start.before),
     state: stands ? next.manifest : undefined,
     gathered,
     written,
     removal,
+    baseWaits: start.baseWaits || postponed !== undefined,
   });
 }
 
-function makeNext(start: RunStart, objects: StateObjects): PublishedState {
-  const { run, before, listing, conditionsProvenNs } = start;
+function makeNext(
+  start: StepStart,
+  objects: StateObjects,
+  { level, postponed }: Partial<Pick<WrittenState, 'level' | 'postponed'>>,
+): PublishedState {
+  const { run, before, replaced, listing, conditionsProvenNs } = start;
   const { database, policy } = run;
-  return nextState({
+  const { manifest, upkeep } = nextState({
     before,
+    replaced,
     objects,
     listing,
     database,
@@ -243,15 +300,19 @@ function makeNext(start: RunStart, objects: StateObjects): PublishedState {
     policy,
     conditionsProvenNs,
   });
+  const known = level === 'base' ? undefined : before?.upkeep.baseTooLong;
+  const baseTooLong =
+    postponed?.why === 'time' ? { timeMs: postponed.timeMs, atNs: run.nowNs() } : known;
+  return { manifest, upkeep: { ...upkeep, baseTooLong } };
 }
 
-function publish(start: RunStart, next: PublishedState): Promise<Publication> {
-  const { run, before } = start;
-  return publishState(run.store, next, { before, signal: run.signal });
+function publish(start: StepStart, next: PublishedState): Promise<Publication> {
+  const { run, replaced } = start;
+  return publishState(run.store, next, { before: replaced, signal: run.signal });
 }
 
 function remove(
-  start: RunStart,
+  start: StepStart,
   published: PublishedState,
   done: Pick<DeleteInput, 'ownPublication' | 'copied'>,
 ): Promise<Removal> {
@@ -263,7 +324,7 @@ function remove(
 }
 
 /** A full snapshot with the base's bytes, which upstream's readers understand. Nothing of ours depends on it. */
-async function copyForUpstream(start: RunStart, written: WrittenState): Promise<boolean> {
+async function copyForUpstream(start: StepStart, written: WrittenState): Promise<boolean> {
   const { run } = start;
   const name = parseObjectName(written.name);
   const isBase = written.objects.base === written.name;
@@ -280,6 +341,10 @@ async function copyForUpstream(start: RunStart, written: WrittenState): Promise<
     seq,
     kind: 'snapshot',
   });
-  await run.store.create(copy, fileBody(written.file), run.signal);
+  await run.store.create(copy, fileBody(written.file, run), run.signal);
   return true;
+}
+
+function vectorOf(state: PublishedState | undefined): VersionVector {
+  return state?.manifest.vector ?? EMPTY_VECTOR;
 }

@@ -59,7 +59,8 @@ export function isDue(sinceNs: TimestampNs, nowNs: TimestampNs, policy: Compacti
 /** What the bucket has held for `must_keep`, by what one manifest says. */
 function heldVectors(state: PublishedState | undefined, input: DeleteInput): VersionVector[] {
   const { nowNs, policy } = input;
-  if (state === undefined) {
+  // One of earlier rules may cover what nobody has read.
+  if (state?.manifest.lineage === undefined) {
     return [];
   }
   const { manifest, upkeep } = state;

@@ -1,46 +1,41 @@
 import { requireMatchingMeta } from '../protocol/delta.ts';
 import { SyncError, errorText } from '../protocol/errors.ts';
-import { requireSchemaMode, type SchemaMode } from '../protocol/snapshot-meta.ts';
-import { readSnapshotHead } from '../protocol/snapshot-reader.ts';
-import {
-  type VersionVector,
-  advanceVector,
-  covers,
-  joinVectors,
-} from '../protocol/version-vector.ts';
+import { databasePrefix, parseObjectName } from '../protocol/object-name.ts';
+import { boundedRejoin, type SchemaMode } from '../protocol/snapshot-meta.ts';
+import type { ClaimedState, Claims } from './claims.ts';
+import type { FoldMode } from './fold-mode.ts';
 import type { SnapshotSource } from './merge/cursor.ts';
 import type { DbiTable } from './merge/dbi-table.ts';
 import {
   FAILED_LOADS_MAX,
-  FOLD_MODE_INSTANCES_MAX,
+  GAP_AGE_MS,
   SMALL_OBJECT_BYTES,
   SMALL_OBJECT_CONCURRENCY,
 } from './limits.ts';
 import type { StoredObject } from './listing.ts';
 import { checkSnapshot, loadInto } from './merge/load.ts';
-import type { TailPlan } from './plan.ts';
+import type { LeftAlone, TailPlan } from './plan.ts';
 import { type CompactOptions, checkTime } from './run-context.ts';
 import { Sorter } from './merge/sorter.ts';
 import { readBounded } from '../storage/read-bounded.ts';
 
-/** Bytes of an object that are read for its Meta. */
-const HEAD_BYTES = 64 * 1024;
-
-/** An object that could not be read. It stays in the bucket, and blocks dropping tombstones. */
-export type Unreadable = { readonly name: string; readonly reason: string };
+/** An object that was not folded, for itself or for others like it. It stays, and blocks dropping tombstones. */
+export type Unreadable = LeftAlone;
 
 /** What a run has read. */
 export type Gathered = {
   /** What the published state and everything gathered cover together. */
-  readonly vector: VersionVector;
+  readonly state: ClaimedState;
   /** The highest that a gathered full state says; see `Manifest`. */
   readonly rejoinBeforeNs: bigint;
   readonly schemaMode: SchemaMode | undefined;
   readonly sources: readonly SnapshotSource[];
   readonly sorter: Sorter;
-  /** Objects that moved the vector. */
+  /** Objects that were read and are covered now. */
   readonly claimed: readonly StoredObject[];
   readonly unreadable: readonly Unreadable[];
+  /** Everything listed is covered now, but for what is set aside. */
+  readonly isWhole: boolean;
 };
 
 /** Options of a {@link Gatherer}. */
@@ -57,56 +52,122 @@ export class Gatherer {
   readonly #options: GatherOptions;
   readonly #sorter: Sorter;
   readonly #sources: SnapshotSource[] = [];
-  readonly #claimed: StoredObject[] = [];
+  readonly #claims: Claims;
+  readonly #read: StoredObject[] = [];
   readonly #unreadable: Unreadable[] = [];
-  readonly #tried = new Set<string>();
-  #vector: VersionVector;
+  /** Something planned was not read: it is gone, cannot be read, or must wait. */
+  #hasLeft = false;
   #rejoinBeforeNs = 0n;
+  #isWhole = false;
   #spooledBytes = 0;
   #failedLoads = 0;
 
-  constructor(vector: VersionVector, options: GatherOptions) {
+  constructor(claims: Claims, options: GatherOptions) {
     const { run, table } = options;
     this.#options = options;
-    this.#vector = vector;
+    this.#claims = claims;
     this.#sorter = new Sorter({ table, scratch: run.scratch, checkTime: () => checkTime(run) });
   }
 
   get result(): Gathered {
     return {
-      vector: this.#vector,
+      state: this.#claims.state,
       rejoinBeforeNs: this.#rejoinBeforeNs,
       schemaMode: this.#options.mode.known,
       sources: this.#sources,
       sorter: this.#sorter,
-      claimed: this.#claimed,
+      claimed: this.#read.filter((object) => this.#claims.covers(object)),
       unreadable: this.#unreadable,
+      isWhole: this.#isWhole,
     };
   }
 
   /** Reads what is planned, as far as the time goes. Errors: those of the store, when it fails over and over. */
   async gather(plan: TailPlan): Promise<void> {
     for (const snapshot of plan.snapshots) {
+      if (this.#isCovered(snapshot, plan)) {
+        continue;
+      }
       const fits =
         this.#spooledBytes === 0 ||
         this.#spooledBytes + snapshot.sizeBytes <= this.#options.run.policy.spoolBytesMax;
-      if (this.#inTime() && fits && !covers(this.#vector, snapshot)) {
+      if (this.#inTime() && fits) {
         await this.#take(snapshot, await this.#fetch(snapshot));
+      } else {
+        this.#hasLeft = true;
       }
     }
-    await this.#takeAll(plan.deltas);
+    const deltas = plan.deltas.filter((delta) => !this.#isCovered(delta, plan));
+    if ((await this.#takeAll(deltas)) < deltas.length) {
+      this.#hasLeft = true;
+    }
+    await this.#takeMarked(plan);
+    this.#unreadable.push(...plan.overLimit);
+    if (plan.isWhole && !this.#hasLeft) {
+      await this.#closeGaps([...plan.snapshots, ...plan.deltas, ...plan.marked]);
+    }
   }
 
-  /** Reads deltas behind gaps for their content alone. */
-  async gatherUnclaimed(deltas: readonly StoredObject[]): Promise<void> {
-    await this.#takeAll(deltas);
+  /**
+   * Everything listed was read. A number that is missing below another one was deleted then, or the listing began before
+   * it was stored: so the gap must be old, and still be there in a second listing.
+   */
+  async #closeGaps(read: readonly StoredObject[]): Promise<void> {
+    const { run } = this.#options;
+    const above = read.filter((object) => !this.#claims.covers(object));
+    const closedBeforeMs = Number(run.nowNs() / 1_000_000n) - GAP_AGE_MS;
+    if (above.some(({ lastModifiedMs }) => lastModifiedMs > closedBeforeMs)) {
+      return;
+    }
+    if (above.length > 0 && (await this.#isMoreListed(above))) {
+      return;
+    }
+    this.#claims.closeGaps(above);
+    this.#isWhole = true;
   }
 
-  async #takeAll(deltas: readonly StoredObject[]): Promise<void> {
-    const waiting = deltas.filter((delta) => !this.#tried.has(delta.name));
+  /** True if the bucket has an object of these streams that was not read and is not covered. */
+  async #isMoreListed(above: readonly StoredObject[]): Promise<boolean> {
+    const { store, database, signal } = this.#options.run;
+    const streams = new Set(above.map(({ stream }) => stream));
+    const read = new Set(above.map(({ name }) => name));
+    for await (const { name } of store.list(databasePrefix(database), { signal })) {
+      const object = parseObjectName(name);
+      const isOfGap = object !== undefined && streams.has(object.stream) && !read.has(name);
+      if (isOfGap && !this.#claims.covers(object)) {
+        return true;
+      }
+    }
+    return false;
+  }
+
+  /** When what they follow is read: most of them are passed over then. */
+  async #takeMarked(plan: TailPlan): Promise<void> {
+    for (const snapshot of plan.marked) {
+      if (this.#isCovered(snapshot, plan)) {
+        continue;
+      }
+      if (!plan.doubles.has(snapshot.name) && this.#claims.passOver(snapshot)) {
+        this.#read.push(snapshot);
+      } else if (this.#inTime()) {
+        await this.#take(snapshot, await this.#fetch(snapshot));
+      } else {
+        this.#hasLeft = true;
+      }
+    }
+  }
+
+  /** By something that was read in this run: the plan has nothing that was covered before. */
+  #isCovered(object: StoredObject, plan: TailPlan): boolean {
+    return this.#claims.covers(object) && !plan.doubles.has(object.name);
+  }
+
+  /** How many it has tried. */
+  async #takeAll(waiting: readonly StoredObject[]): Promise<number> {
+    let at = 0;
     const fetched: Promise<Fetched>[] = [];
     try {
-      for (let at = 0; at < waiting.length && this.#inTime(); at++) {
+      for (; at < waiting.length && this.#inTime(); at++) {
         while (fetched.length < SMALL_OBJECT_CONCURRENCY && at + fetched.length < waiting.length) {
           const ahead = waiting[at + fetched.length];
           if (ahead === undefined || (ahead.sizeBytes > SMALL_OBJECT_BYTES && fetched.length > 0)) {
@@ -127,6 +188,7 @@ export class Gatherer {
       // What was begun and is not needed any more must still end, or fail, here.
       await Promise.allSettled(fetched);
     }
+    return at;
   }
 
   #inTime(): boolean {
@@ -156,7 +218,8 @@ export class Gatherer {
       return { kind: 'fetched', large: true, remove: () => file.remove(), open: () => file.open() };
     } catch (error) {
       signal.throwIfAborted();
-      if (error instanceof SyncError) {
+      // A scratch folder that is full says nothing about the object.
+      if (error instanceof SyncError && error.code !== 'SPOOL_FAILED') {
         return { kind: 'failed', error };
       }
       throw error;
@@ -164,12 +227,13 @@ export class Gatherer {
   }
 
   async #take(object: StoredObject, fetched: Fetched): Promise<void> {
-    this.#tried.add(object.name);
     if (fetched.kind === 'gone') {
       // Deleted since it was listed: it was covered by a state newer than the one this run builds on.
+      this.#hasLeft = true;
       return;
     }
     if (fetched.kind === 'failed') {
+      this.#hasLeft = true;
       this.#failedLoads += 1;
       if (this.#failedLoads >= FAILED_LOADS_MAX || fetched.error.code === 'STORAGE_DENIED') {
         throw fetched.error;
@@ -184,6 +248,7 @@ export class Gatherer {
         throw error;
       }
       await fetched.remove();
+      this.#hasLeft = true;
       this.#unreadable.push({ name: object.name, reason: errorText(error) });
     }
   }
@@ -205,21 +270,19 @@ export class Gatherer {
       await loadInto(this.#sorter, source, context);
       await fetched.remove();
     }
-    const { rejoinBeforeNs = 0n } = meta;
+    const rejoinBeforeNs = boundedRejoin(meta.rejoinBeforeNs, {
+      nowNs: run.nowNs(),
+      retentionMs: run.policy.tombstoneRetentionMs,
+    });
     if (rejoinBeforeNs > this.#rejoinBeforeNs) {
       this.#rejoinBeforeNs = rejoinBeforeNs;
     }
-    this.#claim(object, meta.vector);
-  }
-
-  /** A full state brings its vector; a delta counts only behind its predecessor, or it would hide a gap. */
-  #claim(object: StoredObject, vector: VersionVector | undefined): void {
-    if (object.kind === 'delta' && object.seq !== (this.#vector.get(object.stream) ?? 0n) + 1n) {
-      return;
+    this.#read.push(object);
+    if (object.kind === 'delta') {
+      this.#claims.readDelta(object);
+    } else {
+      this.#claims.readFull(object);
     }
-    const joined = vector === undefined ? this.#vector : joinVectors(this.#vector, vector);
-    this.#vector = advanceVector(joined, object);
-    this.#claimed.push(object);
   }
 }
 
@@ -236,99 +299,4 @@ type Fetched =
 
 async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
   yield bytes;
-}
-
-/**
- * The one schema mode of what a run folds: a base of both would hand values with a header too many, or one too few, to
- * every reader, and what it covers is deleted.
- */
-export class FoldMode {
-  #known: SchemaMode | undefined;
-  readonly #disputed: boolean;
-
-  constructor(known: SchemaMode | undefined, options: { readonly disputed?: boolean } = {}) {
-    this.#known = known;
-    this.#disputed = options.disputed ?? false;
-  }
-
-  /** undefined: nothing that was admitted has stated one. */
-  get known(): SchemaMode | undefined {
-    return this.#known;
-  }
-
-  /** Throws for an object that must be left alone. Errors: SNAPSHOT_OTHER_MODE. */
-  admit(stated: string | undefined): void {
-    if (stated === undefined) {
-      return;
-    }
-    if (this.#disputed) {
-      throw new SyncError(
-        'SNAPSHOT_OTHER_MODE',
-        `written in ${stated.slice(0, 40)} schema mode, and as many instances have another one`,
-        {
-          hint: 'Set `schema_tracks_changes` to what fits the application, the same on all hosts.',
-        },
-      );
-    }
-    if (this.#known === undefined && (stated === 'native' || stated === 'shadow')) {
-      this.#known = stated;
-      return;
-    }
-    requireSchemaMode(stated, this.#known ?? 'native');
-  }
-}
-
-/**
- * The mode of the published state. Where that states none, the one that most instances have by their newest objects, so
- * that one host in the wrong mode never decides for all; with a tie nothing that states a mode is folded.
- *
- * Requests: none, or a ranged GET per instance.
- */
-export async function chooseFoldMode(
-  published: SchemaMode | undefined,
-  { run, tail }: { readonly run: CompactOptions; readonly tail: TailPlan },
-): Promise<FoldMode> {
-  if (published !== undefined) {
-    return new FoldMode(published);
-  }
-  const votes = { native: 0, shadow: 0 };
-  for (const object of newestPerInstance(tail)) {
-    checkTime(run);
-    const stated = await statedMode(object, run);
-    if (stated === 'native' || stated === 'shadow') {
-      votes[stated] += 1;
-    }
-  }
-  if (votes.native === votes.shadow) {
-    return new FoldMode(undefined, { disputed: votes.native > 0 });
-  }
-  return new FoldMode(votes.native > votes.shadow ? 'native' : 'shadow');
-}
-
-function newestPerInstance({ snapshots, deltas }: TailPlan): StoredObject[] {
-  const newest = new Map<string, StoredObject>();
-  for (const object of [...snapshots, ...deltas]) {
-    const known = newest.get(object.instance);
-    if (object.ours && (known === undefined || known.timeNs < object.timeNs)) {
-      newest.set(object.instance, object);
-    }
-  }
-  return [...newest.values()].slice(0, FOLD_MODE_INSTANCES_MAX);
-}
-
-/** undefined: it states none, or cannot be read; whoever reads the whole of it will say why. */
-async function statedMode(
-  { name }: StoredObject,
-  { store, signal }: CompactOptions,
-): Promise<string | undefined> {
-  try {
-    const got = await store.get(name, { signal, firstBytes: HEAD_BYTES });
-    return got === undefined ? undefined : (await readSnapshotHead(got.body)).meta.schemaMode;
-  } catch (error) {
-    signal.throwIfAborted();
-    if (error instanceof SyncError) {
-      return undefined;
-    }
-    throw error;
-  }
 }

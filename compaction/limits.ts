@@ -9,7 +9,7 @@ export const SMALL_OBJECT_CONCURRENCY = 16;
 /** Compressed bytes of full snapshots taken into one fold at most: they lie in the scratch store meanwhile. */
 export const SPOOL_BYTES_MAX = 4 * 1024 ** 3;
 
-/** Objects taken into one fold at most; the next run goes on from there. */
+/** Objects taken into one fold at most; the next step goes on from there. */
 export const FOLD_OBJECTS_MAX = 100_000;
 
 /** Objects listed at most; beyond, the run knows that it has not seen all and drops no tombstone. */
@@ -36,17 +36,33 @@ export const BASE_MAX_AGE_MS = 24 * 60 * 60 * 1000;
 /** A level-1 delta is folded into the next one unless it is larger than this many times what is new. */
 export const LEVEL1_GROWTH = 2;
 
-/** Compressed bytes folded per second, cautiously: decides whether a base still fits into the time left. */
+/** Compressed bytes folded per second, cautiously: decides which full snapshots wait for a step of their own. */
 export const FOLD_BYTES_PER_SECOND = 3_000_000;
 
-/** Part of the time for reading what is new; the rest is for folding, publishing and deleting. */
-export const GATHER_TIME_SHARE = 0.4;
+/** How many times as long as reading the writing of a run's first step may take: so an eighth of the time is read. */
+export const FIRST_WRITE_RATIO = 7;
+
+/** The least, and the most, time that is kept for writing later steps, in times of the reading. */
+export const WRITE_RATIO_MIN = 1.5;
+export const WRITE_RATIO_MAX = 15;
+
+/** A base that did not fit into the time of a run is tried again after this: 24 hours in milliseconds. */
+export const BASE_RETRY_MS = 24 * 60 * 60 * 1000;
+
+/** A run with so many times the time tries a base at once that did not fit. */
+export const BASE_TIME_GROWTH = 1.2;
+
+/** Part of the free scratch space for full snapshots of one step: what is written needs as much again. */
+export const SPOOL_SHARE = 0.4;
 
 /** Default of how long an object stays after a published state covers it. Source: upstream's `must_keep_interval`. */
 export const MUST_KEEP_MS = 10 * 60 * 1000;
 
-/** Default age at which tombstones are dropped. Source: upstream's `sweeper.retention_days`, 370. */
-export const TOMBSTONE_RETENTION_MS = 370 * 24 * 60 * 60 * 1000;
+/**
+ * How long a stream without an object stays in the vector. Safe with any length: a host that was away for longer reads
+ * the base. Two days, so that a weekend of an idle host costs nothing.
+ */
+export const PRUNE_AFTER_MS = 2 * 24 * 60 * 60 * 1000;
 
 /** Replaced bases and level-1 deltas remembered in the manifest until they are deleted. */
 export const RETIRED_MAX = 1000;
@@ -59,3 +75,6 @@ export const CONDITION_PROOF_MS = 24 * 60 * 60 * 1000;
 
 /** Age at which a probe of conditional writes is one that a killed run has left. */
 export const PROBE_LEFT_MS = 60 * 60 * 1000;
+
+/** Age of an object at which a number that is missing below it counts as deleted. Listings may lag behind by seconds. */
+export const GAP_AGE_MS = 60 * 1000;

@@ -1,14 +1,9 @@
-import {
-  COMPACTED_INSTANCE,
-  type ObjectName,
-  type StreamId,
-  parseObjectName,
-} from '../protocol/object-name.ts';
+import { COMPACTED_INSTANCE, type StreamId, parseObjectName } from '../protocol/object-name.ts';
 import type { ObjectInfo } from '../storage/object-store.ts';
 import { type VersionVector, covers } from '../protocol/version-vector.ts';
+import { ListedObjects, type StoredObject } from './listed-objects.ts';
 
-/** A listed object whose name parses. */
-export type StoredObject = ObjectName & Pick<ObjectInfo, 'sizeBytes' | 'etag' | 'lastModifiedMs'>;
+export type { StoredObject };
 
 /** One listing of a database's objects, sorted by what they are. */
 export type SortedListing = {
@@ -27,39 +22,90 @@ export type SortedListing = {
 /** Sorts listed objects. Names of other databases and foreign files are left out. */
 export function sortListing(
   database: string,
-  infos: readonly ObjectInfo[],
+  infos: Iterable<ObjectInfo>,
   truncated = false,
 ): SortedListing {
-  const snapshots: StoredObject[] = [];
-  const compacted: StoredObject[] = [];
-  const copies: StoredObject[] = [];
-  const deltas = new Map<StreamId, StoredObject[]>();
+  const sorter = new ListingSorter(database);
   for (const info of infos) {
+    sorter.add(info);
+  }
+  return sorter.finish(truncated);
+}
+
+/** Sorts objects while they are listed, so that no listing is held twice. */
+export class ListingSorter {
+  readonly #database: string;
+  readonly #objects = new ListedObjects();
+  readonly #snapshots: StoredObject[] = [];
+  readonly #compacted: StoredObject[] = [];
+  readonly #copies: StoredObject[] = [];
+  readonly #deltas = new Map<StreamId, StoredObject[]>();
+
+  constructor(database: string) {
+    this.#database = database;
+  }
+
+  /** Takes an object in; one of another database, or a foreign file, is left out. */
+  add(info: ObjectInfo): void {
     const name = parseObjectName(info.name);
-    if (name === undefined || name.database !== database) {
-      continue;
+    if (name === undefined || name.database !== this.#database) {
+      return;
     }
-    const { sizeBytes, etag, lastModifiedMs } = info;
-    const object = { ...name, sizeBytes, etag, lastModifiedMs };
+    const object = this.#objects.add(name, info);
     if (name.instance === COMPACTED_INSTANCE) {
-      (name.kind === 'snapshot' ? copies : compacted).push(object);
+      (name.kind === 'snapshot' ? this.#copies : this.#compacted).push(object);
     } else if (name.kind === 'snapshot') {
-      snapshots.push(object);
+      this.#snapshots.push(object);
     } else if (name.kind === 'delta') {
-      const stream = deltas.get(name.stream);
+      const stream = this.#deltas.get(object.stream);
       if (stream === undefined) {
-        deltas.set(name.stream, [object]);
+        this.#deltas.set(object.stream, [object]);
       } else {
         stream.push(object);
       }
     }
   }
-  snapshots.sort(newestFirst);
-  copies.sort(newestFirst);
-  for (const stream of deltas.values()) {
-    stream.sort((a, b) => (a.seq < b.seq ? -1 : 1));
+
+  /** What was added, in order. */
+  finish(truncated: boolean): SortedListing {
+    this.#snapshots.sort(newestFirst);
+    this.#copies.sort(newestFirst);
+    for (const stream of this.#deltas.values()) {
+      stream.sort((a, b) => (a.seq < b.seq ? -1 : 1));
+    }
+    return {
+      snapshots: this.#snapshots,
+      deltas: this.#deltas,
+      compacted: this.#compacted,
+      copies: this.#copies,
+      truncated,
+    };
   }
-  return { snapshots, deltas, compacted, copies, truncated };
+}
+
+/** The listing as it would be after a step that has deleted and written objects. */
+export function afterStep(
+  listing: SortedListing,
+  done: {
+    readonly deleted: readonly string[];
+    readonly written: string | undefined;
+    readonly writtenBytes: number;
+  },
+  nowMs: number,
+): SortedListing {
+  const gone = new Set(done.deleted);
+  const kept = (objects: readonly StoredObject[]): readonly StoredObject[] =>
+    gone.size === 0 ? objects : objects.filter(({ name }) => !gone.has(name));
+  const name = done.written === undefined ? undefined : parseObjectName(done.written);
+  const written =
+    name === undefined ? [] : [{ ...name, sizeBytes: done.writtenBytes, lastModifiedMs: nowMs }];
+  return {
+    ...listing,
+    snapshots: kept(listing.snapshots),
+    deltas: new Map([...listing.deltas].map(([stream, objects]) => [stream, kept(objects)])),
+    compacted: [...kept(listing.compacted), ...written],
+    copies: kept(listing.copies),
+  };
 }
 
 /** All objects of instances, full snapshots and deltas. */

@@ -1,4 +1,5 @@
 import { SyncError } from '../protocol/errors.ts';
+import { MAX_MANIFEST_BYTES } from '../protocol/limits.ts';
 import { manifestName } from '../protocol/object-name.ts';
 import type { ObjectStore } from '../storage/object-store.ts';
 import { type PublishedState, encodePublishedState, parseUpkeep } from './upkeep.ts';
@@ -34,7 +35,7 @@ export async function readState(
  */
 export type Publication = 'published' | 'confirmed' | 'lost' | 'unknown';
 
-/** Publishes a manifest if the one in the bucket is still the one that `before` was. Errors: an abort. */
+/** Publishes a manifest if the one in the bucket is still the one that `before` was. Errors: MESSAGE_INVALID, for one that is too long; an abort. */
 export async function publishState(
   store: ObjectStore,
   next: PublishedState,
@@ -42,9 +43,11 @@ export async function publishState(
 ): Promise<Publication> {
   const { before, signal } = options;
   const { database, id } = next.manifest;
+  const bytes = encodePublishedState(next);
+  requireReadable(bytes, database);
   let unclear: unknown;
   try {
-    const etag = await store.putIfUnchanged(manifestName(database), encodePublishedState(next), {
+    const etag = await store.putIfUnchanged(manifestName(database), bytes, {
       signal,
       etag: before?.etag,
     });
@@ -61,4 +64,15 @@ export async function publishState(
     return 'confirmed';
   }
   return unclear === undefined ? 'lost' : 'unknown';
+}
+
+/** What readers would refuse is never published: the one before stays. */
+function requireReadable(bytes: Uint8Array, database: string): void {
+  if (bytes.length > MAX_MANIFEST_BYTES) {
+    throw new SyncError(
+      'MESSAGE_INVALID',
+      `the next manifest of ${database} would have ${bytes.length} bytes, readers take ${MAX_MANIFEST_BYTES}`,
+      { hint: 'Remove objects of instances that store many streams, and wait two days.' },
+    );
+  }
 }

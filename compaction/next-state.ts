@@ -1,12 +1,12 @@
-import type { Manifest } from '../protocol/manifest.ts';
+import type { Lineage, Manifest } from '../protocol/manifest.ts';
 import type { StreamId } from '../protocol/object-name.ts';
 import type { TimestampNs } from '../protocol/time.ts';
-import type { VersionVector } from '../protocol/version-vector.ts';
+import type { ClaimedState } from './claims.ts';
 import { isDue } from './delete-rule.ts';
-import { TOMBSTONE_RETENTION_MS } from './limits.ts';
+import { PRUNE_AFTER_MS } from './limits.ts';
 import { type SortedListing, instanceObjects } from './listing.ts';
 import type { CompactionPolicy } from './policy.ts';
-import type { PublishedState, Upkeep } from './upkeep.ts';
+import type { Gone, PublishedState, Upkeep } from './upkeep.ts';
 
 /** The part of a manifest that names the state. */
 export type StateObjects = Pick<
@@ -19,11 +19,16 @@ export type StateObjects = Pick<
   | 'publishedAtNs'
   | 'rejoinBeforeNs'
   | 'schemaMode'
+  | 'assumed'
+  | 'droppedNs'
 >;
 
 /** What the next manifest is made from. */
 export type NextStateInput = {
+  /** What the state is built on; undefined: it begins from nothing. */
   readonly before: PublishedState | undefined;
+  /** The manifest that is replaced: that of `before`, or one whose objects are lost. */
+  readonly replaced: PublishedState | undefined;
   readonly objects: StateObjects;
   readonly listing: SortedListing;
   readonly database: string;
@@ -37,21 +42,48 @@ export type NextStateInput = {
 
 /** The manifest to publish, with its notes brought up to date. */
 export function nextState(input: NextStateInput): PublishedState {
-  const { before, objects, database, id } = input;
+  const { objects, database, id } = input;
+  const lineage = nextLineage(input);
   return {
-    manifest: { version: 1, id, database, ...objects },
+    manifest: { version: 1, id, database, ...objects, lineage },
     upkeep: {
       ...nextSettled(input),
       retired: nextRetired(input),
-      goneSinceNs: goneStreams(input, objects.vector, before?.upkeep),
+      gone: goneStreams(input, lineage.generation),
       conditionsProvenNs: input.conditionsProvenNs,
     },
   };
 }
 
+/**
+ * One generation more, and another lineage where a compactor begins from nothing, or goes on from a state of earlier rules:
+ * then streams may have left its vector, nobody knows when, so every host reads the state once.
+ */
+function nextLineage({ before, objects, id }: NextStateInput): Lineage {
+  const { base, level1 } = objects;
+  const known = before?.manifest.lineage;
+  if (before === undefined || known === undefined) {
+    const partGenerations = [base, ...level1].map(() => 1n);
+    const prunedGeneration = before === undefined ? 0n : 1n;
+    return { id, generation: 1n, prunedGeneration, partGenerations };
+  }
+  const generation = known.generation + 1n;
+  const parts = [before.manifest.base, ...before.manifest.level1];
+  const made = new Map(parts.map((name, at) => [name, known.partGenerations[at] ?? generation]));
+  let { prunedGeneration } = known;
+  for (const [stream, gone] of before.upkeep.gone) {
+    if (!objects.vector.has(stream) && gone.generation > prunedGeneration) {
+      prunedGeneration = gone.generation;
+    }
+  }
+  const partGenerations = [base, ...level1].map((name) => made.get(name) ?? generation);
+  return { id: known.id, generation, prunedGeneration, partGenerations };
+}
+
 function nextSettled(input: NextStateInput): Pick<Upkeep, 'settled' | 'settledAtNs'> {
   const { before, objects, nowNs, policy } = input;
-  if (before === undefined) {
+  // What earlier rules claimed is no reason to delete anything.
+  if (before?.manifest.lineage === undefined) {
     return { settled: objects.vector, settledAtNs: nowNs };
   }
   const { settled, settledAtNs } = before.upkeep;
@@ -63,13 +95,15 @@ function nextSettled(input: NextStateInput): Pick<Upkeep, 'settled' | 'settledAt
 }
 
 function nextRetired(input: NextStateInput): Map<string, bigint> {
-  const { before, objects, listing, nowNs } = input;
+  const { replaced, objects, listing, nowNs } = input;
   const listed = new Set(listing.compacted.map(({ name }) => name));
-  const retired = new Map([...(before?.upkeep.retired ?? [])].filter(([name]) => listed.has(name)));
+  const retired = new Map(
+    [...(replaced?.upkeep.retired ?? [])].filter(([name]) => listed.has(name)),
+  );
   const referenced = new Set([objects.base, ...objects.level1]);
-  for (const name of before === undefined
+  for (const name of replaced === undefined
     ? []
-    : [before.manifest.base, ...before.manifest.level1]) {
+    : [replaced.manifest.base, ...replaced.manifest.level1]) {
     if (!referenced.has(name)) {
       retired.set(name, nowNs);
     }
@@ -77,61 +111,66 @@ function nextRetired(input: NextStateInput): Map<string, bigint> {
   return retired;
 }
 
-/** Streams of the vector that have no object in the bucket, with the time since when that is known. */
-function goneStreams(
-  input: NextStateInput,
-  vector: VersionVector,
-  before: Upkeep | undefined,
-): Map<StreamId, bigint> {
-  const known = before?.goneSinceNs ?? new Map<StreamId, bigint>();
-  if (input.listing.truncated) {
-    return new Map(known);
-  }
-  const present = new Set<StreamId>();
-  for (const { stream } of instanceObjects(input.listing)) {
-    present.add(stream);
-  }
-  const gone = new Map<StreamId, bigint>();
-  for (const stream of vector.keys()) {
-    if (!present.has(stream)) {
-      gone.set(stream, known.get(stream) ?? input.nowNs);
+/**
+ * Streams of the vector that have no object in the bucket: since when, and up to which generation something of them may
+ * have come into the state.
+ */
+function goneStreams(input: NextStateInput, generation: bigint): Map<StreamId, Gone> {
+  const { before, objects, listing, nowNs } = input;
+  const known = before?.upkeep.gone ?? new Map<StreamId, Gone>();
+  const gone = new Map<StreamId, Gone>();
+  const present = listing.truncated ? undefined : streamsOf(listing);
+  for (const stream of objects.vector.keys()) {
+    const since = known.get(stream);
+    // Of a listing that was cut off nothing is known that was not known before.
+    if (present === undefined ? since !== undefined : !present.has(stream)) {
+      gone.set(stream, since ?? { sinceNs: nowNs, generation });
     }
   }
   return gone;
 }
 
 /**
- * The vector without the streams that have had no object in the bucket for longer than the tombstone retention. Not
- * sooner: an agent that has never merged such a stream must find it in the manifest, or it would not read the base.
+ * What is claimed, without the streams that have had no object in the bucket for longer than {@link PRUNE_AFTER_MS}: so
+ * vector and manifest follow what lives. Who was away for longer reads the base, since the lineage says which generation
+ * it must know. See {@link nextState}.
  */
-export function pruneVector(
-  vector: VersionVector,
-  input: Pick<NextStateInput, 'before' | 'listing' | 'nowNs' | 'policy'>,
-): VersionVector {
-  const { before, listing, nowNs, policy } = input;
-  const retentionMs = policy.tombstoneRetentionMs ?? TOMBSTONE_RETENTION_MS;
-  const cutNs = nowNs - BigInt(Math.round(retentionMs)) * 1_000_000n;
-  const old = [...(before?.upkeep.goneSinceNs ?? [])].filter(([, sinceNs]) => sinceNs < cutNs);
-  if (old.length === 0 || listing.truncated) {
-    return vector;
+export function pruneStreams(
+  { vector, assumed }: ClaimedState,
+  { before, listing, nowNs }: Pick<NextStateInput, 'before' | 'listing' | 'nowNs'>,
+): ClaimedState {
+  const cutNs = nowNs - BigInt(PRUNE_AFTER_MS) * 1_000_000n;
+  const old = [...(before?.upkeep.gone ?? [])].filter(([, { sinceNs }]) => sinceNs < cutNs);
+  // Without a lineage nothing could tell hosts to read the base.
+  if (old.length === 0 || listing.truncated || before?.manifest.lineage === undefined) {
+    return { vector, assumed };
   }
-  const pruned = new Map(vector);
-  for (const [stream] of old) {
-    pruned.delete(stream);
-  }
-  for (const { stream } of instanceObjects(listing)) {
-    const seq = vector.get(stream);
-    if (seq !== undefined) {
-      pruned.set(stream, seq);
-    }
-  }
-  return pruned;
+  const present = streamsOf(listing);
+  const over = new Set(old.map(([stream]) => stream).filter((stream) => !present.has(stream)));
+  return {
+    vector: new Map([...vector].filter(([stream]) => !over.has(stream))),
+    assumed: new Set([...assumed].filter((stream) => !over.has(stream))),
+  };
 }
 
-/** True if the notes say something that is worth a publication of its own: a stream has gone, come back, or been pruned. */
+function streamsOf(listing: SortedListing): Set<StreamId> {
+  const streams = new Set<StreamId>();
+  for (const { stream } of instanceObjects(listing)) {
+    streams.add(stream);
+  }
+  return streams;
+}
+
+/**
+ * True if the notes say something that is worth a publication of its own: a stream has gone, come back, or been pruned; or
+ * the state is one of earlier rules.
+ */
 export function upkeepChanged(before: PublishedState, next: PublishedState): boolean {
-  const a = before.upkeep.goneSinceNs;
-  const b = next.upkeep.goneSinceNs;
+  const a = before.upkeep.gone;
+  const b = next.upkeep.gone;
   const sameStreams = a.size === b.size && [...a.keys()].every((stream) => b.has(stream));
-  return !sameStreams || before.manifest.vector.size !== next.manifest.vector.size;
+  const isEarlier = before.manifest.lineage === undefined;
+  const { vector } = next.manifest;
+  const isMoved = [...vector].some(([stream, seq]) => before.manifest.vector.get(stream) !== seq);
+  return isEarlier || !sameStreams || isMoved || before.manifest.vector.size !== vector.size;
 }

@@ -1,82 +1,166 @@
 import type { Manifest } from '../protocol/manifest.ts';
-import { type StreamId, parseObjectName } from '../protocol/object-name.ts';
+import { MAX_INSTANCE_STREAMS, MAX_VECTOR_STREAMS } from '../protocol/limits.ts';
+import {
+  type InstanceId,
+  type StreamId,
+  instanceOfStream,
+  parseObjectName,
+} from '../protocol/object-name.ts';
 import type { TimestampNs } from '../protocol/time.ts';
-import { type VersionVector, covers } from '../protocol/version-vector.ts';
+import { EMPTY_VECTOR, type VersionVector, covers } from '../protocol/version-vector.ts';
+import { Claims } from './claims.ts';
 import { LEVEL1_GROWTH } from './limits.ts';
-import { type SortedListing, type StoredObject, instanceObjects } from './listing.ts';
+import type { SortedListing, StoredObject } from './listing.ts';
 import type { CompactionPolicy } from './policy.ts';
 
 /** What a run reads, in order. */
 export type TailPlan = {
   /** Full snapshots, newest first: each is skipped if one before it covers it. */
   readonly snapshots: readonly StoredObject[];
-  /** Deltas, stream by stream, ascending. Each counts only if its number is the next one of its stream. */
+  /** Marked ones, ascending by number: what they follow is read first, and then they add nothing. */
+  readonly marked: readonly StoredObject[];
+  /** Deltas, stream by stream, ascending; also those above a gap. */
   readonly deltas: readonly StoredObject[];
   /** Compressed bytes of all of them. */
   readonly bytes: number;
+  /** Names of planned objects that share stream and number with another one: both are read. */
+  readonly doubles: ReadonlySet<string>;
+  /** Objects that came back from the dead: see `Manifest.droppedNs`. They are left alone. */
+  readonly setAside: readonly StoredObject[];
+  /** Of each instance that has more streams than are taken, the first object that is left alone. */
+  readonly overLimit: readonly LeftAlone[];
+  /** Nothing that is uncovered was left out but what is set aside. */
+  readonly isWhole: boolean;
 };
+
+/** An object that this run does not fold, and why. */
+export type LeftAlone = { readonly name: string; readonly reason: string };
 
 /** The level at which a run writes: the whole state, only what is new, or nothing. */
 export type FoldLevel = 'base' | 'level1' | 'none';
 
-/** Splits the objects that `vector` does not cover into those that a run can fold, at most as many as allowed. */
+/** Chooses from the objects that the published state does not cover those that a run reads, at most as many as allowed. */
 export function planTail(
   listing: SortedListing,
-  vector: VersionVector,
+  published: Pick<Manifest, 'vector' | 'droppedNs'> | undefined,
   policy: CompactionPolicy,
 ): TailPlan {
-  const snapshots = listing.snapshots.filter((object) => !covers(vector, object));
-  const reachable = reachableNumbers(listing, vector, snapshots);
-  const deltas: StoredObject[] = [];
-  for (const [stream, objects] of listing.deltas) {
-    const last = reachable.get(stream) ?? 0n;
-    deltas.push(...objects.filter((object) => !covers(vector, object) && object.seq <= last));
-  }
-  const room = Math.max(policy.foldObjectsMax - snapshots.length, 0);
-  const taken = deltas.slice(0, room);
-  const bytes = [...snapshots, ...taken].reduce((sum, object) => sum + object.sizeBytes, 0);
-  return { snapshots: snapshots.slice(0, policy.foldObjectsMax), deltas: taken, bytes };
-}
-
-/**
- * Per stream the highest number that could be reached without a gap, as far as names tell: the covered one, or that of a
- * full snapshot, and the deltas that follow it one by one.
- */
-function reachableNumbers(
-  listing: SortedListing,
-  vector: VersionVector,
-  snapshots: readonly StoredObject[],
-): Map<StreamId, bigint> {
-  const starts = new Map<StreamId, bigint[]>();
-  for (const { stream, seq } of snapshots) {
-    starts.set(stream, [...(starts.get(stream) ?? []), seq]);
-  }
-  const reachable = new Map<StreamId, bigint>();
-  for (const [stream, objects] of listing.deltas) {
-    const own = new Set([vector.get(stream) ?? 0n, ...(starts.get(stream) ?? [])]);
-    let last = vector.get(stream) ?? 0n;
-    // A full snapshot of another instance may cover part of this stream: only its Meta tells. Then anything is possible.
-    const unknown = snapshots.some((snapshot) => snapshot.stream !== stream && snapshot.ours);
-    for (const { seq } of objects) {
-      if (unknown || own.has(seq - 1n)) {
-        own.add(seq);
-        last = seq;
-      }
+  const { vector = EMPTY_VECTOR, droppedNs = 0n } = published ?? {};
+  const streams = new StreamLimit(vector);
+  const setAside: StoredObject[] = [];
+  const isTaken = (object: StoredObject): boolean => {
+    if (covers(vector, object)) {
+      return false;
     }
-    reachable.set(stream, last);
-  }
-  return reachable;
+    if (object.timeNs <= droppedNs) {
+      setAside.push(object);
+      return false;
+    }
+    return streams.admits(object);
+  };
+  const full = listing.snapshots.filter(isTaken);
+  const snapshots = full.filter(({ marked }) => !marked);
+  const marked = full
+    .filter((object) => object.marked)
+    .toSorted((a, b) => (a.seq < b.seq ? -1 : 1));
+  const deltas = [...listing.deltas.values()].flatMap((objects) => objects.filter(isTaken));
+  const room = Math.max(policy.foldObjectsMax - snapshots.length, 0);
+  const planned = {
+    snapshots: snapshots.slice(0, policy.foldObjectsMax),
+    deltas: deltas.slice(0, room),
+  };
+  const taken = [...planned.snapshots, ...planned.deltas];
+  const overLimit = [...streams.refused.values()];
+  return {
+    ...planned,
+    marked,
+    bytes: [...taken, ...unreadMarked(marked, taken, vector)].reduce(
+      (sum, object) => sum + object.sizeBytes,
+      0,
+    ),
+    doubles: doublesOf([...taken, ...marked]),
+    setAside,
+    overLimit,
+    isWhole:
+      !listing.truncated &&
+      overLimit.length === 0 &&
+      taken.length === snapshots.length + deltas.length,
+  };
 }
 
-/** The deltas behind a gap: never covered, hence never deleted, but their content may go into a base. */
-export function deltasBehindGaps(
-  listing: SortedListing,
+/** Marked ones that must be read, as far as names tell: a number below them is neither covered nor listed. */
+function unreadMarked(
+  marked: readonly StoredObject[],
+  others: readonly StoredObject[],
   vector: VersionVector,
-  limit: number,
 ): StoredObject[] {
-  return [...instanceObjects(listing)]
-    .filter((object) => object.kind === 'delta' && !covers(vector, object))
-    .slice(0, limit);
+  const claims = new Claims({ vector });
+  const bySeq = [...others].toSorted((a, b) => (a.seq < b.seq ? -1 : 1));
+  for (const object of bySeq) {
+    if (object.kind === 'delta') {
+      claims.readDelta(object);
+    } else {
+      claims.readFull(object);
+    }
+  }
+  return marked.filter((object) => !claims.covers(object) && !claims.passOver(object));
+}
+
+/** What one instance may put into a vector that everybody reads: so many streams, and no more. */
+class StreamLimit {
+  readonly #known: Set<StreamId>;
+  readonly #ofInstance = new Map<InstanceId, number>();
+  /** By instance. */
+  readonly refused = new Map<InstanceId, LeftAlone>();
+
+  constructor(vector: VersionVector) {
+    this.#known = new Set(vector.keys());
+    for (const stream of vector.keys()) {
+      this.#count(instanceOfStream(stream));
+    }
+  }
+
+  admits({ stream, instance, name }: StoredObject): boolean {
+    if (this.#known.has(stream)) {
+      return true;
+    }
+    const isFull = this.#known.size >= MAX_VECTOR_STREAMS;
+    if (isFull || (this.#ofInstance.get(instance) ?? 0) >= MAX_INSTANCE_STREAMS) {
+      if (!this.refused.has(instance)) {
+        this.refused.set(instance, { name, reason: tooManyStreams(instance, isFull) });
+      }
+      return false;
+    }
+    this.#known.add(stream);
+    this.#count(instance);
+    return true;
+  }
+
+  #count(instance: InstanceId): void {
+    this.#ofInstance.set(instance, (this.#ofInstance.get(instance) ?? 0) + 1);
+  }
+}
+
+function tooManyStreams(instance: string, isFull: boolean): string {
+  return isFull
+    ? `the instances of this database have ${MAX_VECTOR_STREAMS} streams, more are not taken`
+    : `instance ${instance} has ${MAX_INSTANCE_STREAMS} streams, more are not taken; see why it starts so often`;
+}
+
+/** Objects of a copied machine may share a number: neither says anything of the other. */
+function doublesOf(objects: readonly StoredObject[]): ReadonlySet<string> {
+  const first = new Map<string, string>();
+  const doubles = new Set<string>();
+  for (const { name, stream, seq } of objects) {
+    const place = `${stream}/${seq}`;
+    const other = first.get(place);
+    if (other === undefined) {
+      first.set(place, name);
+    } else {
+      doubles.add(other).add(name);
+    }
+  }
+  return doubles;
 }
 
 /** What {@link chooseLevel} weighs. */

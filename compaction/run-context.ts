@@ -52,7 +52,7 @@ export function goneError(name: string): SyncError {
     'STORAGE_FAILED',
     `${name} is named by the manifest and is not in the bucket`,
     {
-      hint: 'If this stays so, remove the manifest and let every agent store a full snapshot.',
+      hint: 'Find out what deletes objects in the bucket; the next run makes a base of what is listed.',
       retryable: true,
     },
   );

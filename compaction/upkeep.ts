@@ -13,6 +13,12 @@ import {
 } from '../protocol/version-vector.ts';
 import { RETIRED_MAX } from './limits.ts';
 
+/** Since when a stream has no object in the bucket, and the generation that was published then. */
+export type Gone = { readonly sinceNs: bigint; readonly generation: bigint };
+
+/** A base did not fit into this much time. */
+export type BaseTooLong = { readonly timeMs: number; readonly atNs: bigint };
+
 /** What the compactor remembers beside the published state. Agents ignore it. */
 export type Upkeep = {
   /** Objects that this vector covers may be deleted from `must_keep` after {@link settledAtNs} on. */
@@ -21,10 +27,12 @@ export type Upkeep = {
   readonly settledAtNs: bigint;
   /** Bases and level-1 deltas that a manifest named until that time. */
   readonly retired: ReadonlyMap<string, bigint>;
-  /** Streams of the manifest's vector without an object in the bucket, and since when. */
-  readonly goneSinceNs: ReadonlyMap<StreamId, bigint>;
+  /** Streams of the manifest's vector without an object in the bucket. */
+  readonly gone: ReadonlyMap<StreamId, Gone>;
   /** When conditional writes were last proven on this storage; 0: never. */
   readonly conditionsProvenNs: bigint;
+  /** The last try to write a base ran out of time; undefined: none has since a base was written. */
+  readonly baseTooLong?: BaseTooLong | undefined;
 };
 
 /** A manifest as the compactor writes and reads it. */
@@ -34,7 +42,7 @@ const NO_UPKEEP: Upkeep = {
   settled: EMPTY_VECTOR,
   settledAtNs: 0n,
   retired: new Map(),
-  goneSinceNs: new Map(),
+  gone: new Map(),
   conditionsProvenNs: 0n,
 };
 
@@ -47,22 +55,33 @@ const upkeepSchema = z.object({
       settledAtNs: decimalSchema,
       retired: times,
       goneSinceNs: times,
+      // Compactors before it counted no generations.
+      goneGenerations: times.default({}),
       // Compactors before it proved nothing.
       conditionsProvenNs: decimalSchema.default(0n),
+      // Only a hint: one that cannot be read is none.
+      baseTooLong: z
+        .object({ timeMs: z.number(), atNs: decimalSchema })
+        .optional()
+        .catch(undefined),
     })
     .optional(),
 });
 
 /** The bytes of a manifest with the compactor's own notes in it. */
 export function encodePublishedState(state: PublishedState): Uint8Array {
-  const { settled, settledAtNs, retired, goneSinceNs, conditionsProvenNs } = state.upkeep;
+  const { settled, settledAtNs, retired, gone, conditionsProvenNs, baseTooLong } = state.upkeep;
+  const goneTimes = [...gone].map(([stream, { sinceNs }]) => [stream, sinceNs] as const);
+  const generations = [...gone].map(([stream, one]) => [stream, one.generation] as const);
   const json: unknown = JSON.parse(Buffer.from(encodeManifest(state.manifest)).toString('utf8'));
   const upkeep = {
     unsettled: encodeVectorJson(unsettledPart(state.manifest.vector, settled)),
     settledAtNs: settledAtNs.toString(),
     retired: encodeTimes([...retired].slice(-RETIRED_MAX)),
-    goneSinceNs: encodeTimes(goneSinceNs),
+    goneSinceNs: encodeTimes(goneTimes),
+    goneGenerations: encodeTimes(generations),
     conditionsProvenNs: conditionsProvenNs.toString(),
+    baseTooLong: baseTooLong && { ...baseTooLong, atNs: baseTooLong.atNs.toString() },
   };
   return Buffer.from(`${JSON.stringify({ ...(json as object), upkeep })}\n`, 'utf8');
 }
@@ -80,21 +99,22 @@ export function parseUpkeep(bytes: Uint8Array, vector: VersionVector): Upkeep {
   if (upkeep === undefined) {
     return NO_UPKEEP;
   }
-  const { unsettled, settledAtNs, retired, goneSinceNs, conditionsProvenNs } = upkeep;
+  const { unsettled, settledAtNs, retired, goneSinceNs, goneGenerations } = upkeep;
   const settled = new Map([...vector, ...unsettled]);
-  const gone = new Map<StreamId, bigint>();
+  const gone = new Map<StreamId, Gone>();
   for (const [stream, sinceNs] of Object.entries(goneSinceNs)) {
     const parsed = streamIdSchema.safeParse(stream);
     if (parsed.success) {
-      gone.set(parsed.data, sinceNs);
+      gone.set(parsed.data, { sinceNs, generation: goneGenerations[stream] ?? 1n });
     }
   }
   return {
     settled,
     settledAtNs,
     retired: new Map(Object.entries(retired)),
-    goneSinceNs: gone,
-    conditionsProvenNs,
+    gone,
+    conditionsProvenNs: upkeep.conditionsProvenNs,
+    baseTooLong: upkeep.baseTooLong,
   };
 }
 

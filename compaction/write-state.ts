@@ -7,52 +7,64 @@ import {
 } from '../protocol/object-name.ts';
 import type { SnapshotMeta } from '../protocol/snapshot.ts';
 import type { ObjectBody } from '../storage/object-store.ts';
-import type { TimestampNs } from '../protocol/time.ts';
-import { EMPTY_VECTOR } from '../protocol/version-vector.ts';
-import type { SnapshotSource } from './merge/cursor.ts';
+import { covers } from '../protocol/version-vector.ts';
+import { Claims } from './claims.ts';
 import { DbiTable } from './merge/dbi-table.ts';
 import { fold } from './merge/fold.ts';
-import { chooseFoldMode, type Gathered, Gatherer } from './gather.ts';
-import { GATHER_TIME_SHARE } from './limits.ts';
-import { type SortedListing, newestSnapshots, uncovered } from './listing.ts';
+import { chooseFoldMode } from './fold-mode.ts';
+import { type Gathered, Gatherer } from './gather.ts';
+import { type StoredObject, newestSnapshots } from './listing.ts';
 import { registerDbis } from './merge/load.ts';
-import { type StateObjects, pruneVector } from './next-state.ts';
-import { type FoldLevel, type TailPlan, deltasBehindGaps, level1ToMerge } from './plan.ts';
-import { type CompactOptions, checkTime, goneError, timeLeftMs } from './run-context.ts';
+import { type StateObjects, pruneStreams } from './next-state.ts';
+import type { FoldLevel } from './plan.ts';
+import { deadlineWithReserve } from './pace.ts';
+import { spoolPublished } from './published-inputs.ts';
+import { type CompactOptions, OutOfTimeError, checkTime } from './run-context.ts';
 import type { ScratchFile } from './scratch/scratch.ts';
+import { StepScratch } from './scratch/step-scratch.ts';
+import {
+  type Postponed,
+  type Shape,
+  type WriteInput,
+  partsOf,
+  requireSpace,
+  shapesOf,
+  whyTooMuch,
+} from './shapes.ts';
 import type { SnapshotFile } from './merge/snapshot-file.ts';
-import type { PublishedState } from './upkeep.ts';
-
-/** What {@link writeState} works on. */
-export type WriteInput = {
-  readonly run: CompactOptions;
-  readonly nowNs: TimestampNs;
-  readonly listing: SortedListing;
-  readonly before: PublishedState | undefined;
-  readonly level: Exclude<FoldLevel, 'none'>;
-  readonly tail: TailPlan;
-  /** Sizes of the compactor's listed objects, by name. */
-  readonly sizes: ReadonlyMap<string, number>;
-};
 
 /** A new state whose objects are stored and not yet published. */
 export type WrittenState = {
   readonly gathered: Gathered;
   readonly objects: Omit<StateObjects, 'publishedAtNs'>;
+  /** What was written: less than was asked for where that did not fit. */
+  readonly level: Exclude<FoldLevel, 'none'>;
   /** The new base or level-1 delta. */
   readonly name: string;
   readonly file: ScratchFile;
+  /** A base was due and did not fit into the time, or the scratch space. */
+  readonly postponed: Postponed | undefined;
+  /** Objects that could be read were left for want of time or room. */
+  readonly isCut: boolean;
+  readonly gatherMs: number;
+  readonly writeMs: number;
 };
 
 /** What gathering found when it did not lead to a new state. */
 export type NothingNew = { readonly gathered: Gathered; readonly objects: undefined };
 
+/** What was gathered, and where its DBIs are known. */
+type Material = { readonly gathered: Gathered; readonly table: DbiTable };
+
 /**
- * Reads what is new, merges it (into a base: with everything published so far) and stores the result.
+ * Reads what is new, merges it (into a base: with everything published so far) and stores the result. Where that does not
+ * fit into the time or the scratch space, less is merged: what was read is kept in any case, as a level-1 delta of its own.
  *
- * Errors: SNAPSHOT_CORRUPT or SNAPSHOT_REJECTED if the published objects cannot be read; those of the store; OutOfTimeError.
+ * Errors: SNAPSHOT_CORRUPT or SNAPSHOT_REJECTED if the published objects cannot be read; SPOOL_FAILED; those of the store;
+ * OutOfTimeError.
  */
 export async function writeState(input: WriteInput): Promise<WrittenState | NothingNew> {
+  const { run } = input;
   try {
     return await attempt(input, new DbiTable());
   } catch (error) {
@@ -62,30 +74,67 @@ export async function writeState(input: WriteInput): Promise<WrittenState | Noth
   }
   // Something new does not fit the base. With the base's DBIs known beforehand, gathering shows what it is.
   const table = new DbiTable();
-  for (const source of publishedSources(input, 0)) {
-    await registerDbis(source, { table, checkTime: () => checkTime(input.run) });
+  const scratch = new StepScratch(run.scratch);
+  for (const source of await spoolPublished(partsOf(input), { ...run, scratch })) {
+    await registerDbis(source, { table, checkTime: () => checkTime(run) });
   }
+  await scratch.clear();
   return attempt(input, table);
 }
 
 async function attempt(input: WriteInput, table: DbiTable): Promise<WrittenState | NothingNew> {
-  const { run, level, before, listing, nowNs, tail } = input;
-  const gathered = await gather(input, table);
+  const { run, level, tail } = input;
+  const beganMs = run.monotonicMs();
+  const { gathered, isCut } = await gather(input, table);
   const due = level === 'base' && tail.bytes === 0;
   if (gathered.claimed.length === 0 && !due) {
     return { gathered, objects: undefined };
   }
-  const { vector } = gathered;
-  const pruned = pruneVector(vector, { before, listing, nowNs, policy: run.policy });
-  const bytes = gathered.claimed.reduce((sum, object) => sum + object.sizeBytes, 0);
-  const mergedLevel1 = mergedCount(input, bytes);
+  const readMs = run.monotonicMs();
+  const gatherMs = readMs - beganMs;
+  const shapes = shapesOf(input, { gathered, isCut });
+  let postponed: Postponed | undefined;
+  for (const [at, shape] of shapes.entries()) {
+    const isLast = at === shapes.length - 1;
+    const deadlineMs = isLast ? run.deadlineMs : deadlineWithReserve(run, gatherMs);
+    const scratch = new StepScratch(run.scratch);
+    const shapeRun = { ...run, scratch, deadlineMs };
+    try {
+      await requireSpace({ ...input, run: shapeRun }, shape);
+      const written = await write({ ...input, run: shapeRun }, { gathered, table, shape });
+      const writeMs = run.monotonicMs() - readMs;
+      return { ...written, gathered, postponed, isCut, gatherMs, writeMs };
+    } catch (error) {
+      run.signal.throwIfAborted();
+      const why = whyTooMuch(error, shapeRun);
+      if (why === undefined || isLast) {
+        throw why === 'time' ? new OutOfTimeError() : error;
+      }
+      await scratch.clear();
+      postponed ??= shape.level === 'base' ? { why, timeMs: input.timeMs } : undefined;
+    }
+  }
+  throw new OutOfTimeError();
+}
+
+type Written = Pick<WrittenState, 'objects' | 'level' | 'name' | 'file'>;
+
+async function write(
+  input: WriteInput,
+  { gathered, table, shape }: Material & { readonly shape: Shape },
+): Promise<Written> {
+  const { run, before, listing, nowNs } = input;
+  const { level } = shape;
+  const pruned = pruneStreams(gathered.state, { before, listing, nowNs });
   const published = before?.manifest;
-  const keptLevel1 = published?.level1.slice(0, published.level1.length - mergedLevel1) ?? [];
-  const { seqName, meta } = nameAndMeta(input, pruned);
+  const kept = (published?.level1.length ?? 0) - shape.mergedLevel1;
+  const keptLevel1 = published?.level1.slice(0, kept) ?? [];
+  const { seqName, meta } = nameAndMeta(input, pruned.vector);
   const dropBefore = level === 'base' ? dropBeforeNs(input, gathered) : undefined;
+  const merged = level === 'base' ? partsOf(input) : (published?.level1.slice(kept) ?? []);
   const file = await fold(
     {
-      sources: [...publishedSources(input, keptLevel1.length), ...gathered.sources],
+      sources: [...(await spoolPublished(merged, run)), ...gathered.sources],
       sorter: gathered.sorter,
     },
     {
@@ -96,67 +145,51 @@ async function attempt(input: WriteInput, table: DbiTable): Promise<WrittenState
       dropBeforeNs: dropBefore,
     },
   );
-  await run.store.create(seqName, fileBody(file.file), run.signal);
+  await run.store.create(seqName, fileBody(file.file, run), run.signal);
   const whole = level === 'base' || published === undefined;
   const objects = {
     base: whole ? seqName : published.base,
     level1: whole ? [] : [...keptLevel1, seqName],
-    vector: pruned,
+    ...pruned,
     rejoinBeforeNs: rejoinBefore(input, gathered, dropBefore),
+    droppedNs: dropped(input, dropBefore),
     schemaMode: gathered.schemaMode,
     ...counts(input, file, whole),
   };
-  return { gathered, objects, name: seqName, file: file.file };
+  return { objects, level, name: seqName, file: file.file };
 }
 
-async function gather(input: WriteInput, table: DbiTable): Promise<Gathered> {
-  const { run, before, listing, level, tail } = input;
-  const nowMs = run.monotonicMs();
-  const untilMs = nowMs + GATHER_TIME_SHARE * timeLeftMs(run);
-  const gatherer = new Gatherer(before?.manifest.vector ?? EMPTY_VECTOR, {
-    run,
-    table,
-    mode: await chooseFoldMode(before?.manifest.schemaMode, { run, tail }),
-    untilMs,
-  });
-  await gatherer.gather(tail);
-  if (level === 'base') {
-    const { vector } = gatherer.result;
-    await gatherer.gatherUnclaimed(deltasBehindGaps(listing, vector, run.policy.foldObjectsMax));
+async function gather(
+  input: WriteInput,
+  table: DbiTable,
+): Promise<{ readonly gathered: Gathered; readonly isCut: boolean }> {
+  const { run, before, replaced, tail } = input;
+  const mode = await chooseFoldMode(replaced?.manifest.schemaMode, { run, tail });
+  const untilMs = run.monotonicMs() + input.gatherMs;
+  const claims = new Claims(before?.manifest);
+  const gatherer = new Gatherer(claims, { run, table, mode, untilMs });
+  try {
+    await gatherer.gather(tail);
+  } catch (error) {
+    const isFull = error instanceof SyncError && error.code === 'SPOOL_FAILED';
+    // What fitted is written; the rest finds room when that is done.
+    if (!isFull || gatherer.result.claimed.length === 0) {
+      throw error;
+    }
   }
-  return gatherer.result;
+  const gathered = gatherer.result;
+  const isLate = run.monotonicMs() >= untilMs;
+  return { gathered, isCut: !gathered.isWhole && (isLate || isCutShort(input, gathered)) };
 }
 
-/** How many of the newest level-1 deltas go into what is written. */
-function mergedCount(input: WriteInput, newBytes: number): number {
-  const level1 = input.before?.manifest.level1 ?? [];
-  return input.level === 'base'
-    ? level1.length
-    : level1ToMerge(
-        level1.map((name) => input.sizes.get(name) ?? 0),
-        newBytes,
-      );
-}
-
-/** The published objects that go into the fold: a base takes all, a level-1 delta those from `keep` on. */
-function publishedSources(input: WriteInput, keep: number): SnapshotSource[] {
-  const { run, before, level } = input;
-  if (before === undefined) {
-    return [];
-  }
-  const { base, level1 } = before.manifest;
-  const names = level === 'base' ? [base, ...level1] : level1.slice(keep);
-  return names.map((name) => ({
-    name,
-    existing: true,
-    async *open() {
-      const fetched = await run.store.get(name, { signal: run.signal });
-      if (fetched === undefined) {
-        throw goneError(name);
-      }
-      yield* fetched.body;
-    },
-  }));
+/** True if planned objects were not tried, for want of room: a further step finds some. */
+function isCutShort({ run, tail }: WriteInput, gathered: Gathered): boolean {
+  const { vector } = gathered.state;
+  const failed = new Set(gathered.unreadable.map(({ name }) => name));
+  const isLeft = (object: StoredObject): boolean =>
+    !covers(vector, object) && !failed.has(object.name);
+  const isFull = tail.snapshots.length + tail.deltas.length >= run.policy.foldObjectsMax;
+  return isFull || tail.snapshots.some(isLeft);
 }
 
 function nameAndMeta(
@@ -189,7 +222,8 @@ function nameAndMeta(
 }
 
 /**
- * Tombstones older than this are dropped: only from a whole state, and only if every listed object is in it. One that is not
+ * Tombstones older than this are dropped: only from a whole state, and only if every listed object is in it, but those that
+ * came back and that nobody reads. One that is not
  * may hold the live value that the tombstone has to beat. So may an old full snapshot that is kept for upstream's readers.
  */
 function dropBeforeNs(input: WriteInput, gathered: Gathered): bigint | undefined {
@@ -200,8 +234,7 @@ function dropBeforeNs(input: WriteInput, gathered: Gathered): bigint | undefined
   }
   const cutNs = nowNs - BigInt(Math.round(tombstoneRetentionMs)) * 1_000_000n;
   const kept = upstreamReads ? newestSnapshots(listing) : [];
-  const complete = uncovered(listing, gathered.vector).length === 0;
-  return complete && kept.every(({ timeNs }) => timeNs >= cutNs) ? cutNs : undefined;
+  return gathered.isWhole && kept.every(({ timeNs }) => timeNs >= cutNs) ? cutNs : undefined;
 }
 
 /**
@@ -209,16 +242,30 @@ function dropBeforeNs(input: WriteInput, gathered: Gathered): bigint | undefined
  * may a deletion have come into the bucket, and so far may clocks differ.
  */
 function rejoinBefore(
-  { before, run }: WriteInput,
+  input: WriteInput,
   gathered: Gathered,
   dropBeforeNs: bigint | undefined,
 ): bigint {
-  const halfNs = BigInt(Math.round(run.policy.tombstoneRetentionMs ?? 0)) * 500_000n;
-  return [
-    before?.manifest.rejoinBeforeNs ?? 0n,
+  return latest(
+    input.replaced?.manifest.rejoinBeforeNs,
     gathered.rejoinBeforeNs,
-    dropBeforeNs === undefined ? 0n : dropBeforeNs + halfNs,
-  ].reduce((a, b) => (a > b ? a : b));
+    horizon(input, dropBeforeNs),
+  );
+}
+
+/** See `Manifest.droppedNs`. A state that begins from nothing holds whatever is listed, so it sets nothing aside. */
+function dropped(input: WriteInput, dropBeforeNs: bigint | undefined): bigint {
+  return latest(input.before?.manifest.droppedNs, horizon(input, dropBeforeNs));
+}
+
+/** The listing's time less half the retention: no content is named later that is older than what is dropped. */
+function horizon({ run }: WriteInput, dropBeforeNs: bigint | undefined): bigint | undefined {
+  const halfNs = BigInt(Math.round(run.policy.tombstoneRetentionMs ?? 0)) * 500_000n;
+  return dropBeforeNs === undefined ? undefined : dropBeforeNs + halfNs;
+}
+
+function latest(...times: readonly (bigint | undefined)[]): bigint {
+  return times.reduce<bigint>((a, b) => (b !== undefined && b > a ? b : a), 0n);
 }
 
 /** Of a state in levels the counts are upper bounds: an entry may stand in several. */
@@ -234,7 +281,15 @@ function counts(
     : { entries: before.entries + entries, tombstones: before.tombstones + tombstones };
 }
 
-/** A finished scratch file as a body to store. */
-export function fileBody(file: ScratchFile): ObjectBody {
-  return { sizeBytes: file.sizeBytes, open: () => file.open() };
+/** A finished scratch file as a body to store, as long as the run has time. */
+export function fileBody(file: ScratchFile, run: CompactOptions): ObjectBody {
+  return {
+    sizeBytes: file.sizeBytes,
+    async *open() {
+      for await (const chunk of file.open()) {
+        checkTime(run);
+        yield chunk;
+      }
+    },
+  };
 }

@@ -1,4 +1,6 @@
 import { parse } from 'yaml';
+import { agentConfig } from '../infra/agent-outputs.ts';
+import { parseSyncConfig, type SyncConfig } from '../infra/config.ts';
 import { openS3Store, type S3ObjectStore } from '../storage/s3/store.ts';
 import { deployStack, REGION, requireOutput, type StackOutputs } from './cdk.ts';
 import type { MiniStack } from './ministack.ts';
@@ -18,10 +20,12 @@ type AgentYaml = {
 export class AwsDeployment {
   readonly #ministack: MiniStack;
   readonly #outputs: StackOutputs;
+  readonly #config: SyncConfig;
 
-  private constructor(ministack: MiniStack, outputs: StackOutputs) {
+  private constructor(ministack: MiniStack, parts: { config: SyncConfig; outputs: StackOutputs }) {
     this.#ministack = ministack;
-    this.#outputs = outputs;
+    this.#outputs = parts.outputs;
+    this.#config = parts.config;
   }
 
   /** Bootstraps the account and deploys for these agents, with the ordinary CDK command. */
@@ -31,8 +35,14 @@ export class AwsDeployment {
   ): Promise<AwsDeployment> {
     const { agents, folder } = options;
     // No schedule comes in between: the demo sends the job. What is covered may go at once.
-    const config = { stage: STAGE, agents, mustKeepMinutes: 0, compactionMinutes: 60 };
-    return new AwsDeployment(ministack, await deployStack(ministack, { config, folder }));
+    const config = parseSyncConfig({
+      stage: STAGE,
+      agents,
+      mustKeepMinutes: 0,
+      compactionMinutes: 60,
+    });
+    const outputs = await deployStack(ministack, { config, folder });
+    return new AwsDeployment(ministack, { config, outputs });
   }
 
   /** What the agents of the demo are started with: the configuration from the stack, and the emulator's address. */
@@ -90,7 +100,6 @@ export class AwsDeployment {
   }
 
   #agentYaml(agent: string): AgentYaml {
-    const name = Object.keys(this.#outputs).find((key) => key.startsWith(`Yaml${agent}`));
-    return parse(this.#output(name ?? `Yaml${agent}`)) as AgentYaml;
+    return parse(agentConfig(agent, { config: this.#config, outputs: this.#outputs })) as AgentYaml;
   }
 }

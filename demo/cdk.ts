@@ -30,15 +30,15 @@ export async function deployStack(
     `lightningstream=${JSON.stringify(config)}`,
   ];
   await cdk(ministack, ['bootstrap', `aws://${ministack.accountId}/${REGION}`, ...common]);
-  const deploy = ['deploy', '--require-approval', 'never', '--outputs-file', outputsFile];
+  const deploy = ['deploy', '--all', '--require-approval', 'never', '--outputs-file', outputsFile];
   await cdk(ministack, [...deploy, ...common]);
   return readStackOutputs(outputsFile);
 }
 
-/** Reads the file that `cdk deploy --outputs-file` wrote; of the app's one stack. */
+/** Reads the file that `cdk deploy --outputs-file` wrote; of all stacks of the app. */
 export async function readStackOutputs(file: string): Promise<StackOutputs> {
   const stacks = JSON.parse(await readFile(file, 'utf8')) as Record<string, StackOutputs>;
-  return Object.values(stacks)[0] ?? {};
+  return Object.assign({}, ...Object.values(stacks)) as StackOutputs;
 }
 
 /** An output that must be there. */

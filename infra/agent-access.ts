@@ -1,9 +1,16 @@
-import { CfnOutput, Stack } from 'aws-cdk-lib';
-import { AccountRootPrincipal, ManagedPolicy, PolicyStatement, Role } from 'aws-cdk-lib/aws-iam';
+import { CfnOutput } from 'aws-cdk-lib';
+import {
+  AccountRootPrincipal,
+  Effect,
+  ManagedPolicy,
+  PolicyDocument,
+  PolicyStatement,
+  Role,
+} from 'aws-cdk-lib/aws-iam';
 import type { Queue } from 'aws-cdk-lib/aws-sqs';
 import { NagSuppressions } from 'cdk-nag';
 import { Construct } from 'constructs';
-import { agentYaml } from './agent-yaml.ts';
+import { accessOutputName } from './agent-outputs.ts';
 import type { SnapshotBucket } from './snapshot-bucket.ts';
 
 export interface AgentAccessProps {
@@ -12,7 +19,6 @@ export interface AgentAccessProps {
   readonly bucket: SnapshotBucket;
   readonly objectPrefix: string;
   readonly queue: Queue;
-  readonly queuePrefix: string;
   /**
    * Queue to which the agent may send direct notices.
    * @default none
@@ -30,76 +36,42 @@ const BUCKET_ID_OBJECT = 'lightningstream.bucket-id.json';
  * and replace nothing of others.
  */
 export class AgentAccess extends Construct {
-  readonly policy: ManagedPolicy;
-  readonly role: Role | undefined;
-
   constructor(scope: Construct, id: string, props: AgentAccessProps) {
     super(scope, id);
-    this.policy = new ManagedPolicy(this, 'Policy', {
-      description: `LightningStream agent ${props.agent}: own objects, own queue, no deletion`,
-      statements: statementsOf(props),
-    });
-    props.bucket.key?.grantEncryptDecrypt(this.policy);
-    NagSuppressions.addResourceSuppressions(this.policy, [
+    const { agent, role } = props;
+    const statements = statementsOf(props);
+    // In the role itself: a policy beside each role would be too many resources for a hundred agents.
+    const made = role
+      ? new Role(this, 'Role', {
+          assumedBy: new AccountRootPrincipal(),
+          description: `LightningStream agent ${agent}`,
+          inlinePolicies: { Agent: new PolicyDocument({ statements }) },
+        })
+      : new ManagedPolicy(this, 'Policy', {
+          description: `LightningStream agent ${agent}: own objects, own queue, no deletion`,
+          statements,
+        });
+    NagSuppressions.addResourceSuppressions(made, [
       {
         id: 'AwsSolutions-IAM5',
         reason:
           'Object names end in time and number: the wildcards stand behind database and instance. A batch is deleted under the name of its action.',
       },
     ]);
-    this.role = props.role
-      ? new Role(this, 'Role', {
-          assumedBy: new AccountRootPrincipal(),
-          description: `LightningStream agent ${props.agent}`,
-          managedPolicies: [this.policy],
-        })
-      : undefined;
-    this.#outputs(props);
-  }
-
-  #outputs(props: AgentAccessProps): void {
-    const { agent } = props;
-    const output = (name: string, value: string, description: string): void => {
-      new CfnOutput(this, `${name}Output`, { value, description }).overrideLogicalId(
-        `${name}${agent.replaceAll('-', '')}${Buffer.from(agent).toString('hex').slice(-4)}`,
-      );
-    };
-    output('Policy', this.policy.managedPolicyArn, `Policy of agent ${agent}`);
-    if (this.role !== undefined) {
-      output('Role', this.role.roleArn, `Role of agent ${agent}`);
-    }
-    output(
-      'Yaml',
-      agentYaml({
-        instance: agent,
-        databases: props.databases,
-        bucketName: props.bucket.bucketName,
-        region: Stack.of(this).region,
-        objectPrefix: props.objectPrefix,
-        queuePrefix: props.queuePrefix,
-        directQueueUrl: props.ingest?.queueUrl,
-      }),
-      `Configuration of agent ${agent}`,
+    const value = made instanceof Role ? made.roleArn : made.managedPolicyArn;
+    new CfnOutput(this, 'Output', { value }).overrideLogicalId(
+      accessOutputName(role ? 'Role' : 'Policy', agent),
     );
   }
 }
 
 function statementsOf(props: AgentAccessProps): PolicyStatement[] {
-  const { agent, databases, bucket, objectPrefix, queue, ingest } = props;
-  const at = (name: string): string => `${bucket.bucketArn}/${objectPrefix}${name}`;
+  const { bucket, objectPrefix, queue, ingest } = props;
+  const at = (name: string): string => bucket.objectArn(`${objectPrefix}${name}`);
   const statements = [
-    new PolicyStatement({
-      sid: 'List',
-      actions: ['s3:ListBucket'],
-      resources: [bucket.bucketArn],
-      conditions: { StringLike: { 's3:prefix': `${objectPrefix}*` } },
-    }),
+    bucket.listStatement(objectPrefix, 'List'),
     new PolicyStatement({ sid: 'Read', actions: ['s3:GetObject'], resources: [at('*')] }),
-    new PolicyStatement({
-      sid: 'PutOwn',
-      actions: ['s3:PutObject', 's3:AbortMultipartUpload'],
-      resources: databases.map((database) => at(`${database}__${agent}__*`)),
-    }),
+    ...putStatements(props),
     new PolicyStatement({
       sid: 'MakeBucketId',
       actions: ['s3:PutObject'],
@@ -118,6 +90,15 @@ function statementsOf(props: AgentAccessProps): PolicyStatement[] {
       resources: [queue.queueArn],
     }),
   ];
+  if (bucket.key !== undefined) {
+    statements.push(
+      new PolicyStatement({
+        sid: 'UseKey',
+        actions: ['kms:Decrypt', 'kms:GenerateDataKey'],
+        resources: [bucket.key.keyArn],
+      }),
+    );
+  }
   if (ingest !== undefined) {
     statements.push(
       new PolicyStatement({
@@ -129,4 +110,35 @@ function statementsOf(props: AgentAccessProps): PolicyStatement[] {
     );
   }
   return statements;
+}
+
+/** Characters of a managed policy without white space. Source: IAM quotas. */
+const POLICY_MAX = 6144;
+/** At most, with the longest region and partition: all of a policy but the names of objects. */
+const POLICY_FIXED = 1500;
+
+/**
+ * The right to put objects in the agent's own name: one name for each database, as long as the policy has room for
+ * them. Beyond, it is one for all databases. A name of somebody else can hold the agent's, too, but only behind
+ * its own database and instance: such names, with a "__" more before the agent's, are denied.
+ */
+function putStatements(props: AgentAccessProps): PolicyStatement[] {
+  const { agent, databases, bucket, objectPrefix } = props;
+  const at = (name: string): string => bucket.objectArn(`${objectPrefix}${name}`);
+  const actions = ['s3:PutObject', 's3:AbortMultipartUpload'];
+  const each = '"arn:aws-us-gov:s3:::/____*",'.length + 63 + objectPrefix.length + agent.length;
+  const named = databases.reduce((sum, database) => sum + each + database.length, 0);
+  if (POLICY_FIXED + named + 4 * objectPrefix.length <= POLICY_MAX) {
+    const resources = databases.map((database) => at(`${database}__${agent}__*`));
+    return [new PolicyStatement({ sid: 'PutOwn', actions, resources })];
+  }
+  return [
+    new PolicyStatement({ sid: 'PutOwn', actions, resources: [at(`*__${agent}__*`)] }),
+    new PolicyStatement({
+      sid: 'NotInAnotherName',
+      effect: Effect.DENY,
+      actions,
+      resources: [at(`*__*__${agent}__*`)],
+    }),
+  ];
 }

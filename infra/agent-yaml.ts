@@ -1,11 +1,15 @@
 /** What an agent's configuration is made from; the values may be tokens of CloudFormation. */
 export type AgentYamlProps = {
   readonly instance: string;
+  /** ARN of what the host needs for its rights, for a person. */
+  readonly access?: string | undefined;
   readonly databases: readonly string[];
   readonly bucketName: string;
   readonly region: string;
   readonly objectPrefix: string;
   readonly queuePrefix: string;
+  /** The agent makes its queue itself. */
+  readonly createQueue?: boolean | undefined;
   /** Queue for the agent's own notices; none: S3's event alone announces its objects. */
   readonly directQueueUrl?: string | undefined;
 };
@@ -31,7 +35,9 @@ export function agentYaml(props: AgentYamlProps): string {
   ]);
   const prefix = objectPrefix === '' ? [] : [`    global_prefix: "${objectPrefix}"`];
   const direct = directQueueUrl === undefined ? [] : [`  direct_queue_url: ${directQueueUrl}`];
+  const own = props.createQueue === true ? ['  create_queue: true'] : [];
   return [
+    ...(props.access === undefined ? [] : [`# Rights of this host: ${props.access}`]),
     `instance: ${instance}`,
     'lmdbs:',
     ...lmdbs,
@@ -45,6 +51,7 @@ export function agentYaml(props: AgentYamlProps): string {
     '  type: sqs',
     `  queue_prefix: ${queuePrefix}`,
     `  region: ${region}`,
+    ...own,
     ...direct,
     '# /readyz there answers 200 when this host has everything that the bucket held.',
     'http:',

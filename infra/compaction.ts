@@ -1,10 +1,15 @@
 /* oxlint-disable no-new -- a construct is made for its place in the tree */
 import { Duration, type Size } from 'aws-cdk-lib';
-import { EventField, Rule, RuleTargetInput, Schedule } from 'aws-cdk-lib/aws-events';
-import { SqsQueue } from 'aws-cdk-lib/aws-events-targets';
 import { PolicyStatement } from 'aws-cdk-lib/aws-iam';
 import { SqsEventSource } from 'aws-cdk-lib/aws-lambda-event-sources';
 import type { RetentionDays } from 'aws-cdk-lib/aws-logs';
+import {
+  ContextAttribute,
+  Schedule,
+  ScheduleExpression,
+  ScheduleTargetInput,
+} from 'aws-cdk-lib/aws-scheduler';
+import { SqsSendMessage } from 'aws-cdk-lib/aws-scheduler-targets';
 import {
   DeduplicationScope,
   FifoThroughputLimit,
@@ -38,6 +43,8 @@ export interface CompactionProps {
 const COMPACTION_TIMEOUT = Duration.minutes(5);
 const VISIBILITY_FACTOR = 6;
 const MAX_RECEIVES = 3;
+/** A job that cannot be put on the queue is tried again; the next one of the schedule does the same work. */
+const SCHEDULE_RETRIES = 3;
 /** Part of the temporary disk for what is read; the rest is for what is written. */
 const SPOOL_SHARE = 0.4;
 
@@ -72,16 +79,17 @@ export class Compaction extends Construct {
       new SqsEventSource(this.jobs, { batchSize: 1, maxConcurrency: 5 }),
     );
     for (const database of props.databases) {
-      new Rule(this, `Schedule-${database}`, {
+      new Schedule(this, `Schedule-${database}`, {
         description: `Compacts ${database}`,
-        schedule: Schedule.rate(props.every),
-        targets: [
-          new SqsQueue(this.jobs, {
-            messageGroupId: database,
-            // The time makes each message a new one: equal ones within five minutes would be dropped.
-            message: RuleTargetInput.fromObject({ database, at: EventField.time }),
-          }),
-        ],
+        schedule: ScheduleExpression.rate(props.every),
+        // By Scheduler's role. A rule needs a statement in the policy of the queue, which has room for about ten.
+        target: new SqsSendMessage(this.jobs, {
+          messageGroupId: database,
+          // The time makes each message a new one: equal ones within five minutes would be dropped.
+          input: ScheduleTargetInput.fromObject({ database, at: ContextAttribute.scheduledTime }),
+          maxEventAge: props.every,
+          retryAttempts: SCHEDULE_RETRIES,
+        }),
       });
     }
   }
@@ -105,13 +113,9 @@ export class Compaction extends Construct {
         [COMPACTION_ENV.spoolMib]: String(Math.floor(props.disk.toMebibytes() * SPOOL_SHARE)),
       },
     });
-    const objects = `${bucket.bucketArn}/${objectPrefix}*`;
+    const objects = bucket.objectArn(`${objectPrefix}*`);
     for (const statement of [
-      new PolicyStatement({
-        actions: ['s3:ListBucket'],
-        resources: [bucket.bucketArn],
-        conditions: { StringLike: { 's3:prefix': `${objectPrefix}*` } },
-      }),
+      bucket.listStatement(objectPrefix),
       new PolicyStatement({
         actions: ['s3:GetObject', 's3:PutObject', 's3:DeleteObject', 's3:AbortMultipartUpload'],
         resources: [objects],

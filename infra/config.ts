@@ -1,4 +1,6 @@
 import * as z from 'zod';
+import { noticeQueueName } from '../protocol/notice-queue.ts';
+import { COMPACTED_INSTANCE } from '../protocol/object-name.ts';
 
 const name = (what: string, max: number) =>
   z
@@ -8,11 +10,24 @@ const name = (what: string, max: number) =>
 
 const MINUTES_PER_DAY = 24 * 60;
 
-const configSchema = z.strictObject({
+/** The longest that a stage may be: `lightningstream-STAGE-ACCOUNT-REGION` is a bucket, of at most 63 characters. */
+const STAGE_MAX =
+  63 - 'lightningstream---'.length - '111122223333'.length - 'ap-southeast-2'.length;
+
+const fields = z.strictObject({
   /** Tells deployments in one account apart. Part of the names of bucket and queues. */
-  stage: name('stage', 20).default('prod'),
+  stage: name('stage', STAGE_MAX).default('prod'),
   /** `instance` of every agent. More than 100: let agents make their queues, and give them a role of your own. */
-  agents: z.array(name('an agent', 40)).max(100).default([]),
+  agents: z
+    .array(
+      name('an agent', 40).regex(
+        // Case does not matter: what the agent's own configuration says.
+        /^(?!compacted)/i,
+        'an agent: its policy would be one for bases; use a name that does not begin with "compacted"',
+      ),
+    )
+    .max(100)
+    .default([]),
   /** Names of the databases: the keys of `lmdbs` in the agents' configuration. */
   databases: z
     .array(
@@ -63,6 +78,37 @@ const configSchema = z.strictObject({
   /** Days for which the Lambdas' logs are kept. */
   logDays: z.union([z.literal(7), z.literal(14), z.literal(30), z.literal(90)]).default(14),
 });
+
+const configSchema = fields.superRefine((config, context) => {
+  for (const [path, message] of quotaProblems(config)) {
+    context.addIssue({ code: 'custom', path: [path], message });
+  }
+});
+
+/** What AWS would refuse in the middle of a deployment, found before. */
+function* quotaProblems(config: z.infer<typeof fields>): Generator<[path: string, string]> {
+  const { stage, agents } = config;
+  const longest = agents.reduce((one, other) => (other.length > one.length ? other : one), '');
+  const queue = noticeQueueName(noticeQueuePrefix(stage), longest);
+  if (longest !== '' && queue === undefined) {
+    yield [
+      'agents',
+      `${longest}: with the stage ${stage} it makes a queue of more than 80 letters`,
+    ];
+  }
+  for (const taken of agents.filter((agent) => agent === COMPACTED_INSTANCE)) {
+    yield ['agents', `${taken} is the compactor's name`];
+  }
+  // Rules of policies tell the parts of names apart by where they stand.
+  for (const part of agents.filter((agent) => /^(?:S\d+|G[a-z0-9]+)$/.test(agent))) {
+    yield ['agents', `${part} looks like another part of an object's name`];
+  }
+}
+
+/** Beginning of the names of the agents' queues. */
+export function noticeQueuePrefix(stage: string): string {
+  return `lightningstream-${stage}-notices-`;
+}
 
 /** What a deployment looks like. Every key, its meaning and its default stand in the schema. */
 export type SyncConfig = z.infer<typeof configSchema>;

@@ -1,5 +1,5 @@
-import { Duration, RemovalPolicy, Stack } from 'aws-cdk-lib';
-import type { IGrantable } from 'aws-cdk-lib/aws-iam';
+import { Duration, Fn, RemovalPolicy, Stack } from 'aws-cdk-lib';
+import { PolicyStatement, type IGrantable } from 'aws-cdk-lib/aws-iam';
 import { Key } from 'aws-cdk-lib/aws-kms';
 import { BlockPublicAccess, Bucket, BucketEncryption, type CfnBucket } from 'aws-cdk-lib/aws-s3';
 import type { Queue } from 'aws-cdk-lib/aws-sqs';
@@ -23,6 +23,8 @@ export class SnapshotBucket extends Construct {
   readonly bucketArn: string;
   readonly key: Key | undefined;
   readonly #own: Bucket | undefined;
+  /** The name with CloudFormation's variables in it. */
+  readonly #nameText: string;
 
   constructor(scope: Construct, id: string, props: SnapshotBucketProps) {
     super(scope, id);
@@ -30,6 +32,8 @@ export class SnapshotBucket extends Construct {
     const { existingBucket, customerKey, stage } = props;
     this.bucketName =
       existingBucket ?? `lightningstream-${stage.toLowerCase()}-${account}-${region}`;
+    this.#nameText =
+      existingBucket ?? `lightningstream-${stage.toLowerCase()}-\${AWS::AccountId}-\${AWS::Region}`;
     this.bucketArn = `arn:${partition}:s3:::${this.bucketName}`;
     if (existingBucket !== undefined) {
       return;
@@ -69,6 +73,29 @@ export class SnapshotBucket extends Construct {
     const bucket = this.#own.node.defaultChild as CfnBucket;
     bucket.notificationConfiguration = notificationOf(queue.queueArn, objectPrefix);
     bucket.node.addDependency(policy);
+  }
+
+  /**
+   * ARN of the objects that a pattern names. As one text with variables: joined from its parts it is three times as
+   * long, and a hundred agents with forty databases do not fit into a template.
+   */
+  objectArn(pattern: string): string {
+    return Fn.sub(`arn:\${AWS::Partition}:s3:::${this.#nameText}/${pattern}`);
+  }
+
+  /**
+   * The right to list what is under a prefix. Without a prefix there is no condition: it would change nothing but
+   * what S3 answers to a GET of a missing key, where sources disagree between 404 and 403.
+   */
+  listStatement(objectPrefix: string, sid?: string): PolicyStatement {
+    return new PolicyStatement({
+      ...(sid === undefined ? {} : { sid }),
+      actions: ['s3:ListBucket'],
+      resources: [this.bucketArn],
+      ...(objectPrefix === ''
+        ? {}
+        : { conditions: { StringLike: { 's3:prefix': `${objectPrefix}*` } } }),
+    });
   }
 
   /** Lets a principal use the key of the bucket, where it has one. */

@@ -4,8 +4,7 @@ import { RetentionDays } from 'aws-cdk-lib/aws-logs';
 import type { Construct } from 'constructs';
 import { AgentAccess } from './agent-access.ts';
 import { Compaction } from './compaction.ts';
-import type { SyncConfig } from './config.ts';
-import { Monitoring } from './monitoring.ts';
+import { noticeQueuePrefix, type SyncConfig } from './config.ts';
 import { NoticeFanOut } from './notice-fan-out.ts';
 import { QueueSweeper } from './queue-sweeper.ts';
 import { SnapshotBucket } from './snapshot-bucket.ts';
@@ -23,8 +22,12 @@ const LOG_RETENTION = {
   90: RetentionDays.THREE_MONTHS,
 } as const;
 
-/** Everything in AWS: bucket, notices, compaction, monitoring, and what each agent may do. */
+/** What works in AWS: bucket, notices, compaction, and what each agent may do. */
 export class SyncStack extends Stack {
+  readonly fanOut: NoticeFanOut;
+  readonly compaction: Compaction;
+  readonly queueSweeper: QueueSweeper;
+
   constructor(scope: Construct, id: string, props: SyncStackProps) {
     super(scope, id, {
       description: 'LightningStream: one bucket, notices to every agent, compaction',
@@ -32,7 +35,7 @@ export class SyncStack extends Stack {
     });
     const { config, repositoryRoot } = props;
     const { databases, objectPrefix, stage } = config;
-    const queuePrefix = `lightningstream-${stage}-notices-`;
+    const queuePrefix = noticeQueuePrefix(stage);
     const logRetention = LOG_RETENTION[config.logDays];
     const bucket = new SnapshotBucket(this, 'Snapshots', {
       stage,
@@ -43,6 +46,7 @@ export class SyncStack extends Stack {
       repositoryRoot,
       queuePrefix,
       agents: config.agents,
+      databases,
       objectPrefix,
       noticeRetention: Duration.hours(config.noticeRetentionHours),
       bucketArn: bucket.bucketArn,
@@ -65,17 +69,9 @@ export class SyncStack extends Stack {
     const queueSweeper = new QueueSweeper(this, 'QueueSweeper', {
       repositoryRoot,
       queuePrefix,
+      topic: fanOut.topic,
       unread: Duration.days(config.unreadQueueDays),
       logRetention,
-    });
-    new Monitoring(this, 'Monitoring', {
-      fanOut,
-      compaction,
-      queueSweeper,
-      databases,
-      alarmEmail: config.alarmEmail,
-      runbookUrl: config.runbookUrl,
-      compactionLag: Duration.minutes(config.compactionLagMinutes),
     });
     for (const [agent, queue] of fanOut.agentQueues) {
       new AgentAccess(this, `Agent-${agent}`, {
@@ -84,11 +80,13 @@ export class SyncStack extends Stack {
         bucket,
         objectPrefix,
         queue,
-        queuePrefix,
         ingest: config.directNotices ? fanOut.ingest : undefined,
         role: config.agentRoles,
       });
     }
+    this.fanOut = fanOut;
+    this.compaction = compaction;
+    this.queueSweeper = queueSweeper;
     this.#outputs({ bucket, fanOut, compaction, queueSweeper, queuePrefix });
   }
 
@@ -101,7 +99,9 @@ export class SyncStack extends Stack {
   }): void {
     const { bucket, fanOut, compaction, queueSweeper, queuePrefix } = made;
     new CfnOutput(this, 'BucketName', { value: bucket.bucketName });
+    new CfnOutput(this, 'Region', { value: this.region });
     new CfnOutput(this, 'QueuePrefix', { value: queuePrefix });
+    new CfnOutput(this, 'NoticeTopicArn', { value: fanOut.topic.topicArn });
     new CfnOutput(this, 'IngestQueueUrl', { value: fanOut.ingest.queueUrl });
     new CfnOutput(this, 'IngestQueueArn', {
       value: fanOut.ingest.queueArn,

@@ -36,6 +36,9 @@ export const MAX_META_BYTES = 16 * 1024 * 1024;
 /** Streams in one version vector at most. */
 export const MAX_VECTOR_STREAMS = 250_000;
 
+/** Streams of one instance in a published vector at most: a run each, kept for two days after its last object is gone. */
+export const MAX_INSTANCE_STREAMS = 1000;
+
 /**
  * A `DBI` message up to this many bytes is held whole, so that its name, flags and transform are known before its
  * first entry wherever they stand in it. A larger one is streamed and must begin with its name. The writer's blocks

@@ -32,6 +32,8 @@ export type ObjectName = {
   readonly generation: string;
   /** The parts after the generation; ours begin with `S` and the number. */
   readonly extras: readonly string[];
+  /** A full snapshot of ours whose name says that it adds nothing to its stream since the number before. */
+  readonly marked: boolean;
   readonly kind: ObjectKind;
   readonly stream: StreamId;
   /** Place in the stream: our number (from 1), or {@link timeNs} where {@link ours} is false. */
@@ -48,10 +50,20 @@ export type ObjectNameParts = {
   readonly run: string;
   readonly seq: bigint;
   readonly kind: ObjectKind;
+  /** See {@link ObjectName}; only for a full snapshot. */
+  readonly marked?: boolean | undefined;
 };
 
 /** The instance under which the compactor stores bases. No agent may have it. */
 export const COMPACTED_INSTANCE = 'compacted' as InstanceId;
+
+/**
+ * True for names that no agent may have: a policy for `DATABASE__INSTANCE__*` would let it write bases. Case and what
+ * follows do not matter, since storages exist that ignore case.
+ */
+export function isReservedInstance(instance: string): boolean {
+  return instance.toLowerCase().startsWith(COMPACTED_INSTANCE);
+}
 
 /** Run of the time-ordered stream of an instance. Upper case, so that no run of ours equals it. */
 const TIME_ORDERED_RUN = 'X';
@@ -65,6 +77,8 @@ const EXTENSION_OF = { snapshot: 'pb.gz', delta: 'delta.pb.gz', base: 'base.pb.g
 
 const RUN = new RegExp(`^G([a-z0-9]{1,${MAX_RUN_LENGTH}})$`);
 const SEQUENCE = /^S([1-9][0-9]{0,19})$/;
+/** "No news". Behind the number, as one of the parts that upstream keeps and ignores. */
+const MARK = 'N0';
 const MAX_SEQUENCE = 0xffff_ffff_ffff_ffffn;
 // A separator or a control character in a name is an attempt to reach another folder, or an accident.
 const FORBIDDEN = /[/\\\u0000-\u001f\u007f]/;
@@ -72,15 +86,18 @@ const FORBIDDEN = /[/\\\u0000-\u001f\u007f]/;
 /**
  * The instance name as it stands in object names: every character outside `[a-zA-Z0-9-]` becomes `-`.
  *
- * Errors: CONFIG_INVALID if nothing is left, or for the compactor's own name.
+ * Errors: CONFIG_INVALID if nothing is left, or for a name that is reserved for compactors.
  * Source: PowerDNS/lightningstream, `syncer/utils.go`, `instanceID`.
  */
 export function sanitizeInstance(text: string): InstanceId {
   const instance = text.replaceAll(/[^a-zA-Z0-9-]/gu, '-');
-  if (instance === '' || instance === COMPACTED_INSTANCE) {
-    throw new SyncError('CONFIG_INVALID', `"${text}" cannot be the name of an instance`, {
-      hint: 'Set `instance` to a unique name made of letters, digits and "-".',
-    });
+  if (instance === '' || isReservedInstance(instance)) {
+    const allowed = `letters, digits and "-", not beginning with "${COMPACTED_INSTANCE}"`;
+    throw new SyncError(
+      'CONFIG_INVALID',
+      `"${text}" cannot be the name of an instance (${allowed})`,
+      { hint: `Set \`instance\` to a unique name: ${allowed}.` },
+    );
   }
   return instance as InstanceId;
 }
@@ -145,6 +162,7 @@ export function parseObjectName(name: string): ObjectName | undefined {
     timeNs,
     generation,
     extras,
+    marked: ours && kind === 'snapshot' && extras[1] === MARK,
     kind,
     stream: streamOf(instance, ours ? run : TIME_ORDERED_RUN),
     seq: ours ? seq : timeNs,
@@ -158,9 +176,10 @@ export function parseObjectName(name: string): ObjectName | undefined {
  * Errors: OBJECT_NAME_INVALID if it would not, or if the name is too long for a file system.
  */
 export function formatObjectName(parts: ObjectNameParts): string {
-  const { database, instance, timeNs, run, seq, kind } = parts;
+  const { database, instance, timeNs, run, seq, kind, marked = false } = parts;
   const head = `${database}__${instance}__${formatNameTime(timeNs)}`;
-  const name = `${head}__G${run}__S${seq}.${EXTENSION_OF[kind]}`;
+  const mark = marked ? `__${MARK}` : '';
+  const name = `${head}__G${run}__S${seq}${mark}.${EXTENSION_OF[kind]}`;
   const parsed = parseObjectName(name);
   const same =
     parsed !== undefined &&
@@ -168,7 +187,8 @@ export function formatObjectName(parts: ObjectNameParts): string {
     parsed.database === database &&
     parsed.instance === instance &&
     parsed.generation === `G${run}` &&
-    parsed.seq === seq;
+    parsed.seq === seq &&
+    parsed.marked === marked;
   if (!same || database === '' || instance === '' || name.length > MAX_NEW_OBJECT_NAME_LENGTH) {
     throw new SyncError('OBJECT_NAME_INVALID', `"${name.slice(0, 300)}" cannot be an object name`, {
       hint: 'Use short names of databases and instances, without "." and "__" and without "_" at the end.',

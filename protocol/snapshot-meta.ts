@@ -210,3 +210,20 @@ export function requireSchemaMode(stated: string | undefined, ours: SchemaMode):
     },
   );
 }
+
+/** No sweeper keeps tombstones for less. Four hours. */
+export const SHORTEST_RETENTION_MS = 4 * 60 * 60 * 1000;
+
+/**
+ * What a full snapshot's `rejoinBefore` counts for a reader that keeps tombstones for `retentionMs`: half of that ago at
+ * most. More would be no more than a claim, and have every host read the whole bucket again and again.
+ */
+export function boundedRejoin(
+  claimedNs: bigint | undefined,
+  { nowNs, retentionMs }: { readonly nowNs: bigint; readonly retentionMs: number | undefined },
+): bigint {
+  const halfNs = BigInt(Math.round(retentionMs ?? SHORTEST_RETENTION_MS)) * 500_000n;
+  const latestNs = nowNs - halfNs;
+  const claim = claimedNs ?? 0n;
+  return claim < latestNs ? claim : latestNs > 0n ? latestNs : 0n;
+}

@@ -13,7 +13,8 @@ export const SYNC_FLAGS_MASK = 1;
 /** Bytes of one extension block of a value header. */
 export const BLOCK_BYTES = 8;
 
-const TXN_ID_OFFSET = 8;
+/** Where in a value header the transaction's id stands: 8 bytes, big-endian. */
+export const TXN_ID_OFFSET = 8;
 const VERSION_OFFSET = 16;
 const FLAGS_OFFSET = 17;
 const RESERVED_OFFSET = 18;

@@ -50,7 +50,94 @@ const COMMON_FLAGS = ['-O3', '-fPIC', '-pthread', '-fvisibility=hidden', '-w'];
 // was ever closed (three file descriptors and a map stay for each), and a file opened twice took its own lock away and
 // cleared its own lock table. Here the list is looked up before LMDB opens the file, and filled after it: never later,
 // because closing any descriptor of a file gives up all POSIX locks that the process has on it.
+//
+// And `putMany`: many entries in one call (docs/decisions/0022-many-puts-in-one-call.md). Entries lie packed in `bytes`, each
+// as u32 key length, u32 value length, key, value, padded to 4 bytes; the highest bit of the key length says "left out".
+// `job` holds u32 numbers: 0 where to begin, then where it stopped; 1 the end; 2 how many entries at most; 3 where in each value
+// the transaction's id is written, 0: nowhere; 4 whether keys are tried behind the last one, then whether that still works;
+// then 5 how many were put; 6 pages that the transaction has to write.
+const PUT_MANY = `extern "C" unsigned int mdb_txn_dirty_pages(MDB_txn* txn);
+static int putPacked(MDB_txn* txn, MDB_dbi dbi, char* bytes, uint32_t* job) {
+	const uint32_t leftOut = 0x80000000u;
+	uint32_t at = job[0], end = job[1], left = job[2], idOffset = job[3], put = 0;
+	bool isAppending = job[4] != 0;
+	uint64_t txnId = mdb_txn_id(txn);
+	MDB_cursor* cursor;
+	int rc = mdb_cursor_open(txn, dbi, &cursor);
+	if (rc != 0)
+		return rc;
+	for (; rc == 0 && at < end && left > 0; left--) {
+		uint32_t head[2];
+		if (end - at < sizeof(head)) {
+			rc = EINVAL;
+			break;
+		}
+		memcpy(head, bytes + at, sizeof(head));
+		uint64_t keySize = head[0] & ~leftOut, valueSize = head[1];
+		uint64_t size = sizeof(head) + ((keySize + valueSize + 3) & ~(uint64_t) 3);
+		if (size > end - at) {
+			rc = EINVAL;
+			break;
+		}
+		char* key = bytes + at + sizeof(head);
+		MDB_val k = { (size_t) keySize, key }, v = { (size_t) valueSize, key + keySize };
+		at += size;
+		if (head[0] & leftOut)
+			continue;
+		if (idOffset > 0 && valueSize >= idOffset + sizeof(txnId))
+			for (unsigned i = 0; i < sizeof(txnId); i++)
+				key[keySize + idOffset + i] = (char) (txnId >> (56 - 8 * i));
+		rc = MDB_KEYEXIST;
+		if (isAppending)
+			rc = mdb_cursor_put(cursor, &k, &v, MDB_APPEND);
+		if (rc == MDB_KEYEXIST) {
+			isAppending = false;
+			rc = mdb_cursor_put(cursor, &k, &v, 0);
+		}
+		put++;
+	}
+	mdb_cursor_close(cursor);
+	job[0] = at;
+	job[4] = isAppending;
+	job[5] = put;
+	job[6] = mdb_txn_dirty_pages(txn);
+	return rc;
+}
+static napi_value putMany(napi_env napiEnv, napi_callback_info callbackInfo) {
+	Napi::CallbackInfo info(napiEnv, callbackInfo);
+	EnvWrap* env = nullptr;
+	napi_unwrap(napiEnv, info.This(), (void**) &env);
+	if (env == nullptr || env->writeTxn == nullptr)
+		return throwError(napiEnv, "putMany: there is no write transaction");
+	if (!info[0].IsNumber() || !info[1].IsTypedArray() || !info[2].IsTypedArray())
+		return throwError(napiEnv, "putMany: wants (dbi, bytes, job)");
+	Napi::Uint8Array bytes = info[1].As<Napi::Uint8Array>();
+	Napi::Uint32Array job = info[2].As<Napi::Uint32Array>();
+	if (job.ElementLength() < 7 || job.Data()[0] > job.Data()[1] || job.Data()[1] > bytes.ByteLength())
+		return throwError(napiEnv, "putMany: the end lies behind the bytes");
+	MDB_dbi dbi = info[0].As<Napi::Number>().Uint32Value();
+	int rc = putPacked(env->writeTxn->txn, dbi, (char*) bytes.Data(), job.Data());
+	if (rc != 0)
+		return throwLmdbError(napiEnv, rc);
+	return info.Env().Undefined();
+}
+`;
+
 const PATCHES = {
+  [`${FORMAT_SOURCES}/mdb.c`]: [
+    {
+      from: 'size_t\nmdb_txn_id(MDB_txn *txn)\n',
+      to: `unsigned int
+mdb_txn_dirty_pages(MDB_txn *txn)
+{
+	return MDB_IDL_UM_MAX - txn->mt_dirty_room;
+}
+
+size_t
+mdb_txn_id(MDB_txn *txn)
+`,
+    },
+  ],
   'src/env.cpp': [
     {
       from: 'int EnvWrap::openEnv(',
@@ -88,6 +175,17 @@ int EnvWrap::openEnv(`,
 #else
 	rc = mdb_env_open(env, path, flags, permissionsMode);
 #endif
+`,
+    },
+    {
+      from: 'void EnvWrap::setupExports(Napi::Env env, Object exports) {\n',
+      to: `${PUT_MANY}void EnvWrap::setupExports(Napi::Env env, Object exports) {\n`,
+    },
+    {
+      from: '		EnvWrap::InstanceMethod("getWriteTxnId", &EnvWrap::getWriteTxnId),\n',
+      to: `		EnvWrap::InstanceMethod("getWriteTxnId", &EnvWrap::getWriteTxnId),
+		Napi::ClassPropertyDescriptor<EnvWrap>(
+			{ "putMany", nullptr, putMany, nullptr, nullptr, nullptr, napi_default, nullptr }),
 `,
     },
     {
@@ -199,7 +297,9 @@ async function main() {
     // Copy then rename: a process that has the old addon mapped keeps its file.
     fs.copyFileSync(linked, `${target}.tmp`);
     fs.renameSync(`${target}.tmp`, target);
-    fs.writeFileSync(stamp, wanted);
+    // Likewise, for a copy of node_modules that shares its files.
+    fs.writeFileSync(`${stamp}.tmp`, wanted);
+    fs.renameSync(`${stamp}.tmp`, stamp);
     console.log(
       `lmdb built for the v1 data format in ${((Date.now() - startedMs) / 1000).toFixed(1)} s`,
     );

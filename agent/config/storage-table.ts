@@ -104,7 +104,7 @@ export const S3_FIELDS = {
     help: 'How often these files are read; at least 1s.',
   }),
   region: text('region', {
-    help: 'The region. Not given: that of the AWS SDK (environment, profile), else `us-east-1`.',
+    help: 'The region. Not given: at AWS that of the AWS SDK (environment, profile), else `us-east-1`.',
   }),
   bucket: text('bucket', {
     example: 'bucket: my-dns-bucket',

@@ -131,7 +131,7 @@ const notices = section('notices', 'How this agent hears of new objects.', {
   createQueue: flag('create_queue', {
     default: false,
     ours: true,
-    help: 'With `queue_prefix`: create the queue if it is missing (keeps notices for 4 hours; tagged `lightningstream`).',
+    help: 'With `queue_prefix`: create the queue if it is missing (keeps notices for 4 hours; tagged `lightningstream`), and subscribe it to the topic of the stack, whose name is the prefix without the `-` at its end.',
   }),
   directQueueUrl: text('direct_queue_url', {
     ours: true,
@@ -222,7 +222,7 @@ export const CONFIG_FIELDS = {
     default: 4 * HOUR,
     atLeastMs: MINUTE,
     zeroIsOff: true,
-    help: 'A full snapshot is stored at least this often. 0: off.',
+    help: 'A full snapshot is stored at least this often, unless a published base holds all that this instance has stored. With `upstream_readers` always. 0: off.',
   }),
   storageSafetyListIntervalMs: duration('storage_safety_list_interval', {
     default: 5 * MINUTE,

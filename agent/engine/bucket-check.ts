@@ -1,5 +1,6 @@
 import { findBucketId, NO_BUCKET_ID } from './bucket-id.ts';
 import type { Publisher } from './publisher.ts';
+import type { StoredProof } from './proof/stored-proof.ts';
 import type { Rejoin } from './rejoin.ts';
 import type { EngineDeps } from './types.ts';
 import type { VectorTracker } from './vector-tracker.ts';
@@ -14,12 +15,13 @@ export async function checkBucket(
     readonly tracker: VectorTracker;
     readonly publisher: Publisher;
     readonly rejoin: Rejoin;
+    readonly proof: StoredProof;
     readonly known: string | undefined;
     readonly signal: AbortSignal;
   },
 ): Promise<boolean> {
   const { db, store, settings, randomBytes, clock, log, observer } = deps;
-  const { tracker, publisher, rejoin, known, signal } = parts;
+  const { tracker, publisher, rejoin, proof, known, signal } = parts;
   const mayCreate = !settings.receiveOnly;
   const bucketId = await findBucketId(store, {
     mayCreate,
@@ -44,6 +46,7 @@ export async function checkBucket(
   }
   const lastSyncNs = clock.nowNs();
   tracker.forget();
+  proof.forget();
   publisher.policy.requireFirst();
   // What was merged before is in another bucket: no rejoin may take it for swept. Of an LMDB that has never been synced
   // a rejoin must know when that began, or it would never be due where no pass completes.

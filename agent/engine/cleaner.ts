@@ -90,7 +90,7 @@ export class Cleaner {
     const listing = await this.#list(signal);
     // After the listing, as everywhere: what it names is at least as new.
     const stored = await readManifest(store, settings.database, signal);
-    const manifest = stored?.manifest;
+    const manifest = stored && isStored(stored.manifest, listing) ? stored.manifest : undefined;
     const nowNs = clock.nowNs();
     const found = superfluousObjects({
       objects: listing.objects,
@@ -228,6 +228,14 @@ export class Cleaner {
       return false;
     }
   }
+}
+
+/**
+ * True if what a manifest names is listed: only then it proves anything. One of earlier rules proves nothing, its
+ * compactor believed what objects say of others.
+ */
+function isStored({ lineage, base, level1 }: Manifest, { bases }: Listing): boolean {
+  return lineage !== undefined && [base, ...level1].every((name) => bases.has(name));
 }
 
 /** Runs the cleaner of one engine until `signal` aborts; returns at once where this agent deletes nothing. */

@@ -15,7 +15,7 @@ export type CleaningInput = {
   /** One listing; states and manifest were looked for after it. */
   readonly objects: readonly ListedObject[];
   readonly instance: string;
-  /** Names of listed full snapshots that this run stored, each with the vector that it was encoded with. */
+  /** Names of listed full snapshots that this run stored, each with what it proves. */
   readonly snapshots: ReadonlyMap<string, VersionVector>;
   /** What the published base covers now, and what it covered `must_keep` ago; undefined: nothing that long. */
   readonly published: { readonly now: VersionVector; readonly settled: VersionVector } | undefined;
@@ -50,6 +50,49 @@ export function superfluousObjects(input: CleaningInput): Superfluous[] {
   return found;
 }
 
+/**
+ * True if only an unmarked full snapshot would bring or prove something: what an own earlier run has stored and nothing
+ * stored covers (it may be damaged), or, where this agent cleans, what an instance has that has been silent for long.
+ */
+export function lacksUnmarked(
+  objects: readonly ListedObject[],
+  parts: {
+    readonly instance: string;
+    readonly ownStream: StreamId;
+    /** What that snapshot would cover. */
+    readonly vector: VersionVector;
+    /** What is covered already. */
+    readonly stored: readonly VersionVector[];
+    /** undefined: this agent does not clean. */
+    readonly removeOldInstancesMs: number | undefined;
+    readonly nowNs: bigint;
+  },
+): boolean {
+  const { instance, ownStream, vector, stored, removeOldInstancesMs, nowNs } = parts;
+  const { timeOf } = newestPerInstance(objects);
+  const isWanted = (object: ListedObject) =>
+    object.instance === instance ||
+    (removeOldInstancesMs !== undefined &&
+      isSilent(object, timeOf, { removeOldInstancesMs, nowNs }));
+  return objects.some(
+    (object) =>
+      object.stream !== ownStream &&
+      isWanted(object) &&
+      covers(vector, object) &&
+      !stored.some((state) => covers(state, object)),
+  );
+}
+
+/** Its instance has stored nothing for long. */
+function isSilent(
+  { instance }: ListedObject,
+  timeOf: ReadonlyMap<string, bigint>,
+  { nowNs, removeOldInstancesMs }: Pick<CleaningInput, 'nowNs' | 'removeOldInstancesMs'>,
+): boolean {
+  const silentNs = nowNs - (timeOf.get(instance) ?? nowNs);
+  return silentNs > BigInt(Math.round(removeOldInstancesMs)) * NS_PER_MS;
+}
+
 type Newest = {
   /** Name time of the newest object of any kind, by instance. */
   readonly timeOf: ReadonlyMap<string, bigint>;
@@ -63,7 +106,7 @@ function reasonFor(
   input: CleaningInput,
   newest: Newest,
 ): CleaningReason | undefined {
-  const { published, snapshots, instance, nowNs, removeOldInstancesMs } = input;
+  const { published, snapshots, instance } = input;
   if (
     published !== undefined &&
     covers(published.now, object) &&
@@ -78,10 +121,7 @@ function reasonFor(
   if (object.instance === instance || superseded) {
     return 'newer snapshot';
   }
-  const silentNs = nowNs - (newest.timeOf.get(object.instance) ?? nowNs);
-  return silentNs > BigInt(Math.round(removeOldInstancesMs)) * NS_PER_MS
-    ? 'stale instance'
-    : undefined;
+  return isSilent(object, newest.timeOf, input) ? 'stale instance' : undefined;
 }
 
 function isCoveredByAnother(

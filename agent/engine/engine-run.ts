@@ -1,4 +1,5 @@
 import { errorText, SyncError } from '../../protocol/errors.ts';
+import { SHORTEST_RETENTION_MS } from '../../protocol/snapshot-meta.ts';
 import { formatGoDuration } from '../../protocol/time.ts';
 import type { Detection, OpenResult, ReopenOptions } from '../lmdb/local-database.ts';
 import { ReportingDatabase } from '../lmdb/reporting-database.ts';
@@ -15,6 +16,7 @@ import { PublishLoop } from './publish-loop.ts';
 import { Publisher } from './publisher.ts';
 import { ReceiveLoop } from './receive-loop.ts';
 import { Receiver } from './receiver.ts';
+import { StoredProof } from './proof/stored-proof.ts';
 import { Rejoin } from './rejoin.ts';
 import type { EngineDeps } from './types.ts';
 import { VectorTracker } from './vector-tracker.ts';
@@ -43,6 +45,7 @@ export class EngineRun {
   readonly #publisher: Publisher;
   readonly #merger: ObjectMerger;
   readonly #rejoin: Rejoin;
+  readonly #proof: StoredProof;
   readonly #persister: Persister;
   /** Aborts when even the shutdown's time is over. */
   readonly #hardStop = new AbortController();
@@ -71,11 +74,16 @@ export class EngineRun {
       onDetection: (detection) => this.#noteDetection(detection),
       onFailure: (error) => this.#noteFailure(error),
     });
-    const deps: EngineDeps = { ...given, db, beforeSend: () => this.#requireGoing() };
+    const deps: EngineDeps = { ...given, db, beforeSend: (namedNs) => this.#requireGoing(namedNs) };
     this.#clockWatch = given.monotonicMs && new ClockWatch(given.clock, given.monotonicMs);
     this.#deps = deps;
-    const tracker = new VectorTracker(opened.vector);
+    const { instance } = deps.settings;
+    const tracker = new VectorTracker(opened.vector, { instance, was: opened.was });
     tracker.noteRejoinBefore(opened.rejoinBeforeNs);
+    tracker.noteDropped(opened.droppedNs);
+    const nowMs = () => Number(deps.clock.nowNs() / 1_000_000n);
+    const proof = new StoredProof(opened.proof, { instance, nowMs, random: deps.random });
+    this.#proof = proof;
     this.tracker = tracker;
     const receiving = watched(deps, 'receive');
     const publishing = watched(deps, 'publish');
@@ -96,6 +104,7 @@ export class EngineRun {
       tracker,
       merger,
       ownStream: publisher.ownStream,
+      proof,
       onListed: (seen) => publisher.noteListed(seen),
       onManifest: ({ rejoinBeforeNs }) => rejoin.noteAnnounced(rejoinBeforeNs),
     });
@@ -111,11 +120,13 @@ export class EngineRun {
       merger,
       tracker,
       rejoin,
+      proof,
       sending: this.publishLoop,
       bucketId: opened.bucketId,
     });
     this.#persister = new Persister(watched(deps, 'persist'), {
       tracker,
+      proof,
       acknowledged: () => publisher.acknowledged,
       lastSyncNs: () => this.receiveLoop.lastSyncNs,
       onLooked: () => this.publishLoop.wakeIfDue(),
@@ -148,7 +159,9 @@ export class EngineRun {
         publisher: this.#publisher,
         merger: this.#merger,
         rejoin: this.#rejoin,
-        isSynced: () => receiveLoop.lastSyncNs !== undefined,
+        isSynced: () => receiveLoop.lastSyncNs !== undefined && !this.#proof.isDue,
+        isWhole: () => receiveLoop.isWhole,
+        onDropped: (droppedNs) => this.tracker.noteDropped(droppedNs),
         lastPass: () => receiveLoop.lastPass,
         signal: running,
       }),
@@ -202,8 +215,18 @@ export class EngineRun {
     }
   }
 
-  /** Throws when another run must take over, and finds out whether one must. */
-  #requireGoing(): void {
+  /**
+   * Throws when another run must take over, and finds out whether one must. `namedNs`: the time in the name of the object
+   * that is about to be stored. Named too long ago, it would pass for one that came back after tombstones were dropped.
+   */
+  #requireGoing(namedNs?: bigint): void {
+    const { clock, sweeping } = this.#deps;
+    const quarterNs =
+      BigInt(Math.round(sweeping?.settings.retentionMs ?? SHORTEST_RETENTION_MS)) * 250_000n;
+    if (namedNs !== undefined && clock.nowNs() - namedNs > quarterNs) {
+      const reason = 'an object could not be stored for a quarter of the tombstone retention';
+      this.#endFor({ reason, forgetsStream: false });
+    }
     const setByMs = this.#clockWatch?.look();
     if (setByMs !== undefined) {
       const reason = `the clock was set by ${formatGoDuration(setByMs)}: this may be a copy of a running machine`;

@@ -17,23 +17,27 @@ export async function runHousekeeping(
     publisher: Publisher;
     merger: ObjectMerger;
     rejoin: Rejoin;
-    /** A listing pass of this run was complete. */
+    /** A listing pass of this run was complete, and nothing is known to be lost. */
     isSynced: () => boolean;
+    /** The last pass was. */
+    isWhole: () => boolean;
+    /** Tombstones were dropped: see `Manifest.droppedNs`. */
+    onDropped: (droppedNs: bigint) => void;
     /** The last complete pass. */
     lastPass: () => PassResult | undefined;
     signal: AbortSignal;
   },
 ): Promise<void> {
-  const { publisher, merger, rejoin, isSynced, lastPass, signal } = parts;
+  const { publisher, merger, rejoin, isSynced, isWhole, onDropped, lastPass, signal } = parts;
   const { sweeping } = sweepingDeps;
-  const mayClean = () => isSynced() && !rejoin.isDue;
+  const mayClean = () => isSynced() && isWhole() && !rejoin.isDue;
   // What a damaged object holds is unknown: it may be older than a tombstone that would be dropped.
   const maySweep = () => mayClean() && merger.quarantinedNames.size === 0;
   const oldest = () => {
     const pass = lastPass();
     return pass && oldestReadNs(pass);
   };
-  const limits = { maySweep, oldestReadNs: oldest };
+  const limits = { maySweep, oldestReadNs: oldest, onDropped };
   const sweeper = sweeping && new Sweeper(sweepingDeps, { ...sweeping, ...limits });
   await Promise.all([
     runCleaner(cleaningDeps, { stored: publisher, mayClean, signal }),

@@ -3,6 +3,7 @@ import type { ObjectName, StreamId } from '../../protocol/object-name.ts';
 import { covers, type VersionVector } from '../../protocol/version-vector.ts';
 import type { ObjectStore } from '../../storage/object-store.ts';
 import type { ListedEvent } from './observer.ts';
+import type { EarlierObjects } from './publish/full-snapshot-policy.ts';
 
 /** One LIST of a database's objects, parsed. */
 export type Listing = {
@@ -45,7 +46,7 @@ export async function listDatabase(
     if (parsed === undefined || parsed.database !== database) {
       continue;
     }
-    if (parsed.instance === COMPACTED_INSTANCE || parsed.kind === 'base') {
+    if (isCompacted(parsed)) {
       // The compactor's copy for upstream readers holds nothing that the base does not.
       bases.set(info.name, info.etag);
       continue;
@@ -53,6 +54,30 @@ export async function listDatabase(
     objects.push({ ...parsed, sizeBytes: info.sizeBytes, etag: info.etag });
   }
   return { objects, bases, manifestEtag, singlePage: count < NAMES_PER_PAGE, count, bytes };
+}
+
+/** It is found by the manifest, if at all. No agent may have the compactor's name. */
+export function isCompacted({ instance, kind }: ObjectName): boolean {
+  return instance === COMPACTED_INSTANCE || kind === 'base';
+}
+
+/** Names of uncovered objects that share stream and number: a copy of a running machine stored one of them. */
+export function doublesOf(objects: readonly ListedObject[], vector: VersionVector): Set<string> {
+  const first = new Map<string, string>();
+  const doubles = new Set<string>();
+  for (const object of objects) {
+    if (covers(vector, object)) {
+      continue;
+    }
+    const place = `${object.stream}/${object.seq}`;
+    const other = first.get(place);
+    if (other === undefined) {
+      first.set(place, object.name);
+    } else {
+      doubles.add(other).add(object.name);
+    }
+  }
+  return doubles;
 }
 
 export function describeListing(listing: Listing): ListedEvent {
@@ -65,15 +90,6 @@ export function describeListing(listing: Listing): ListedEvent {
   }
   return { objects: listing.count, bytes: listing.bytes, newest };
 }
-
-/** What an instance's earlier runs have left in the bucket. */
-export type EarlierObjects = {
-  /** The newest full snapshot of any run, this one included. */
-  readonly full: Pick<ListedObject, 'timeNs' | 'sizeBytes'> | undefined;
-  /** Deltas of earlier runs that neither it nor the published base makes superfluous. */
-  readonly deltas: number;
-  readonly deltaBytes: number;
-};
 
 /** Counts what one instance's runs before the one of `ownStream` have stored since they last stored everything. */
 export function earlierObjects(
@@ -100,25 +116,78 @@ export function earlierObjects(
   return { full, deltas, deltaBytes };
 }
 
+/** What the names say, marked full snapshots last: notices come in any order, and what those follow may be among them. */
+export function objectsNamed(names: readonly string[]): ObjectName[] {
+  const objects = names.map(parseObjectName).filter((object) => object !== undefined);
+  return [...objects.filter(({ marked }) => !marked), ...objects.filter(({ marked }) => marked)];
+}
+
 /**
  * The order of a pass: full snapshots first, the newest of all before older ones: those are then covered, and a covered
  * one must not be read, since a newer one may have dropped the tombstones of what it holds. Deltas after them by stream and
  * number (so the vector has no gaps on the way), those of the own instance first.
+ *
+ * A marked full snapshot comes behind the deltas where all below it are listed: when they are in, it is not read.
  */
-export function passOrder(objects: readonly ListedObject[], instance: string): ListedObject[] {
-  const rank = (object: ListedObject) =>
-    object.kind === 'snapshot' ? 0 : object.instance === instance ? 1 : 2;
-  return [...objects].toSorted((a, b) => {
-    const byRank = rank(a) - rank(b);
-    if (byRank !== 0) {
-      return byRank;
+export function passOrder(
+  objects: readonly ListedObject[],
+  { instance, vector }: { readonly instance: string; readonly vector: VersionVector },
+): ListedObject[] {
+  const numbers = numbersByStream(objects);
+  const rankOf = (object: ListedObject) => {
+    const isFull = object.kind === 'snapshot';
+    if (isFull && !(object.marked && isChained(object, { numbers, vector }))) {
+      return 0;
     }
-    if (a.kind === 'snapshot') {
-      return a.timeNs > b.timeNs ? -1 : a.timeNs < b.timeNs ? 1 : 0;
+    return (object.instance === instance ? 1 : 3) + (isFull ? 1 : 0);
+  };
+  const ranked = objects.map((object) => ({ object, rank: rankOf(object) }));
+  const sorted = ranked.toSorted((a, b) => {
+    if (a.rank !== b.rank) {
+      return a.rank - b.rank;
     }
-    if (a.stream !== b.stream) {
-      return a.stream < b.stream ? -1 : 1;
+    if (a.rank === 0) {
+      return compare(b.object.timeNs, a.object.timeNs);
     }
-    return a.seq < b.seq ? -1 : a.seq > b.seq ? 1 : 0;
+    return compare(a.object.stream, b.object.stream) || compare(a.object.seq, b.object.seq);
   });
+  return sorted.map(({ object }) => object);
+}
+
+/** Of each stream the numbers that are to be read: true where a full snapshot makes those below superfluous. */
+function numbersByStream(
+  objects: readonly ListedObject[],
+): ReadonlyMap<StreamId, ReadonlyMap<bigint, boolean>> {
+  const numbers = new Map<StreamId, Map<bigint, boolean>>();
+  for (const { stream, seq, kind, marked } of objects) {
+    const known = numbers.get(stream) ?? new Map<bigint, boolean>();
+    numbers.set(
+      stream,
+      known.set(seq, known.get(seq) === true || (kind === 'snapshot' && !marked)),
+    );
+  }
+  return numbers;
+}
+
+/** True if every number below this one is in, or is to be read. */
+function isChained(
+  { stream, seq }: ListedObject,
+  parts: {
+    readonly numbers: ReadonlyMap<StreamId, ReadonlyMap<bigint, boolean>>;
+    readonly vector: VersionVector;
+  },
+): boolean {
+  const numbers = parts.numbers.get(stream);
+  const reached = parts.vector.get(stream) ?? 0n;
+  for (let below = seq - 1n; below > reached; below -= 1n) {
+    const isWhole = numbers?.get(below);
+    if (isWhole !== false) {
+      return isWhole === true;
+    }
+  }
+  return true;
+}
+
+function compare<T extends bigint | string>(a: T, b: T): number {
+  return a < b ? -1 : a > b ? 1 : 0;
 }

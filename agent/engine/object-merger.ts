@@ -1,10 +1,9 @@
 import assert from 'node:assert';
 import { errorText, SyncError, type ErrorCode } from '../../protocol/errors.ts';
-import { requireMatchingMeta } from '../../protocol/delta.ts';
 import type { ObjectName } from '../../protocol/object-name.ts';
-import { readSnapshotHead } from '../../protocol/snapshot-reader.ts';
 import { discardSpool, readSpool, writeSpool, type Spool } from '../spool.ts';
 import { Semaphore, type EngineLimits, type Limit } from '../pacing/semaphore.ts';
+import { identify } from './proof/identify.ts';
 import type { EngineDeps } from './types.ts';
 import type { Absorbed, VectorTracker } from './vector-tracker.ts';
 
@@ -59,8 +58,8 @@ export class ObjectMerger {
   readonly #turn: Limit;
   readonly #onLooked: () => void;
   readonly #onIdle: () => void;
-  /** Name of each quarantined object and the etag of the bytes that were bad. */
-  readonly #quarantined = new Map<string, string>();
+  /** Of each quarantined object the etag of the bytes that were bad, and why. */
+  readonly #quarantined = new Map<string, { readonly etag: string; readonly error: SyncError }>();
   /** Name of each object that the map had no room for; "tries": it is to be tried again. */
   readonly #refused = new Map<string, { etag: string; error: SyncError; tries: boolean }>();
   /** As of the last refusal. */
@@ -89,8 +88,13 @@ export class ObjectMerger {
 
   /** True while the bytes of this etag are known to be bad. */
   isQuarantined(name: string, etag: string | undefined): boolean {
-    const bad = this.#quarantined.get(name);
+    const bad = this.#quarantined.get(name)?.etag;
     return bad !== undefined && bad === etag;
+  }
+
+  /** Why an object is quarantined; undefined: it is not. */
+  quarantineReason(name: string): SyncError | undefined {
+    return this.#quarantined.get(name)?.error;
   }
 
   /** True while there is no use in fetching the bytes of this etag: they are bad, or have no room. */
@@ -141,7 +145,8 @@ export class ObjectMerger {
   /** Forgets quarantined objects that are gone or whose content has come in another way. */
   releaseExcept(keep: (name: string, etag: string) => boolean): void {
     const refused = [...this.#refused].map(([name, { etag }]) => [name, etag] as const);
-    for (const [name, etag] of [...this.#quarantined, ...refused]) {
+    const bad = [...this.#quarantined].map(([name, { etag }]) => [name, etag] as const);
+    for (const [name, etag] of [...bad, ...refused]) {
       if (keep(name, etag)) {
         continue;
       }
@@ -200,7 +205,11 @@ export class ObjectMerger {
     }
     const { spool, sizeBytes, etag } = got;
     try {
-      const absorbed = await this.#identify(object, spool);
+      const { clock, sweeping } = this.#deps;
+      const absorbed = await identify(object, () => readSpool(spool), {
+        nowNs: clock.nowNs(),
+        retentionMs: sweeping?.settings.retentionMs,
+      });
       const release = async () => {
         leave();
         await discardSpool(spool);
@@ -303,7 +312,7 @@ export class ObjectMerger {
       }
       this.#tracker.absorb([absorbed]);
       this.#refused.delete(object.name);
-      this.#tracker.noteSent({ ...change, dropped: [] });
+      this.#tracker.noteSent({ ...change, dropped: [], forgetsWas: false });
       observer.stepWorked('merge', object.name);
       observer.merged({
         object,
@@ -378,22 +387,9 @@ export class ObjectMerger {
       );
       return 'damaged';
     }
-    this.#quarantined.set(object.name, etag);
+    this.#quarantined.set(object.name, { etag, error });
     this.#deps.observer.quarantined(object, error);
     return { kind: 'quarantined' };
-  }
-
-  /** Reads the Meta, checks it against the name, and says how the vector may move. */
-  async #identify(object: ObjectName, spool: Spool): Promise<Absorbed> {
-    const { stream, seq } = object;
-    // Upstream's Meta decides nothing: the name does. Its snapshot is the whole of its stream up to then.
-    if (!object.ours) {
-      return { stream, seq, vector: new Map([[stream, seq]]) };
-    }
-    const { meta } = await readSnapshotHead(readSpool(spool));
-    // A copied or renamed object must not move the vector of a stream that it does not belong to.
-    requireMatchingMeta(object, meta);
-    return { stream, seq, vector: meta.vector, rejoinBeforeNs: meta.rejoinBeforeNs };
   }
 }
 

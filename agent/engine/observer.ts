@@ -11,6 +11,8 @@ export type Step =
   | 'bucket id content'
   | 'pass'
   | 'manifest'
+  | 'base'
+  | 'old objects'
   | 'merge'
   | 'local changes'
   | 'sync state'

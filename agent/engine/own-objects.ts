@@ -1,7 +1,17 @@
 import { errorText } from '../../protocol/errors.ts';
-import { instanceOfStream, isTimeOrdered } from '../../protocol/object-name.ts';
+import {
+  instanceOfStream,
+  isTimeOrdered,
+  parseObjectName,
+  type ObjectName,
+} from '../../protocol/object-name.ts';
 import { drain } from '../../storage/bodies.ts';
-import type { StreamPosition, VersionVector } from '../../protocol/version-vector.ts';
+import {
+  covers,
+  joinVectors,
+  type StreamPosition,
+  type VersionVector,
+} from '../../protocol/version-vector.ts';
 import type { ListedObject } from './listing.ts';
 import type { PassResult } from './pass-result.ts';
 import type { EngineDeps } from './types.ts';
@@ -58,6 +68,55 @@ export class OwnObjects {
 }
 
 /**
+ * What the own full snapshots prove that are stored, for the cleaner and against losses.
+ *
+ * Who covers the number below a marked one never reads it. So it proves the objects of its own stream, and of other
+ * streams only what the last unmarked one of this run covered: that one everybody has read, or its successor.
+ */
+export class OwnSnapshots {
+  readonly #vectors = new Map<string, VersionVector>();
+  #unmarked: VersionVector | undefined;
+
+  /** What is covered by each, by its name. */
+  get vectors(): ReadonlyMap<string, VersionVector> {
+    return this.#vectors;
+  }
+
+  /** What the last unmarked one of this run covers; undefined: none is stored. */
+  get unmarked(): VersionVector | undefined {
+    return this.#unmarked;
+  }
+
+  /** `vector`: what its Meta says. */
+  noteStored({ name, stream, seq, marked }: ObjectName, vector: VersionVector): void {
+    if (marked) {
+      const own = new Map([[stream, seq]]);
+      this.#vectors.set(
+        name,
+        this.#unmarked === undefined ? own : joinVectors(this.#unmarked, own),
+      );
+    } else {
+      this.#vectors.set(name, vector);
+      this.#unmarked = vector;
+    }
+  }
+
+  /** What is gone proves nothing any more; what was acknowledged after the listing began is not gone. */
+  forgetGone(own: readonly ListedObject[], vectorBefore: VersionVector): void {
+    const listed = new Set(own.map(({ name }) => name));
+    for (const name of this.#vectors.keys()) {
+      const object = parseObjectName(name);
+      if (object !== undefined && covers(vectorBefore, object) && !listed.has(name)) {
+        this.#vectors.delete(name);
+      }
+    }
+    if (this.#vectors.size === 0) {
+      this.#unmarked = undefined;
+    }
+  }
+}
+
+/**
  * Own stored objects that a pass finds nowhere, the newest of each stream first, {@link ASKED_MAX} at most: not listed,
  * in no listed own full snapshot (`fullVectors` has what those cover), not in the manifest. A listing that began before
  * an acknowledgement proves nothing about that object: the vector from before counts.
@@ -68,7 +127,7 @@ export function missingOwn(
   { instance, fullVectors }: { instance: string; fullVectors: ReadonlyMap<string, VersionVector> },
 ): StreamPosition[] {
   const missing: StreamPosition[] = [];
-  const states: VersionVector[] = result.manifest === undefined ? [] : [result.manifest.vector];
+  const states: VersionVector[] = [result.proven];
   for (const object of own) {
     if (object.kind !== 'snapshot') {
       continue;
@@ -76,7 +135,7 @@ export function missingOwn(
     states.push(fullVectors.get(object.name) ?? new Map([[object.stream, object.seq]]));
   }
   const listed = new Set(own.map((object) => `${object.stream}/${object.seq}`));
-  for (const [stream, seq] of result.vectorBefore) {
+  for (const [stream, seq] of result.known) {
     if (instanceOfStream(stream) !== instance) {
       continue;
     }

@@ -1,3 +1,4 @@
+import type { StoredProof } from './proof/stored-proof.ts';
 import type { EngineDeps } from './types.ts';
 import type { VectorTracker } from './vector-tracker.ts';
 
@@ -6,6 +7,7 @@ const LAST_SYNC_PERSIST_MS = 60 * 60 * 1000;
 
 export type PersisterParts = {
   readonly tracker: VectorTracker;
+  readonly proof: StoredProof;
   /** How many objects of this run are stored: with each the uploaded marker moves. */
   readonly acknowledged: () => bigint;
   /** When the last pass began that counts as a sync. */
@@ -18,7 +20,9 @@ export type PersisterParts = {
 export class Persister {
   readonly #deps: EngineDeps;
   readonly #parts: PersisterParts;
-  #persisted: { revision: number; acknowledged: bigint; lastSyncNs: bigint } | undefined;
+  #persisted:
+    | { revision: number; proven: number; acknowledged: bigint; lastSyncNs: bigint }
+    | undefined;
 
   constructor(deps: EngineDeps, parts: PersisterParts) {
     this.#deps = deps;
@@ -45,12 +49,16 @@ export class Persister {
 
   /** Writes vector, marker and max_ts when they moved; the pass time with them, or hourly. At the stop: always. */
   async persist(options: { atStop?: boolean } = {}): Promise<void> {
-    const { tracker, onLooked } = this.#parts;
+    const { tracker, proof, onLooked } = this.#parts;
+    const { revision: proven, saved } = proof;
     const { revision, change } = tracker;
     const acknowledged = this.#parts.acknowledged();
     const before = this.#persisted;
     const lastSyncNs = this.#parts.lastSyncNs();
-    const moved = before?.revision !== revision || before.acknowledged !== acknowledged;
+    const moved =
+      before?.revision !== revision ||
+      before.proven !== proven ||
+      before.acknowledged !== acknowledged;
     const sinceMs = Number((lastSyncNs ?? 0n) - (before?.lastSyncNs ?? 0n)) / 1e6;
     const overdue = lastSyncNs !== undefined && sinceMs >= LAST_SYNC_PERSIST_MS;
     if (!moved && !overdue && options.atStop !== true) {
@@ -58,12 +66,13 @@ export class Persister {
     }
     await this.#deps.db.persist({
       ...change,
+      proof: saved,
       ...(lastSyncNs === undefined ? {} : { lastSyncNs }),
       ...(options.atStop === true ? { entriesAtStop: true } : {}),
     });
     tracker.noteSent(change);
     onLooked();
-    this.#persisted = { revision, acknowledged, lastSyncNs: lastSyncNs ?? 0n };
+    this.#persisted = { revision, proven, acknowledged, lastSyncNs: lastSyncNs ?? 0n };
   }
 }
 

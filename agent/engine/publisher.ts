@@ -9,19 +9,15 @@ import { covers, type VersionVector } from '../../protocol/version-vector.ts';
 import type { Detection, EncodedObject } from '../lmdb/local-database.ts';
 import { discardSpool, spoolBody } from '../spool.ts';
 import { backoff } from '../pacing/backoff.ts';
-import { FullSnapshotPolicy, type FullSnapshotReason } from './full-snapshot-policy.ts';
+import { lacksUnmarked } from './cleaning-rule.ts';
+import { FullSnapshotPolicy } from './publish/full-snapshot-policy.ts';
 import { earlierObjects, type ListedObject } from './listing.ts';
-import { missingOwn, OwnObjects } from './own-objects.ts';
+import { NextObjects, type NextObject } from './next-objects.ts';
+import { missingOwn, OwnObjects, OwnSnapshots } from './own-objects.ts';
 import type { PassResult } from './pass-result.ts';
 import { TokenBucket } from '../pacing/token-bucket.ts';
 import type { EngineDeps } from './types.ts';
 import type { VectorTracker } from './vector-tracker.ts';
-
-type NextObject = {
-  readonly encoded: EncodedObject;
-  readonly seq: bigint;
-  readonly timeNs: bigint;
-};
 
 /**
  * Sends local changes: one stream per run, its objects numbered 1, 2, 3, … and stored strictly in order. The next
@@ -42,8 +38,8 @@ export class Publisher {
   #lastFullNs = 0n;
   #sending: Promise<void> | undefined;
   #detection: Detection;
-  /** Vectors of own full snapshots by name, as far as this run has seen them. */
-  readonly #fullVectors = new Map<string, VersionVector>();
+  readonly #next: NextObjects;
+  readonly #snapshots = new OwnSnapshots();
   readonly #own: OwnObjects;
 
   constructor(deps: EngineDeps, parts: { tracker: VectorTracker; detection: Detection }) {
@@ -54,6 +50,11 @@ export class Publisher {
     const { settings, clock } = deps;
     this.ownStream = streamOf(settings.instance, settings.run);
     this.#policy = new FullSnapshotPolicy(settings, clock);
+    this.#next = new NextObjects(deps, {
+      tracker: parts.tracker,
+      policy: this.#policy,
+      detection: () => this.#detection,
+    });
     this.#tokens = new TokenBucket({
       intervalMs: settings.uploadMinIntervalMs,
       burst: settings.uploadBurst,
@@ -71,10 +72,10 @@ export class Publisher {
 
   /** True when everything that the last detection saw is in stored objects. */
   get idle(): boolean {
-    if (this.#sending !== undefined || this.#hasPending) {
+    if (this.#sending !== undefined || this.#next.hasPending) {
       return false;
     }
-    return !this.#detection.hasData || this.#dueReason() === undefined;
+    return !this.#detection.hasData || this.#next.dueReason === undefined;
   }
 
   /** How many objects of this run are stored. */
@@ -87,31 +88,9 @@ export class Publisher {
     return this.#policy.isUpstreamBehind(this.#detection.dataTxnId);
   }
 
-  get #hasPending(): boolean {
-    return this.#detection.pendingKeys > 0 || this.#detection.pendingScan;
-  }
-
-  get #leavesOut(): boolean {
-    return this.#detection.refusedDbis.length > 0;
-  }
-
-  /**
-   * A host that has only merged what others wrote has nothing to say yet: its first object waits for a change. Not where
-   * upstream reads the bucket: what a wiped host wrote before may be in deltas alone, which upstream cannot read.
-   */
-  #dueReason(): FullSnapshotReason | undefined {
-    // A state without the refused DBIs would count for objects that hold entries of them: only deltas go out.
-    if (this.#leavesOut) {
-      return undefined;
-    }
-    const reason = this.#policy.dueReason(this.#detection.dataTxnId);
-    const waits = !this.#hasPending && !this.#deps.settings.upstreamReaders;
-    return reason === 'first object' && waits ? undefined : reason;
-  }
-
   /** Says so where changes are left for the next start. */
   logUnsent(): void {
-    if (this.#deps.settings.receiveOnly || !this.#hasPending) {
+    if (this.#deps.settings.receiveOnly || !this.#next.hasPending) {
       return;
     }
     this.#deps.log.warn(
@@ -136,7 +115,7 @@ export class Publisher {
     signal: AbortSignal;
     onSent: () => void;
   }): Promise<number> {
-    const { db, settings, beforeSend, watchdog } = this.#deps;
+    const { db, settings, clock, beforeSend, watchdog } = this.#deps;
     beforeSend?.();
     const waitMs = this.#tokens.waitMs();
     const blocked = !options.maySend() || settings.receiveOnly || this.#sending !== undefined;
@@ -145,18 +124,19 @@ export class Publisher {
       await db.detect();
       return blocked || this.idle ? Number.POSITIVE_INFINITY : waitMs;
     }
-    const next = await this.#encodeNext();
+    const nowNs = clock.nowNs();
+    const timeNs = nowNs > this.#floorNs ? nowNs : this.#floorNs + 1n;
+    const next = await this.#next.encode({ seq: this.#acknowledged + 1n, timeNs });
     if (typeof next === 'number') {
       return next;
     }
+    this.#floorNs = next.at(-1)?.timeNs ?? this.#floorNs;
     if (!options.maySend()) {
-      await discardSpool(next.encoded.spool);
-      await db.giveBack(next.encoded.token);
+      await this.#giveBack(next);
       return Number.POSITIVE_INFINITY;
     }
-    this.#tokens.take();
     const { signal, onSent } = options;
-    const send = () => this.#send(next, signal);
+    const send = () => this.#sendAll(next, signal);
     const recover = (error: unknown) => this.#recover(next, { error, signal });
     this.#sending = watchdog
       .loop('send')
@@ -169,9 +149,17 @@ export class Publisher {
     return Number.POSITIVE_INFINITY;
   }
 
+  /** None of them was tried: what they hold is pending again. */
+  async #giveBack(objects: readonly NextObject[]): Promise<void> {
+    for (const { encoded } of objects) {
+      await discardSpool(encoded.spool);
+      await this.#deps.db.giveBack(encoded.token);
+    }
+  }
+
   /** After an error that nobody expects. What the object held is to be sent again, after a pause. */
   async #recover(
-    { encoded, seq }: NextObject,
+    objects: readonly NextObject[],
     { error, signal }: { readonly error: unknown; readonly signal: AbortSignal },
   ): Promise<void> {
     const { db, settings, sleep, observer } = this.#deps;
@@ -180,14 +168,18 @@ export class Publisher {
       return;
     }
     try {
-      await discardSpool(encoded.spool);
-      if (this.#tried >= seq && this.#acknowledged < seq) {
+      for (const { encoded } of objects) {
+        await discardSpool(encoded.spool);
+      }
+      if (this.#acknowledged < this.#tried) {
         // It may be stored: its number must not get other bytes, which others would skip. A full snapshot
         // of the next number holds whatever it held.
-        this.#acknowledged = seq;
+        this.#acknowledged = this.#tried;
         this.#policy.requireAgain();
       }
-      await db.giveBack(encoded.token);
+      for (const { encoded } of objects) {
+        await db.giveBack(encoded.token);
+      }
       observer.storeFailed(undefined, error);
       await sleep(settings.retryIntervalMs, signal);
     } catch (cause) {
@@ -227,7 +219,7 @@ export class Publisher {
     }
     if (options.atStart) {
       // What is still to be sent, changes made while no agent ran, is not in that snapshot.
-      const isWhole = !this.#hasPending && this.#sending === undefined;
+      const isWhole = !this.#next.hasPending && this.#sending === undefined;
       if (newest?.kind === 'snapshot' && isWhole) {
         this.#policy.assumeUpstreamHas(this.#detection.dataTxnId);
       } else {
@@ -243,7 +235,7 @@ export class Publisher {
       }
     }
     const { instance } = this.#deps.settings;
-    const missing = missingOwn(own, result, { instance, fullVectors: this.#fullVectors });
+    const missing = missingOwn(own, result, { instance, fullVectors: this.#snapshots.vectors });
     if (await this.#own.isOneLost(missing, options.signal)) {
       log.warn(
         {},
@@ -251,70 +243,52 @@ export class Publisher {
       );
       this.#policy.requireAgain();
     }
-    this.#forgetGoneSnapshots(own, result.vectorBefore);
-    const based = result.manifest?.vector.get(this.ownStream);
+    this.#snapshots.forgetGone(own, result.vectorBefore);
+    this.#noteBase(own, result);
+    this.#next.wantsUnmarked = this.#lacksUnmarked(result);
+  }
+
+  #noteBase(own: readonly ListedObject[], { manifest, listing }: PassResult): void {
+    const based = manifest?.vector.get(this.ownStream);
     if (based !== undefined) {
       this.#policy.coveredByBase(Number(this.#acknowledged - based));
     }
+    this.#policy.noteBase(
+      manifest !== undefined &&
+        // One that is gone holds nothing, whatever the manifest says.
+        listing.bases.has(manifest.base) &&
+        this.#acknowledged <= (based ?? 0n) &&
+        own.every((object) => covers(manifest.vector, object)),
+    );
   }
 
-  /** Vectors that acknowledged full snapshots of this run were encoded with, by name. */
+  #lacksUnmarked({ listing, manifest }: PassResult): boolean {
+    const { cleaning, clock, settings } = this.#deps;
+    const stored = [manifest?.vector, this.#snapshots.unmarked];
+    return lacksUnmarked(listing.objects, {
+      instance: settings.instance,
+      ownStream: this.ownStream,
+      vector: this.#tracker.vector,
+      stored: stored.filter((vector) => vector !== undefined),
+      removeOldInstancesMs: cleaning?.settings.removeOldInstancesMs,
+      nowNs: clock.nowNs(),
+    });
+  }
+
+  /** What acknowledged full snapshots of this run prove, by name. */
   get fullSnapshots(): ReadonlyMap<string, VersionVector> {
-    return this.#fullVectors;
+    return this.#snapshots.vectors;
   }
 
-  /** Remembers what an own full snapshot, met or stored, covers. */
-  noteFullSnapshot(name: string, vector: VersionVector): void {
-    this.#fullVectors.set(name, vector);
-  }
-
-  /** What is gone covers nothing any more; what was acknowledged after the listing began is not gone. */
-  #forgetGoneSnapshots(own: readonly ListedObject[], vectorBefore: VersionVector): void {
-    const listed = new Set(own.map(({ name }) => name));
-    for (const name of this.#fullVectors.keys()) {
-      const object = parseObjectName(name);
-      if (object !== undefined && covers(vectorBefore, object) && !listed.has(name)) {
-        this.#fullVectors.delete(name);
-      }
+  /** One directly after the other: a marked one adds nothing to the number below its own. */
+  async #sendAll(objects: readonly NextObject[], signal: AbortSignal): Promise<void> {
+    for (const object of objects) {
+      this.#tokens.take();
+      await this.#send(object, signal);
     }
   }
 
-  /** The next object, encoded; or, where there is nothing to send, the milliseconds after which to look again. */
-  async #encodeNext(): Promise<NextObject | number> {
-    const { db, clock, log } = this.#deps;
-    const seq = this.#acknowledged + 1n;
-    const nowNs = clock.nowNs();
-    const timeNs = nowNs > this.#floorNs ? nowNs : this.#floorNs + 1n;
-    // The first object is decided on by what is pending now; what this detection makes due otherwise comes next.
-    if (this.#policy.isFirst) {
-      await db.detect();
-    }
-    const reason = this.#dueReason();
-    if (reason === undefined && this.#policy.isFirst && !this.#leavesOut) {
-      return Number.POSITIVE_INFINITY;
-    }
-    if (reason !== undefined) {
-      log.debug({ reason }, 'full snapshot due');
-      const { change } = this.#tracker;
-      await db.persist(change);
-      this.#tracker.noteSent(change);
-    }
-    const { object: encoded } =
-      reason === undefined
-        ? await db.encodeDelta({ seq, timeNs })
-        : await db.encodeSnapshot({ seq, timeNs });
-    if (encoded === undefined) {
-      // A full snapshot was due of an LMDB without data: the first change is a hint.
-      if (reason !== undefined) {
-        return Number.POSITIVE_INFINITY;
-      }
-      return this.#policy.nextCheckMs(this.#detection.dataTxnId);
-    }
-    this.#floorNs = timeNs;
-    return { encoded, seq, timeNs };
-  }
-
-  async #send({ encoded, seq, timeNs }: NextObject, signal: AbortSignal): Promise<void> {
+  async #send({ encoded, seq, timeNs, marked }: NextObject, signal: AbortSignal): Promise<void> {
     const { db, store, settings, clock, sleep, random, observer, beforeSend } = this.#deps;
     const kind: ObjectKind = encoded.kind;
     const name = formatObjectName({
@@ -324,6 +298,7 @@ export class Publisher {
       timeNs,
       seq,
       kind,
+      marked,
     });
     observer.generated(name, encoded);
     const body = spoolBody(encoded.spool);
@@ -335,7 +310,7 @@ export class Publisher {
       for (;;) {
         try {
           attemptNs = clock.nowNs();
-          beforeSend?.();
+          beforeSend?.(timeNs);
           this.#tried = seq;
           // "exists" is our own earlier attempt whose answer was lost: the name holds this run's random id.
           await store.create(name, body, signal);
@@ -359,11 +334,7 @@ export class Publisher {
     this.#own.noteStored({ stream: this.ownStream, seq }, name);
     this.#tracker.acknowledgeOwn(this.ownStream, seq);
     if (kind === 'snapshot') {
-      this.#policy.fullStored(body.sizeBytes, encoded.dataTxnId);
-      this.#lastFullNs = timeNs;
-      if (encoded.vector !== undefined) {
-        this.noteFullSnapshot(name, encoded.vector);
-      }
+      this.#noteFullStored(name, { encoded, sizeBytes: body.sizeBytes });
     } else {
       this.#policy.deltaStored(body.sizeBytes);
     }
@@ -376,5 +347,18 @@ export class Publisher {
       totalMs: Number(nowNs - startedNs) / 1e6,
       attempts,
     });
+  }
+
+  #noteFullStored(
+    name: string,
+    { encoded, sizeBytes }: { readonly encoded: EncodedObject; readonly sizeBytes: number },
+  ): void {
+    this.#policy.fullStored(sizeBytes, encoded.dataTxnId);
+    const object = parseObjectName(name);
+    if (object !== undefined && encoded.vector !== undefined) {
+      this.#next.noteFullStored(object);
+      this.#lastFullNs = object.timeNs;
+      this.#snapshots.noteStored(object, encoded.vector);
+    }
   }
 }

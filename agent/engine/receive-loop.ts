@@ -1,3 +1,6 @@
+import type { SyncError } from '../../protocol/errors.ts';
+import { basePositionOf, isBasePosition } from '../../protocol/manifest.ts';
+import { joinVectors } from '../../protocol/version-vector.ts';
 import { retryDelay } from '../pacing/backoff.ts';
 import { Wakeup } from '../pacing/wakeup.ts';
 import { checkBucket } from './bucket-check.ts';
@@ -7,6 +10,7 @@ import { finishedStreams, type PassResult } from './pass-result.ts';
 import type { PublishLoop } from './publish-loop.ts';
 import type { Publisher } from './publisher.ts';
 import type { Receiver } from './receiver.ts';
+import type { SeenBase, StoredProof } from './proof/stored-proof.ts';
 import type { Rejoin } from './rejoin.ts';
 import type { EngineDeps } from './types.ts';
 import type { VectorTracker } from './vector-tracker.ts';
@@ -27,6 +31,7 @@ export type ReceiveLoopParts = {
   readonly merger: Pick<ObjectMerger, 'hasRoomAgain' | 'isShortOfRoom' | 'requireRoom'>;
   readonly tracker: VectorTracker;
   readonly rejoin: Rejoin;
+  readonly proof: StoredProof;
   readonly sending: Sending;
   /** The bucket that the LMDB was synced with before; undefined: with none. */
   readonly bucketId: string | undefined;
@@ -43,6 +48,10 @@ export class ReceiveLoop {
   #passTried = false;
   #passedOnce = false;
   #lastPass: PassResult | undefined;
+  #isWhole = false;
+  #lastSeen: SeenBase | undefined;
+  /** Why this host has nothing of what is published, and cannot have it. */
+  #unreadable: SyncError | undefined;
   #lastSyncNs: bigint | undefined;
 
   constructor(deps: EngineDeps, parts: ReceiveLoopParts) {
@@ -53,6 +62,11 @@ export class ReceiveLoop {
   /** The last complete pass of this run. */
   get lastPass(): PassResult | undefined {
     return this.#lastPass;
+  }
+
+  /** Everything that is listed and published was read in the last pass, or before. */
+  get isWhole(): boolean {
+    return this.#isWhole;
   }
 
   /** When the last pass began that counts as a sync: complete, and no rejoin due. */
@@ -99,6 +113,9 @@ export class ReceiveLoop {
         }
         failures += 1;
         this.#passRequested = true;
+      }
+      if (this.#deps.settings.onlyOnce && this.#unreadable !== undefined) {
+        throw this.#unreadable;
       }
       if (this.#isFinished) {
         this.#parts.merger.requireRoom();
@@ -205,26 +222,53 @@ export class ReceiveLoop {
     result: PassResult,
     { atStart, signal }: { atStart: boolean; signal: AbortSignal },
   ): Promise<void> {
-    const { publisher, tracker, rejoin, sending } = this.#parts;
+    const { publisher, tracker, rejoin, proof, sending } = this.#parts;
+    this.#isWhole = result.complete;
+    this.#lastSeen = result.base;
+    if (proof.isPressing) {
+      publisher.policy.requireAgain(() => this.#noteAllStored());
+    }
     await publisher.reviewListing(result, { atStart, signal });
     if (result.retry) {
       return;
     }
     this.#deps.observer.passed({ complete: result.complete });
     if (result.complete) {
-      tracker.prune(finishedStreams(result).filter((stream) => stream !== publisher.ownStream));
+      this.#prune(result);
       this.#lastPass = result;
       if (rejoin.noteSync(result.startedNs)) {
         this.#lastSyncNs = result.startedNs;
       }
     }
-    if (!this.#passedOnce) {
+    // Without anything of what is published this host has not begun.
+    const lacksBase = ![...tracker.known.keys()].some(isBasePosition);
+    this.#unreadable = lacksBase ? result.unreadable : undefined;
+    if (!this.#passedOnce && this.#unreadable === undefined) {
       this.#passedOnce = true;
       this.#deps.observer.started();
     }
     sending.allowUploads();
     // A full snapshot may have become due.
     sending.wake();
+  }
+
+  #prune(result: PassResult): void {
+    const { publisher, tracker } = this.#parts;
+    let { proven } = result;
+    for (const vector of publisher.fullSnapshots.values()) {
+      proven = joinVectors(proven, vector);
+    }
+    const { instance } = this.#deps.settings;
+    const over = finishedStreams(result, { instance, proven });
+    tracker.prune(over.filter((stream) => stream !== publisher.ownStream));
+  }
+
+  /** A full snapshot holds all that this LMDB holds, whatever else is lost. */
+  #noteAllStored(): void {
+    const { tracker, proof } = this.#parts;
+    const base = this.#lastSeen;
+    proof.noteStored();
+    tracker.forgetWas(base?.kind === 'stored' ? basePositionOf(base.manifest).stream : undefined);
   }
 }
 

@@ -1,19 +1,29 @@
 import { isAbortError, SyncError } from '../../protocol/errors.ts';
 import type { Manifest } from '../../protocol/manifest.ts';
 import { parseObjectName, type ObjectName, type StreamId } from '../../protocol/object-name.ts';
-import { isCoveredBy, type VersionVector } from '../../protocol/version-vector.ts';
-import { BaseParts } from './base-parts.ts';
-import { describeListing, listDatabase, passOrder, type Listing } from './listing.ts';
+import { covers, type VersionVector } from '../../protocol/version-vector.ts';
+import {
+  describeListing,
+  doublesOf,
+  isCompacted,
+  listDatabase,
+  objectsNamed,
+  passOrder,
+  type ListedObject,
+  type Listing,
+} from './listing.ts';
 import type { FetchResult, ObjectMerger } from './object-merger.ts';
 import type { PassResult } from './pass-result.ts';
+import type { StoredProof } from './proof/stored-proof.ts';
+import { isShortOfRoom, PassRestart, PublishedBase } from './published-base.ts';
 import type { EngineDeps } from './types.ts';
 import type { VectorTracker } from './vector-tracker.ts';
-import { readManifest } from '../../storage/read-manifest.ts';
 
 /** A pass that always finds objects gone is chasing somebody who deletes as fast; the next pass goes on. */
 const MAX_RESTARTS = 5;
 
-class PassRestart extends Error {}
+/** An object that was listed for so long has had time for the one before it to be listed: listings lag by seconds. */
+const GAP_AGE_NS = 60_000_000_000n;
 
 /**
  * Brings what others stored into the local LMDB: single objects by notice, everything by listing passes.
@@ -25,11 +35,15 @@ export class Receiver {
   readonly #tracker: VectorTracker;
   readonly #merger: ObjectMerger;
   readonly #ownStream: StreamId;
-  readonly #baseParts: BaseParts;
+  readonly #published: PublishedBase;
+  readonly #proof: StoredProof;
   readonly #onManifest: (manifest: Manifest) => void;
   readonly #onListed: (seen: Pick<PassResult, 'listing' | 'manifest'>) => void;
-  #manifest: { etag: string; manifest: Manifest } | undefined;
-  #manifestDamaged = false;
+  #hasManifest = false;
+  /** Objects above a gap, and when they were first listed. */
+  #aboveGaps: ReadonlyMap<string, bigint> = new Map();
+  /** Names of this pass whose number another object has, too, and which are still to be read. */
+  #doubles = new Set<string>();
 
   constructor(
     deps: EngineDeps,
@@ -37,6 +51,7 @@ export class Receiver {
       tracker: VectorTracker;
       merger: ObjectMerger;
       ownStream: StreamId;
+      proof: StoredProof;
       /** Called in every pass that finds one, before anything of it is merged. */
       onManifest?: (manifest: Manifest) => void;
       /** Called in every pass, likewise. */
@@ -47,7 +62,8 @@ export class Receiver {
     this.#tracker = parts.tracker;
     this.#merger = parts.merger;
     this.#ownStream = parts.ownStream;
-    this.#baseParts = new BaseParts(deps.store);
+    this.#proof = parts.proof;
+    this.#published = new PublishedBase(deps, parts);
     this.#onManifest = parts.onManifest ?? noop;
     this.#onListed = parts.onListed ?? noop;
   }
@@ -58,13 +74,18 @@ export class Receiver {
    */
   async receiveNames(names: readonly string[], signal: AbortSignal): Promise<boolean> {
     let passNeeded = false;
-    for (const name of names) {
-      const object = parseObjectName(name);
-      if (object === undefined || object.database !== this.#deps.settings.database) {
+    for (const object of objectsNamed(names)) {
+      const { name } = object;
+      if (object.database !== this.#deps.settings.database) {
         continue;
       }
-      const isLeftOut = object.kind === 'base' || this.#merger.hasNoRoomFor(name);
-      if (isLeftOut || !this.#isWanted(object)) {
+      const isLeftOut = isCompacted(object) || this.#merger.hasNoRoomFor(name);
+      if (isLeftOut || this.#isSetAside(object) || !this.#isWanted(object)) {
+        continue;
+      }
+      if (object.marked) {
+        // What it follows may be in the bucket, and costs less to read: a pass finds that out.
+        passNeeded = true;
         continue;
       }
       if (object.kind === 'delta' && this.#tracker.hasGapBelow(object)) {
@@ -107,26 +128,72 @@ export class Receiver {
           throw error;
         }
         this.#deps.log.debug({}, 'an object went away while it was to be read, listing again');
-        this.#manifest = undefined;
+        this.#published.forgetManifest();
       }
     }
   }
 
+  /** False for what is in; the vector moves on over what adds nothing to that. */
   #isWanted(object: ObjectName): boolean {
-    return object.stream !== this.#ownStream && !this.#tracker.has(object);
+    const isOwn = object.stream === this.#ownStream;
+    return !isOwn && !this.#tracker.has(object) && !this.#tracker.passOver(object);
+  }
+
+  /** It came back after tombstones were dropped that it would have lost against. */
+  #isSetAside(object: ObjectName): boolean {
+    return (
+      this.#hasManifest && object.timeNs <= this.#tracker.droppedNs && !this.#tracker.has(object)
+    );
   }
 
   async #passOnce(options: { signal: AbortSignal; onOwnMerged?: () => void }): Promise<PassResult> {
-    const { settings, store, clock, observer } = this.#deps;
+    const { clock } = this.#deps;
     const { signal } = options;
     const startedNs = clock.nowNs();
     const vectorBefore = new Map(this.#tracker.vector);
+    const known = new Map(this.#tracker.known);
+    const { emptied } = this.#tracker;
+    const { listing, manifest } = await this.#look(signal);
+    const base =
+      manifest === undefined
+        ? 'merged'
+        : await this.#published.merge(manifest, { listing, signal });
+    const isHole = this.#published.unreadable !== undefined;
+    const wanted = this.#wantedOf(listing, vectorBefore);
+    const merged = await this.#mergeListed(wanted.objects, options);
+    const retry = base === 'failed' || !merged;
+    this.#releaseLeftOut(listing, manifest);
+    const complete = !retry && !isHole && base === 'merged' && !this.#merger.isShortOfRoom;
+    const isStill = emptied === this.#tracker.emptied && wanted.setAside === 0;
+    if (complete && isStill && this.#merger.quarantinedNames.size === 0) {
+      this.#closeGaps(listing);
+    }
+    const { seen, unreadable } = this.#published;
+    this.#proof.review(seen, this.#tracker.known);
+    return {
+      complete,
+      retry,
+      listing,
+      manifest,
+      base: seen,
+      unreadable,
+      known,
+      proven: this.#proof.provenBy(seen),
+      startedNs,
+      vectorBefore,
+    };
+  }
+
+  /** Lists, then reads the manifest: what the listing no longer shows because it was folded is in this one. */
+  async #look(
+    signal: AbortSignal,
+  ): Promise<{ readonly listing: Listing; readonly manifest: Manifest | undefined }> {
+    const { settings, store, observer } = this.#deps;
     let listing: Listing;
     let manifest: Manifest | undefined;
     try {
       listing = await listDatabase(store, settings.database, signal);
-      // After the listing: what it no longer shows because it was folded is in this manifest.
-      manifest = await this.#readManifest(listing, signal);
+      manifest = await this.#published.readManifest(listing, signal);
     } catch (error) {
       if (!signal.aborted) {
         observer.listFailed(error);
@@ -135,14 +202,44 @@ export class Receiver {
     }
     observer.listed(describeListing(listing));
     this.#onListed({ listing, manifest });
+    this.#hasManifest = manifest !== undefined;
     if (manifest !== undefined) {
       this.#onManifest(manifest);
+      this.#tracker.noteDropped(manifest.droppedNs ?? 0n);
     }
+    return { listing, manifest };
+  }
 
-    const base =
-      manifest === undefined ? 'merged' : await this.#mergeBase(manifest, listing, signal);
-    const merged = await this.#mergeListed(listing, options);
-    const retry = base === 'failed' || !merged;
+  /** What is to be read, and how much is left alone because it came back. */
+  #wantedOf(
+    listing: Listing,
+    vectorBefore: VersionVector,
+  ): { readonly objects: readonly ListedObject[]; readonly setAside: number } {
+    const setAside = listing.objects.filter((object) => this.#isSetAside(object));
+    const left = new Set(setAside);
+    const others = listing.objects.filter(({ stream }) => stream !== this.#ownStream);
+    const doubles = doublesOf(others, vectorBefore);
+    this.#doubles = doubles;
+    const objects = listing.objects.filter(
+      (object) => !left.has(object) && (this.#isWanted(object) || doubles.has(object.name)),
+    );
+    const [first] = setAside;
+    if (first === undefined) {
+      this.#deps.observer.stepWorked('old objects');
+    } else {
+      this.#deps.observer.stepFailed(
+        'old objects',
+        new SyncError(
+          'SNAPSHOT_REJECTED',
+          `${setAside.length} objects came back after tombstones were dropped, or have a wrong time: ${first.name}`,
+          { hint: 'Set the clock of the host that wrote them, or remove them from the bucket.' },
+        ),
+      );
+    }
+    return { objects, setAside: setAside.length };
+  }
+
+  #releaseLeftOut(listing: Listing, manifest: Manifest | undefined): void {
     const etags = new Map(listing.bases);
     for (const object of listing.objects) {
       etags.set(object.name, object.etag);
@@ -157,136 +254,32 @@ export class Receiver {
         : !this.#tracker.has(object);
       return isWanted && etags.get(name) === etag;
     });
-    const isWhole = base === 'merged' && !this.#manifestDamaged && !this.#merger.isShortOfRoom;
-    const complete = !retry && isWhole;
-    return { complete, retry, listing, manifest, startedNs, vectorBefore };
   }
 
   /**
-   * The manifest as of (or after) the listing. Where the listing was a single answer and shows the etag that was
-   * read before, nothing can have been folded in between and the GET is saved.
+   * All that is listed is in the LMDB. A number that is missing below another one was deleted then, or the listing began
+   * before it was stored: so the other one must have been seen a while ago.
    */
-  async #readManifest(listing: Listing, signal: AbortSignal): Promise<Manifest | undefined> {
-    const { store, settings, observer } = this.#deps;
-    if (listing.singlePage) {
-      if (listing.manifestEtag === undefined) {
-        this.#noteManifestSound();
-        return undefined;
-      }
-      if (this.#manifest?.etag === listing.manifestEtag) {
-        return this.#manifest.manifest;
-      }
-    }
-    try {
-      const stored = await readManifest(store, settings.database, signal);
-      if (stored === undefined) {
-        return undefined;
-      }
-      const { etag, manifest } = stored;
-      this.#manifest = { etag, manifest };
-      this.#noteManifestSound();
-      return manifest;
-    } catch (error) {
-      if (!(error instanceof SyncError) || error.code !== 'MESSAGE_INVALID') {
-        throw error;
-      }
-      // One damaged object must not stop the others; but until it is mended no pass counts as complete.
-      observer.stepFailed('manifest', error);
-      this.#manifestDamaged = true;
-      return undefined;
-    }
-  }
-
-  #noteManifestSound(): void {
-    this.#manifestDamaged = false;
-    this.#deps.observer.stepWorked('manifest');
-  }
-
-  /** Merges the published state unless the vector covers it. */
-  async #mergeBase(
-    manifest: Manifest,
-    listing: Listing,
-    signal: AbortSignal,
-  ): Promise<'merged' | 'left out' | 'failed'> {
-    if (isCoveredBy(manifest.vector, this.#tracker.vector)) {
-      return 'merged';
-    }
-    const names = await this.#missingParts(manifest, signal);
-    if (names === undefined) {
-      return 'failed';
-    }
-    for (const [index, name] of names.entries()) {
-      const parsed = parseObjectName(name);
-      if (parsed === undefined || this.#merger.isLeftOut(name, listing.bases.get(name))) {
-        return 'left out';
-      }
-      // Only with the last part is the state whole; before that the vector must not move.
-      const last = index === names.length - 1;
-      const got = await this.#fetchListed(parsed, signal);
-      if (got === undefined) {
-        return 'failed';
-      }
-      if (got.kind === 'missing') {
-        throw new PassRestart('base');
-      }
-      if (got.kind === 'quarantined') {
-        return 'left out';
-      }
-      const { fetched } = got;
-      const vector: VersionVector = last ? manifest.vector : new Map();
-      const { rejoinBeforeNs } = manifest;
-      const published = { stream: parsed.stream, seq: parsed.seq, vector, rejoinBeforeNs };
-      try {
-        const merged = await this.#merger.merge({ ...fetched, published }, signal);
-        if (merged === 'quarantined') {
-          return 'left out';
-        }
-        if (name === manifest.base) {
-          this.#baseParts.note(name, fetched.absorbed.vector);
-        }
-      } catch (error) {
-        this.#rethrowIfStopping(error, signal);
-        return isShortOfRoom(error) ? 'left out' : 'failed';
-      } finally {
-        await fetched.release();
-      }
-    }
-    return 'merged';
-  }
-
-  /** undefined: the storage failed. */
-  async #missingParts(
-    manifest: Manifest,
-    signal: AbortSignal,
-  ): Promise<readonly string[] | undefined> {
-    try {
-      const names = await this.#baseParts.missing(manifest, this.#tracker.vector, signal);
-      if (names === undefined) {
-        throw new PassRestart('base');
-      }
-      return names;
-    } catch (error) {
-      if (error instanceof PassRestart || signal.aborted) {
-        throw error;
-      }
-      const base = parseObjectName(manifest.base);
-      if (base !== undefined) {
-        this.#deps.observer.loadFailed(base, error);
-      }
-      return undefined;
-    }
+  #closeGaps(listing: Listing): void {
+    const nowNs = this.#deps.clock.nowNs();
+    const above = listing.objects.filter(
+      (object) => object.stream !== this.#ownStream && !covers(this.#tracker.vector, object),
+    );
+    const seen = this.#aboveGaps;
+    this.#aboveGaps = new Map(above.map(({ name }) => [name, seen.get(name) ?? nowNs]));
+    this.#tracker.closeGaps(
+      above.filter(({ name }) => nowNs - (seen.get(name) ?? nowNs) >= GAP_AGE_NS),
+    );
   }
 
   async #mergeListed(
-    listing: Listing,
+    wanted: readonly ListedObject[],
     options: { signal: AbortSignal; onOwnMerged?: () => void },
   ): Promise<boolean> {
     const { settings } = this.#deps;
     const { signal } = options;
-    const queue = passOrder(
-      listing.objects.filter((object) => this.#isWanted(object)),
-      settings.instance,
-    );
+    const { instance } = settings;
+    const queue = passOrder(wanted, { instance, vector: this.#tracker.vector });
     const lastOwn = queue.findLastIndex(({ instance }) => instance === settings.instance);
     const readAhead: { at: number; result: Promise<FetchResult | undefined> }[] = [];
     let next = 0;
@@ -303,8 +296,12 @@ export class Receiver {
       for (;;) {
         while (readAhead.length < settings.downloadConcurrency && next < queue.length) {
           const object = queue[next];
+          // Whether it is read is known when what it follows is merged.
+          if (object?.marked === true && readAhead.length > 0) {
+            break;
+          }
           next += 1;
-          if (object === undefined || !this.#isWanted(object)) {
+          if (object === undefined || !this.#isStillWanted(object)) {
             continue;
           }
           if (this.#merger.isLeftOut(object.name, object.etag)) {
@@ -342,8 +339,9 @@ export class Receiver {
       return true;
     }
     try {
-      if (this.#isWanted(got.fetched.object)) {
+      if (this.#isStillWanted(got.fetched.object)) {
         await this.#merger.merge(got.fetched, signal);
+        this.#doubles.delete(got.fetched.object.name);
       }
       return true;
     } catch (error) {
@@ -352,6 +350,11 @@ export class Receiver {
     } finally {
       await got.fetched.release();
     }
+  }
+
+  /** In a pass: of two objects with one number both are read. */
+  #isStillWanted(object: ObjectName): boolean {
+    return this.#isWanted(object) || this.#doubles.has(object.name);
   }
 
   /** undefined: the storage failed on this one; the pass goes on and is incomplete. */
@@ -374,11 +377,6 @@ async function releaseResult(result: FetchResult | undefined): Promise<void> {
   if (result?.kind === 'fetched') {
     await result.fetched.release();
   }
-}
-
-/** Such an object is known to the merger, which says when it is to be tried again. */
-function isShortOfRoom(error: unknown): boolean {
-  return error instanceof SyncError && error.code === 'MAP_TOO_SMALL';
 }
 
 function noop(): void {}

@@ -1,5 +1,5 @@
 import { errorText, SyncError } from '../../protocol/errors.ts';
-import type { Manifest } from '../../protocol/manifest.ts';
+import { publishedVector, type Manifest } from '../../protocol/manifest.ts';
 import { parseObjectName, type ObjectName } from '../../protocol/object-name.ts';
 import { covers, joinVectors, type VersionVector } from '../../protocol/version-vector.ts';
 import { listDatabase, type Listing } from './listing.ts';
@@ -177,7 +177,13 @@ export class Rejoin {
     if (manifest !== undefined) {
       this.noteAnnounced(manifest.rejoinBeforeNs);
     }
-    const parts = allParts(listing, manifest);
+    const { droppedNs } = this.#tracker;
+    const comesBack = (object: ObjectName) =>
+      manifest !== undefined && object.timeNs <= droppedNs && !this.#tracker.has(object);
+    const parts = allParts(listing, manifest).filter(
+      // What came back is what a rejoin keeps out.
+      ({ object, vector }) => vector !== undefined || !comesBack(object),
+    );
     const damaged: ObjectName[] = [];
     let states: VersionVector = new Map();
     for (const part of parts) {
@@ -258,7 +264,8 @@ function allParts(listing: Listing, manifest: Manifest | undefined): Part[] {
       continue;
     }
     // Only with the last part is the published state whole.
-    const vector = at === names.length - 1 ? manifest?.vector : undefined;
+    const isLast = at === names.length - 1;
+    const vector = isLast && manifest !== undefined ? publishedVector(manifest) : undefined;
     parts.push({
       object,
       etag: listing.bases.get(name),

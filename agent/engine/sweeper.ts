@@ -15,6 +15,8 @@ export type SweeperParts = {
   readonly maySweep: () => boolean;
   /** The time of the oldest object that anybody may still read; undefined: there is none. */
   readonly oldestReadNs: () => bigint | undefined;
+  /** Called with the time up to which what comes back may be older than what was dropped. */
+  readonly onDropped: (droppedNs: bigint) => void;
 };
 
 /**
@@ -83,6 +85,9 @@ export class Sweeper {
         rejoinBeforeNs: cutoffNs + halfNs,
         lockMs: settings.lockMs,
       });
+      if (slice.removed > 0) {
+        this.#parts.onDropped(cutoffNs + halfNs);
+      }
       sum.entries += slice.entries;
       sum.tombstones += slice.tombstones;
       sum.removed += slice.removed;

@@ -4,6 +4,7 @@ import type { LocalDatabase } from '../lmdb/local-database.ts';
 import type { Logger } from '../log/log.ts';
 import type { Sleep } from '../pacing/sleep.ts';
 import type { Watchdog } from '../watchdog/watchdog.ts';
+import type { FullSnapshotSettings } from './publish/full-snapshot-policy.ts';
 import type { SyncObserver } from './observer.ts';
 import type {
   CleanerObserver,
@@ -14,22 +15,13 @@ import type {
 } from './housekeeping-types.ts';
 
 /** What one database's engine needs to know; all durations in milliseconds. */
-export type EngineSettings = {
+export type EngineSettings = FullSnapshotSettings & {
   readonly database: string;
   readonly instance: string;
   /** Random id of this start of the agent; with `instance` it names the stream that this run writes. */
   readonly run: string;
   readonly receiveOnly: boolean;
   readonly onlyOnce: boolean;
-  /** Upstream instances read this bucket: every change also goes out as a full snapshot, at a bounded rate. */
-  readonly upstreamReaders: boolean;
-  readonly upstreamSnapshotMinIntervalMs: number;
-  /** 0 = never only because time passed. */
-  readonly forceSnapshotIntervalMs: number;
-  /** A full snapshot is due when this many deltas came after the last full state of ours. */
-  readonly maxDeltas: number;
-  /** ... or when their bytes exceed this fraction of that state's size. */
-  readonly maxDeltaFraction: number;
   readonly retryIntervalMs: number;
   /** Average distance between two stored objects; 0 = unbounded (file system). */
   readonly uploadMinIntervalMs: number;
@@ -51,8 +43,11 @@ export type EngineDeps = {
   readonly clock: Clock;
   /** For how long this machine has run, whatever its clock says; undefined: nobody asks whether it was set. */
   readonly monotonicMs?: (() => number) | undefined;
-  /** To be called before anything is encoded or stored; throws when that must not be done any more. */
-  readonly beforeSend?: (() => void) | undefined;
+  /**
+   * To be called before anything is encoded or stored, with the time in the name of what is stored; throws when that must
+   * not be done any more.
+   */
+  readonly beforeSend?: ((namedNs?: bigint) => void) | undefined;
   readonly sleep: Sleep;
   /** Fills with random bytes; for the bucket's id. */
   readonly randomBytes: (size: number) => Uint8Array;

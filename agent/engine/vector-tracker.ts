@@ -1,5 +1,11 @@
 import type { ObjectName, StreamId } from '../../protocol/object-name.ts';
-import { covers, type VersionVector } from '../../protocol/version-vector.ts';
+import { isBasePosition, ownPlaces } from '../../protocol/manifest.ts';
+import {
+  EMPTY_VECTOR,
+  covers,
+  joinVectors,
+  type VersionVector,
+} from '../../protocol/version-vector.ts';
 
 /** What of an object decides how the vector moves: a delta has no vector of its own, a full state has. */
 export type Absorbed = Pick<ObjectName, 'stream' | 'seq'> & {
@@ -17,6 +23,9 @@ export type VectorChange = {
   /** How often the LMDB's side has emptied it, as far as this run knows. */
   readonly emptied: number;
   readonly rejoinBeforeNs: bigint;
+  readonly droppedNs: bigint;
+  /** See {@link VectorTracker.forgetWas}. */
+  readonly forgetsWas: boolean;
 };
 
 /**
@@ -36,8 +45,20 @@ export class VectorTracker {
   #emptied = 0;
   #revision = 0;
 
-  constructor(vector: VersionVector) {
+  /** See {@link known}. */
+  #was: VersionVector;
+  #forgetsWas = false;
+  #droppedNs = 0n;
+
+  readonly #instance: string;
+
+  constructor(
+    vector: VersionVector,
+    options: { readonly instance?: string; readonly was?: VersionVector } = {},
+  ) {
     this.#vector = new Map(vector);
+    this.#was = options.was ?? EMPTY_VECTOR;
+    this.#instance = options.instance ?? '';
   }
 
   /** It goes on changing: copy what must stay. */
@@ -55,6 +76,21 @@ export class VectorTracker {
     return this.#rejoinBeforeNs;
   }
 
+  /** The vector, and of what it said before it was emptied what was kept: where this host knew its objects to be stored. */
+  get known(): VersionVector {
+    return this.#was.size === 0 ? this.#vector : joinVectors(this.#was, this.#vector);
+  }
+
+  /** How often everything was forgotten: what was found out before does not count. */
+  get emptied(): number {
+    return this.#emptied;
+  }
+
+  /** What is not covered and was named up to this time came back after tombstones were dropped; 0: none were. */
+  get droppedNs(): bigint {
+    return this.#droppedNs;
+  }
+
   /** What is to be written into the LMDB. {@link noteSent} takes it back when that has it. */
   get change(): VectorChange {
     const vector = new Map<StreamId, bigint>();
@@ -66,7 +102,14 @@ export class VectorTracker {
         vector.set(stream, seq);
       }
     }
-    return { vector, dropped, emptied: this.#emptied, rejoinBeforeNs: this.#rejoinBeforeNs };
+    return {
+      vector,
+      dropped,
+      emptied: this.#emptied,
+      rejoinBeforeNs: this.#rejoinBeforeNs,
+      droppedNs: this.#droppedNs,
+      forgetsWas: this.#forgetsWas,
+    };
   }
 
   /** True when the object's content is in the LMDB: it need not be fetched. */
@@ -77,6 +120,19 @@ export class VectorTracker {
   /** True when some number of this object's stream below its own is not in: a listing pass must find it. */
   hasGapBelow(object: Pick<ObjectName, 'stream' | 'seq'>): boolean {
     return (this.#vector.get(object.stream) ?? 0n) < object.seq - 1n;
+  }
+
+  /**
+   * True, and the vector moves on over it, where the object's name says that it adds nothing to what is in: a marked full
+   * snapshot that follows what is in counts like a delta with nothing in it.
+   */
+  passOver(object: Pick<ObjectName, 'stream' | 'seq' | 'marked'>): boolean {
+    if (!object.marked || this.hasGapBelow(object)) {
+      return false;
+    }
+    const { stream, seq } = object;
+    this.absorb([{ stream, seq }]);
+    return true;
   }
 
   /** The {@link change} as it will be when these objects are merged; nothing changes yet. */
@@ -107,12 +163,49 @@ export class VectorTracker {
     }
   }
 
+  /** Tombstones were dropped, here or in a published state. */
+  noteDropped(droppedNs: bigint): void {
+    if (droppedNs > this.#droppedNs) {
+      this.#droppedNs = droppedNs;
+      this.#revision += 1;
+    }
+  }
+
+  /** What the published state covers is in the LMDB, and so is its place. */
+  notePublished(vector: VersionVector): void {
+    for (const [stream, seq] of vector) {
+      this.#raise(stream, seq);
+    }
+  }
+
+  /**
+   * Everything listed was read or covered: a number that is missing below one of these was deleted, because a stored full
+   * state held it, and that was read.
+   */
+  closeGaps(objects: Iterable<Pick<ObjectName, 'stream' | 'seq'>>): void {
+    for (const { stream, seq } of objects) {
+      this.#raise(stream, seq);
+    }
+  }
+
+  /**
+   * A stored full snapshot holds again whatever was known to be stored. Of the places among published states only that in
+   * `current` means anything more, which is stored.
+   */
+  forgetWas(current: StreamId | undefined): void {
+    this.#was = EMPTY_VECTOR;
+    this.#forgetsWas = true;
+    this.#revision += 1;
+    this.prune([...this.#vector.keys()].filter((one) => isBasePosition(one) && one !== current));
+  }
+
   /** The LMDB's side has this change now. What has changed since is still to be sent. */
-  noteSent({ vector, dropped, emptied }: VectorChange): void {
+  noteSent({ vector, dropped, emptied, forgetsWas }: VectorChange): void {
     // It was made before the vector was emptied, and is not true any more.
     if (emptied !== this.#emptied) {
       return;
     }
+    this.#forgetsWas &&= !forgetsWas;
     for (const [stream, seq] of vector) {
       if (this.#unsent.get(stream) === seq) {
         this.#unsent.delete(stream);
@@ -130,18 +223,26 @@ export class VectorTracker {
     this.#raise(stream, seq);
   }
 
-  /** Everything in the bucket is to be merged again. */
+  /** Everything in the bucket is to be merged again: it is another one. */
   forget(): void {
+    this.#was = EMPTY_VECTOR;
+    this.#clear();
+  }
+
+  #clear(): void {
+    this.#droppedNs = 0n;
     this.#vector.clear();
     this.#ahead.clear();
     this.#unsent.clear();
     this.#revision += 1;
   }
 
-  /** As {@link forget}: the LMDB's side has found that it must be, and has emptied its own. */
+  /** As {@link forget}: the LMDB's side has found that it must be, and has emptied its own; it keeps the own places. */
   noteEmptied(): void {
     this.#emptied += 1;
-    this.forget();
+    this.#forgetsWas = false;
+    this.#was = joinVectors(this.#was, ownPlaces(this.#vector, this.#instance));
+    this.#clear();
   }
 
   prune(streams: Iterable<StreamId>): void {
@@ -158,12 +259,16 @@ export class VectorTracker {
     if (seq <= (this.#vector.get(stream) ?? 0n)) {
       return;
     }
-    this.#vector.set(stream, seq);
-    this.#unsent.set(stream, seq);
-    this.#revision += 1;
     const ahead = this.#ahead.get(stream);
+    let reached = seq;
+    while (ahead?.has(reached + 1n) === true) {
+      reached += 1n;
+    }
+    this.#vector.set(stream, reached);
+    this.#unsent.set(stream, reached);
+    this.#revision += 1;
     for (const number of ahead ?? []) {
-      if (number <= seq) {
+      if (number <= reached) {
         ahead?.delete(number);
       }
     }

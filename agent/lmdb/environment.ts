@@ -15,7 +15,7 @@ import {
   type WriteTxn,
 } from './write-txn.ts';
 
-export type { WriteTxn } from './write-txn.ts';
+export type { PackedPut, WriteTxn } from './write-txn.ts';
 
 /** How an environment is opened. */
 export type EnvironmentOptions = {
@@ -53,6 +53,8 @@ type Root = RootDatabase<Buffer, Buffer> & {
   useReadTransaction(): { done(): void };
   getWriteTxnId(): number;
   readerList(): string;
+  /** `putMany`: only our own build has it. */
+  readonly env: { readonly putMany?: unknown };
 };
 
 type Opened = {
@@ -272,9 +274,7 @@ export class Environment {
     const txnId = root.getWriteTxnId();
     if (txnId === 0) {
       // A transaction that did not begin; only an addon without our changes goes on without an error.
-      throw new SyncError('ADDON_FORMAT_WRONG', 'the lmdb addon is not the one of this version', {
-        hint: 'Run npm ci again: it builds the right one.',
-      });
+      throw otherAddon();
     }
     const committed = file.readMeta();
     if (txnId !== committed.txnId + 1) {
@@ -322,6 +322,9 @@ function openRoot(options: EnvironmentOptions, dataPath: string): Opened {
   }
   let file: DataFile | undefined;
   try {
+    if (typeof root.env.putMany !== 'function') {
+      throw otherAddon();
+    }
     // After the binding: where that has made the file writable (overlayfs), it is another one from then on.
     file = DataFile.open(dataPath);
     return { root, file, mapSizeBytes, watch: new FileWatch(dataPath, file.fd) };
@@ -330,6 +333,12 @@ function openRoot(options: EnvironmentOptions, dataPath: string): Opened {
     void root.close();
     throw error;
   }
+}
+
+function otherAddon(): SyncError {
+  return new SyncError('ADDON_FORMAT_WRONG', 'the lmdb addon is not the one of this version', {
+    hint: 'Run npm ci again: it builds the right one.',
+  });
 }
 
 /** Makes what `create` allows to be made, with the configured modes. */

@@ -115,6 +115,12 @@ export type OpenResult = Detection & {
   readonly entries: number;
   /** What this LMDB's state says of itself; see `SnapshotMeta`. */
   readonly rejoinBeforeNs: bigint;
+  /** Own places and that among published states that are kept from an emptied vector. */
+  readonly was: VersionVector;
+  /** See {@link PersistOptions}. */
+  readonly proof: string | undefined;
+  /** The highest `droppedNs` that was persisted, by a sweep or by {@link PersistOptions}. 0: none. */
+  readonly droppedNs: bigint;
 };
 
 /** Another run that goes on with what is at the path now. */
@@ -136,6 +142,8 @@ export type EncodedObject = {
   readonly uncompressedBytes: number;
   /** Of a full snapshot: what its Meta says it covers. */
   readonly vector: VersionVector | undefined;
+  /** A full snapshot in whose read transaction every local change is in an object that was made before. */
+  readonly addsNothing: boolean;
   readonly encodeMs: number;
 };
 
@@ -144,9 +152,24 @@ export type EncodeResult = {
   readonly detection: Detection;
   /** undefined: there is nothing to send. */
   readonly object: EncodedObject | undefined;
+  /** What is to be stored right before `object`: see {@link SnapshotOptions}. */
+  readonly news?: EncodedObject | undefined;
 };
 
 export type EncodeOptions = { readonly seq: bigint; readonly timeNs: bigint };
+
+/** The place in the stream right after this one. */
+export function placeAfter({ seq, timeNs }: EncodeOptions): EncodeOptions {
+  return { seq: seq + 1n, timeNs: timeNs + 1n };
+}
+
+export type SnapshotOptions = EncodeOptions & {
+  /**
+   * What is pending becomes a delta of this number and time, from the same read transaction; the full snapshot is the
+   * object after it, one nanosecond later, and adds nothing. Both have to be acknowledged or given back.
+   */
+  readonly newsFirst?: boolean | undefined;
+};
 
 export type MergeRequest = {
   readonly name: string;
@@ -193,6 +216,12 @@ export type PersistOptions = {
    */
   readonly emptied?: number | undefined;
   readonly rejoinBeforeNs?: bigint | undefined;
+  /** See `Manifest.droppedNs`. A lower one than the known is left out. */
+  readonly droppedNs?: bigint | undefined;
+  /** A note of the caller's own, which the next {@link LocalDatabase.open} returns; written with the vector. */
+  readonly proof?: string | undefined;
+  /** What was known when the vector was emptied is in a stored full snapshot again. */
+  readonly forgetsWas?: boolean | undefined;
   readonly lastSyncNs?: bigint | undefined;
   readonly bucketId?: string | undefined;
   /** First empties vector and uploaded marker: it is another bucket. Everything is pending. */
@@ -280,14 +309,14 @@ export interface LocalDatabase {
   detect(): Promise<Detection>;
   /**
    * Detects, takes all pending keys and encodes their current values into a delta.
-   * Only one object may be unacknowledged.
+   * Nothing that was encoded before may be unacknowledged.
    */
   encodeDelta(options: EncodeOptions): Promise<EncodeResult>;
   /**
    * The whole state of one read transaction, unless there is no data; it includes all that is pending. While a DBI is
    * refused there is no whole state: a delta instead.
    */
-  encodeSnapshot(options: EncodeOptions): Promise<EncodeResult>;
+  encodeSnapshot(options: SnapshotOptions): Promise<EncodeResult>;
   /** The object of this token is stored: the uploaded marker moves, in memory until the next merge or persist. */
   acknowledge(token: number): Promise<void>;
   /** The object of this token may not be stored, and nobody tries any more: all that it held is pending again. */

@@ -11,6 +11,7 @@ import type {
   OpenResult,
   PersistOptions,
   RejoinResult,
+  SnapshotOptions,
   ReopenOptions,
   SweepOptions,
   SweepSlice,
@@ -50,7 +51,7 @@ export class ReportingDatabase implements LocalDatabase {
     return this.#working(this.#inner.encodeDelta(options));
   }
 
-  encodeSnapshot(options: EncodeOptions): Promise<EncodeResult> {
+  encodeSnapshot(options: SnapshotOptions): Promise<EncodeResult> {
     return this.#working(this.#inner.encodeSnapshot(options));
   }
 

@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { SchemaMode } from '../../protocol/snapshot-meta.ts';
+import { EMPTY_VECTOR, type VersionVector } from '../../protocol/version-vector.ts';
 import { MERGED_RANGES_MAX, MERGED_REMOVED_PER_TXN } from './limits.ts';
 import { PageCursor } from './pages/cursor.ts';
 import { listDbis, type DataFile, type DbRecord, type Meta } from './pages/data-file.ts';
@@ -12,6 +13,16 @@ import {
   SYNC_STATE_DBI,
   VECTOR_PREFIX,
 } from './state-value.ts';
+import {
+  heldSchemaText,
+  parseHeldSchema,
+  parseRefused,
+  parseVector,
+  refusedText,
+  vectorText,
+  type Exchanged,
+  type HeldSchema,
+} from './sync-state-text.ts';
 import { TxnRanges, type TxnRange } from './txn-ranges.ts';
 import type { WriteTxn } from './write-txn.ts';
 
@@ -42,20 +53,15 @@ export type SyncState = {
    * objects whose entries for them were left out.
    */
   readonly refused: ReadonlyMap<string, Exchanged>;
+  /** Own places and that among published states, kept when the vector was emptied: what was known to be stored. */
+  readonly was: VersionVector;
+  /** The engine's own note of what proves that its objects are stored; see `StoredProof`. */
+  readonly proof: string | undefined;
+  /** Tombstones were dropped: objects that are not covered and were named up to this time came back. 0: none were. */
+  readonly droppedNs: bigint;
   /** False: `_sync_state` itself is out of order, so nothing may be written. */
   readonly isOrdered: boolean;
 };
-
-/** What was sent and received of a DBI before it was left alone. */
-export type Exchanged = {
-  /** Local changes of later transactions are in no stored object; undefined: none is. */
-  readonly uploadedTxn: number | undefined;
-  /** What others stored before is merged; undefined: it is not known. */
-  readonly syncedNs: bigint | undefined;
-};
-
-/** A schema version of PowerDNS, and when it was written. */
-export type HeldSchema = { readonly version: number; readonly timestampNs: bigint };
 
 const EMPTY_STATE: SyncState = {
   merged: new TxnRanges(),
@@ -68,6 +74,9 @@ const EMPTY_STATE: SyncState = {
   heldSchema: undefined,
   schemaMode: undefined,
   refused: new Map(),
+  was: EMPTY_VECTOR,
+  proof: undefined,
+  droppedNs: 0n,
   isOrdered: true,
 };
 
@@ -119,6 +128,9 @@ export function readSyncState(file: DataFile, record: DbRecord | undefined): Syn
     heldSchema: parseHeldSchema(texts.get('held_schema')),
     schemaMode: texts.get('schema_mode'),
     refused: parseRefused(texts.get('refused')),
+    was: parseVector(texts.get('was')),
+    proof: texts.get('proof'),
+    droppedNs: parseBigint(texts.get('dropped')) ?? 0n,
     isOrdered: cursor.isOrdered,
   };
 }
@@ -176,7 +188,13 @@ export type SyncStateUpdate = {
     /** undefined: stays. */
     readonly schemaMode?: SchemaMode | undefined;
     readonly refused?: ReadonlyMap<string, Exchanged> | undefined;
+    /** undefined: stays. */
+    readonly was?: VersionVector | undefined;
+    /** undefined: stays. */
+    readonly proof?: string | undefined;
   };
+  /** A lower one than the known is left out; null: nothing was dropped. */
+  readonly droppedNs?: bigint | null | undefined;
   /** A lower one than the known is left out. */
   readonly rejoinBeforeNs?: bigint | undefined;
   readonly addMerged?: MergedTxn | undefined;
@@ -198,7 +216,13 @@ export function writeSyncState(txn: WriteTxn, before: SyncState, update: SyncSta
   };
   const remove = (key: string) => txn.remove(SYNC_STATE_DBI, Buffer.from(key, 'latin1'));
   if (update.together !== undefined) {
-    const { uploadedTxn, maxTsNs, heldSchema, schemaMode, refused } = update.together;
+    const { uploadedTxn, maxTsNs, heldSchema, schemaMode, refused, was, proof } = update.together;
+    if (was !== undefined) {
+      put('was', vectorText(was), vectorText(before.was));
+    }
+    if (proof !== undefined) {
+      put('proof', proof, before.proof);
+    }
     if (schemaMode !== undefined) {
       put('schema_mode', schemaMode, before.schemaMode);
     }
@@ -221,6 +245,11 @@ export function writeSyncState(txn: WriteTxn, before: SyncState, update: SyncSta
   }
   if (update.rejoinBeforeNs !== undefined && update.rejoinBeforeNs > before.rejoinBeforeNs) {
     put('rejoin_before', String(update.rejoinBeforeNs), undefined);
+  }
+  if (update.droppedNs === null && before.droppedNs > 0n) {
+    remove('dropped');
+  } else if ((update.droppedNs ?? 0n) > before.droppedNs) {
+    put('dropped', String(update.droppedNs), undefined);
   }
   writeMerged(txn, before.merged, update);
   if (update.lastSyncNs !== undefined) {
@@ -260,6 +289,16 @@ export function wouldChange(before: SyncState, update: SyncStateUpdate): boolean
     if ((together.uploadedTxn ?? undefined) !== before.uploadedTxn) {
       return true;
     }
+    if ((together.proof ?? before.proof) !== before.proof) {
+      return true;
+    }
+    if (vectorText(together.was ?? before.was) !== vectorText(before.was)) {
+      return true;
+    }
+  }
+  const { droppedNs } = update;
+  if (droppedNs === null ? before.droppedNs > 0n : (droppedNs ?? 0n) > before.droppedNs) {
+    return true;
   }
   if ((update.rejoinBeforeNs ?? 0n) > before.rejoinBeforeNs) {
     return true;
@@ -306,47 +345,4 @@ function writeMerged(txn: WriteTxn, merged: TxnRanges, update: SyncStateUpdate):
   } else {
     txn.put(SYNC_STATE_DBI, key(addMerged.txnId), encodeState(txn, ''));
   }
-}
-
-function heldSchemaText(held: HeldSchema | undefined): string {
-  return held === undefined ? '' : `${held.version} ${held.timestampNs}`;
-}
-
-function parseHeldSchema(text: string | undefined): HeldSchema | undefined {
-  const [version, time] = (text ?? '').split(' ');
-  const parsed = { version: parseNumber(version), timestampNs: parseBigint(time) };
-  return parsed.version === undefined || parsed.timestampNs === undefined
-    ? undefined
-    : { version: parsed.version, timestampNs: parsed.timestampNs };
-}
-
-function refusedText(refused: SyncState['refused']): string {
-  return JSON.stringify(
-    [...refused].map(([name, { uploadedTxn, syncedNs }]) => [
-      name,
-      uploadedTxn ?? null,
-      ...(syncedNs === undefined ? [] : [String(syncedNs)]),
-    ]),
-  );
-}
-
-/** Damaged text names nothing: such a DBI is found again when it is read, but not what was left out meanwhile. */
-function parseRefused(text: string | undefined): SyncState['refused'] {
-  const refused = new Map<string, Exchanged>();
-  let list: unknown;
-  try {
-    list = JSON.parse(text ?? '[]');
-  } catch {
-    return refused;
-  }
-  for (const item of Array.isArray(list) ? (list as unknown[]) : []) {
-    const [name, uploadedTxn, syncedNs] = Array.isArray(item) ? (item as unknown[]) : [];
-    if (typeof name === 'string') {
-      refused.set(name, {
-        uploadedTxn: typeof uploadedTxn === 'number' ? uploadedTxn : undefined,
-        syncedNs: typeof syncedNs === 'string' ? parseBigint(syncedNs) : undefined,
-      });
-    }
-  }
-  return refused;
 }

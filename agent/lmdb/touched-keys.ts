@@ -12,7 +12,7 @@ export class TouchedKeySet {
   }
 
   add(dbiName: string, key: Buffer): void {
-    if (this.#size > this.#max) {
+    if (this.isFull) {
       return;
     }
     const keys = this.#dbis.get(dbiName);
@@ -22,12 +22,17 @@ export class TouchedKeySet {
       keys.add(key.toString('latin1'));
     }
     this.#size += 1;
-    if (this.#size > this.#max) {
+    if (this.isFull) {
       this.#dbis.clear();
     }
   }
 
+  /** More than are remembered: nothing more need be added. */
+  get isFull(): boolean {
+    return this.#size > this.#max;
+  }
+
   get keys(): TouchedKeys {
-    return this.#size > this.#max ? 'many' : this.#dbis;
+    return this.isFull ? 'many' : this.#dbis;
   }
 }

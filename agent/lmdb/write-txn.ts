@@ -1,5 +1,7 @@
 import assert from 'node:assert';
 import { errorText, SyncError } from '../../protocol/errors.ts';
+import { TXN_ID_OFFSET } from '../../protocol/value-header.ts';
+import type { PackedRow } from './packed-entries.ts';
 import { listDbis, type DataFile, type DbRecord, type Meta } from './pages/data-file.ts';
 import {
   EMPTY_ROOT,
@@ -17,6 +19,11 @@ export interface WriteTxn {
   readonly committed: Meta;
   /** The DBI must exist, or have been created in this transaction. Bytes are copied. */
   put(dbiName: string, key: Uint8Array, value: Uint8Array): void;
+  /**
+   * Puts entries of a row from `at` on, `atMost` of them, in one call. Cheapest where they ascend; behind the DBI's
+   * last key they cost least. A value with a header gets this transaction's id written into it.
+   */
+  putPacked(row: PackedRow, at: number, atMost: number): PackedPut;
   /** Removes a key; false: it was not there. */
   remove(dbiName: string, key: Uint8Array): boolean;
   /** Removes one value of a key of an MDB_DUPSORT DBI; false: it was not there. */
@@ -29,13 +36,25 @@ export interface WriteTxn {
   dropDbi(dbiName: string): boolean;
 }
 
+/** What {@link WriteTxn.putPacked} has done. */
+export type PackedPut = {
+  /** Where in the row it stopped. */
+  readonly next: number;
+  /** Entries put: those that are left out are passed over. */
+  readonly put: number;
+  /** Pages that the whole transaction has to write by now, a large value counted as one. */
+  readonly dirtyPages: number;
+};
+
 /** What npm `lmdb` gives for a DBI, as far as it is used here. */
 export interface BindingStore {
   /** True if it was put: what LMDB calls "not found" is not thrown. */
   putSync(key: Buffer, value: Buffer): unknown;
   removeSync(key: Buffer, value?: Buffer): boolean;
   dropSync(): void;
-  readonly db: { close(): void };
+  readonly db: { readonly dbi: number; close(): void };
+  /** A method of our own addon: see `agent/build/build-lmdb.cjs`. */
+  readonly env: { putMany(dbi: number, bytes: Uint8Array, job: Uint32Array): void };
 }
 
 /** What opens one; inside a write transaction it becomes a part of that. */
@@ -47,6 +66,16 @@ export type OpenHandles = Map<string, { readonly store: BindingStore; readonly f
 /** What LMDB keeps of the flags that a DBI is created with. */
 const PERSISTENT_FLAGS =
   MDB_REVERSEKEY | MDB_DUPSORT | MDB_INTEGERKEY | MDB_DUPFIXED | MDB_INTEGERDUP | MDB_REVERSEDUP;
+
+// The numbers of a job of `putMany`, see agent/build/build-lmdb.cjs.
+const JOB_AT = 0;
+const JOB_END = 1;
+const JOB_AT_MOST = 2;
+const JOB_ID_OFFSET = 3;
+const JOB_APPENDS = 4;
+const JOB_PUT = 5;
+const JOB_DIRTY_PAGES = 6;
+const JOB_NUMBERS = 7;
 
 /** The {@link WriteTxn} of the binding's current write transaction. */
 export class BindingWriteTxn implements WriteTxn {
@@ -62,6 +91,9 @@ export class BindingWriteTxn implements WriteTxn {
   readonly #openStore: OpenStore;
   readonly #file: DataFile;
   #records: Map<string, DbRecord> | undefined;
+  readonly #job = new Uint32Array(JOB_NUMBERS);
+  /** DBIs in which a key was not behind the last one. */
+  readonly #notAppended = new Set<string>();
 
   constructor(parts: {
     txnId: number;
@@ -91,6 +123,28 @@ export class BindingWriteTxn implements WriteTxn {
     throw new SyncError('TRANSACTION_FAILED', `LMDB did not take a value for DBI ${dbiName}`, {
       retryable: true,
     });
+  }
+
+  putPacked(row: PackedRow, at: number, atMost: number): PackedPut {
+    const { dbiName, bytes, end, hasHeaders } = row;
+    const store = this.#store(dbiName);
+    const job = this.#job;
+    job[JOB_AT] = at;
+    job[JOB_END] = end;
+    job[JOB_AT_MOST] = atMost;
+    job[JOB_ID_OFFSET] = hasHeaders ? TXN_ID_OFFSET : 0;
+    job[JOB_APPENDS] = this.#notAppended.has(dbiName) ? 0 : 1;
+    try {
+      store.env.putMany(store.db.dbi, bytes, job);
+    } catch (error) {
+      throw this.#failed(error);
+    }
+    if (job[JOB_APPENDS] === 0) {
+      this.#notAppended.add(dbiName);
+    }
+    const put = job[JOB_PUT] ?? 0;
+    this.wrote ||= put > 0;
+    return { next: job[JOB_AT] ?? 0, put, dirtyPages: job[JOB_DIRTY_PAGES] ?? 0 };
   }
 
   remove(dbiName: string, key: Uint8Array): boolean {

@@ -5,7 +5,7 @@ import type { ReceivedReport } from '../notices/observer.ts';
 
 const DELAY_BUCKETS = [0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300];
 
-const METHODS = ['find', 'create', 'receive', 'delete', 'send'] as const;
+const METHODS = ['find', 'create', 'subscribe', 'receive', 'delete', 'send'] as const;
 
 /** Metrics of the queue of notices; all of them stay 0 without one. */
 export class NoticeMetrics {
@@ -16,7 +16,11 @@ export class NoticeMetrics {
 
   constructor(registry: Registry) {
     const make = new MetricMaker(registry);
-    this.#requests = make.counter('sqs_requests_total', 'Requests to SQS', { method: METHODS });
+    this.#requests = make.counter(
+      'sqs_requests_total',
+      'Requests to SQS, and to SNS for a subscription',
+      { method: METHODS },
+    );
     this.#errors = make.counter(
       'sqs_errors_total',
       'Failed requests to SQS by reason: gone, denied, passing',

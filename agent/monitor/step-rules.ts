@@ -68,6 +68,22 @@ export const STEP_RULES: Readonly<Record<AnyStep, StepRule>> = {
     atOnce: true,
     log: 'the manifest is damaged: what was compacted cannot be read; run the compactor again',
   },
+  base: {
+    check: 'base_lost',
+    activity: 'read the published base (run the compactor again)',
+    limits: 'storageLoad',
+    stopsSync: false,
+    atOnce: true,
+    log: 'the published base is gone or damaged, going on without it; run the compactor again',
+  },
+  'old objects': {
+    check: 'objects_set_aside',
+    activity: 'merge objects that came back after tombstones were dropped',
+    limits: 'storageLoad',
+    stopsSync: false,
+    atOnce: true,
+    log: 'objects came back after tombstones were dropped, or were written by a clock far behind: left alone',
+  },
   merge: {
     check: undefined,
     activity: 'merge into the LMDB',

@@ -118,7 +118,7 @@ function chooseQueue({ notices, instance }: Config): QueueChoice | undefined {
       { hint: 'Use letters, digits, "-" and "_", together 80 at most.' },
     );
   }
-  return { kind: 'name', name, create: createQueue, instance };
+  return { kind: 'name', name, create: createQueue, prefix: queuePrefix, instance };
 }
 
 function createQueueSource(

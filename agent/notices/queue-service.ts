@@ -15,11 +15,14 @@ export type QueueTrouble = 'gone' | 'denied' | 'passing';
 /** A request to the queue service that failed; its message is one line without secrets. */
 export class QueueError extends Error {
   readonly trouble: QueueTrouble;
+  /** How the service calls it. */
+  readonly reason: string;
 
-  constructor(trouble: QueueTrouble, message: string) {
+  constructor(trouble: QueueTrouble, message: string, reason = '') {
     super(message);
     this.name = 'QueueError';
     this.trouble = trouble;
+    this.reason = reason;
   }
 }
 
@@ -38,6 +41,14 @@ export type CreateQueueOptions = {
   readonly signal: AbortSignal;
 };
 
+export type SubscribeOptions = {
+  /** Of the fleet's queues, and so of its topic. */
+  readonly queuePrefix: string;
+  /** Who reads the queue: what it stores itself is left out. */
+  readonly instance: string;
+  readonly signal: AbortSignal;
+};
+
 /** Messages per request at most. Source: SQS quotas. */
 export const QUEUE_BATCH_MAX = 10;
 
@@ -46,6 +57,12 @@ export interface QueueService {
   /** The URL of a queue by its name; undefined: there is none. */
   find(name: string, signal: AbortSignal): Promise<string | undefined>;
   create(name: string, options: CreateQueueOptions): Promise<string>;
+  /**
+   * Subscribes a queue to the fleet's topic, unless it is subscribed. Notices of all databases come: a filter by
+   * them would have to be changed later, and the right to that holds for every subscription of the account.
+   * "unfiltered": the topic has no room for one more filter, and the queue gets the instance's own notices, too.
+   */
+  subscribe(queueUrl: string, options: SubscribeOptions): Promise<'filtered' | 'unfiltered'>;
   /** Up to {@link QUEUE_BATCH_MAX} messages; none when the wait is over. */
   receive(queueUrl: string, options: ReceiveOptions): Promise<readonly QueueMessage[]>;
   /** Deletes up to {@link QUEUE_BATCH_MAX} messages; resolves with how many of them the service refused to. */
@@ -59,6 +76,7 @@ export interface QueueService {
 export type QueueRequestKind =
   | 'sqs-find'
   | 'sqs-create'
+  | 'sqs-subscribe'
   | 'sqs-receive'
   | 'sqs-delete'
   | 'sqs-send';

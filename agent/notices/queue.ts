@@ -20,9 +20,11 @@ export type QueueChoice =
   | {
       readonly kind: 'name';
       readonly name: string;
-      /** Make the queue where there is none. */
+      /** Make the queue where there is none, and keep it subscribed to the topic of the fleet. */
       readonly create: boolean;
-      /** Who reads it, for its tags. */
+      /** Beginning of the names of all queues of the fleet. */
+      readonly prefix: string;
+      /** Who reads it, for its tags and its subscription. */
       readonly instance: string;
     };
 
@@ -57,7 +59,7 @@ const VISIBILITY_SECONDS = 120;
 const DELETE_AFTER_MS = 30_000;
 /** Notices of an agent that is away for longer are useless: it lists when it starts. */
 const RETENTION_SECONDS = 4 * 60 * 60;
-/** The fan-out looks for new queues every minute: until then a new one gets nothing. */
+/** A topic may take some time until it sends to a new subscription. */
 const NEW_QUEUE_MS = 65_000;
 /** How long the end of the agent waits for the last deletes. */
 const LAST_DELETE_MS = 2_000;
@@ -148,21 +150,33 @@ export class QueueNotices implements NoticeSource {
       return queue.url;
     }
     const found = await queues.find(queue.name, signal);
-    if (found !== undefined) {
+    if (!queue.create) {
+      if (found === undefined) {
+        throw new QueueError('gone', `there is no queue ${queue.name}`);
+      }
       return found;
     }
-    if (!queue.create) {
-      throw new QueueError('gone', `there is no queue ${queue.name}`);
+    const { prefix: queuePrefix, instance } = queue;
+    const queueUrl =
+      found ??
+      (await queues.create(queue.name, {
+        retentionSeconds: RETENTION_SECONDS,
+        visibilitySeconds: VISIBILITY_SECONDS,
+        tags: agentQueueTags(instance),
+        signal,
+      }));
+    const chosen = await queues.subscribe(queueUrl, { queuePrefix, instance, signal });
+    if (chosen === 'unfiltered') {
+      log.warn(
+        { queue: queue.name },
+        'the topic has no room for the filter of this queue, which gets its own notices, too: have the quota "filter policies per topic" of SNS raised',
+      );
     }
-    const created = await queues.create(queue.name, {
-      retentionSeconds: RETENTION_SECONDS,
-      visibilitySeconds: VISIBILITY_SECONDS,
-      tags: agentQueueTags(queue.instance),
-      signal,
-    });
-    log.info({ queue: queue.name }, 'made the queue for notices');
-    this.#setPace(Math.ceil(NEW_QUEUE_MS / pollIntervalMs));
-    return created;
+    if (found === undefined) {
+      log.info({ queue: queue.name }, 'made the queue for notices');
+      this.#setPace(Math.ceil(NEW_QUEUE_MS / pollIntervalMs));
+    }
+    return queueUrl;
   }
 
   #handOn(messages: readonly QueueMessage[], onNotice: OnNotice): void {

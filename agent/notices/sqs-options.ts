@@ -38,10 +38,14 @@ export function sqsOptions(config: Config): Omit<SqsOptions, 'onRequest'> {
   };
 }
 
+/** True for a URL whose host is not AWS's. */
+export function isForeign(url: string | undefined): boolean {
+  return url !== undefined && url !== '' && awsServiceOf(url) === undefined;
+}
+
 /** Scheme and host of a queue that is not at AWS. */
 export function foreignOriginOf(queueUrl: string): string | undefined {
-  const isForeign = queueUrl !== '' && awsServiceOf(queueUrl) === undefined;
-  return isForeign && URL.canParse(queueUrl) ? new URL(queueUrl).origin : undefined;
+  return isForeign(queueUrl) && URL.canParse(queueUrl) ? new URL(queueUrl).origin : undefined;
 }
 
 function providerOf(url: string): string {

@@ -13,8 +13,10 @@ import {
   type QueueService,
   type QueueTrouble,
   type ReceiveOptions,
+  type SubscribeOptions,
 } from './queue-service.ts';
-import { foreignOriginOf, type SqsOptions } from './sqs-options.ts';
+import { foreignOriginOf, isForeign, type SqsOptions } from './sqs-options.ts';
+import { TopicSubscriber } from './sqs-subscribe.ts';
 import { timerMs } from '../../protocol/time.ts';
 
 type Sdk = typeof sdkModule;
@@ -33,7 +35,7 @@ export async function openSqs(options: SqsOptions): Promise<QueueService> {
   const endpoint = options.endpointUrl || foreignOriginOf(queueUrl);
   // Only here: agents without a queue need not pay for it.
   const sdk = await import('@aws-sdk/client-sqs');
-  const config: SQSClientConfig = {
+  const common = {
     maxAttempts: REQUEST_ATTEMPTS,
     requestHandler: new NodeHttpHandler({
       connectionTimeout: timerMs(connection.dialTimeoutMs ?? DIAL_TIMEOUT_MS),
@@ -42,17 +44,25 @@ export async function openSqs(options: SqsOptions): Promise<QueueService> {
       httpsAgent: agents.https,
     }),
     ...(options.region === '' ? {} : { region: options.region }),
-    ...(endpoint === undefined ? {} : { endpoint }),
     ...(credentials === undefined ? {} : { credentials }),
   };
+  const config: SQSClientConfig = endpoint === undefined ? common : { ...common, endpoint };
   const client = new sdk.SQSClient(config);
-  return new SqsQueues({ sdk, client, onRequest: options.onRequest }, () => {
+  const subscriber = new TopicSubscriber({
+    sdk,
+    client,
+    // The topic is where the queue is; but AWS has a host for each of its services.
+    config: isForeign(endpoint) ? config : common,
+  });
+  return new SqsQueues({ sdk, client, subscriber, onRequest: options.onRequest }, () => {
+    subscriber.close();
     client.destroy();
     agents.close();
   });
 }
 
 type Opened = {
+  readonly subscriber: TopicSubscriber;
   readonly sdk: Sdk;
   readonly client: sdkModule.SQSClient;
   readonly onRequest: SqsOptions['onRequest'];
@@ -104,6 +114,14 @@ class SqsQueues implements QueueService {
       throw new QueueError('passing', `the queue ${name} got no URL`);
     }
     return QueueUrl;
+  }
+
+  subscribe(queueUrl: string, options: SubscribeOptions): Promise<'filtered' | 'unfiltered'> {
+    const { subscriber } = this.#opened;
+    return subscriber.subscribe(queueUrl, {
+      ...options,
+      request: (action, run) => this.#request('sqs-subscribe', action, run),
+    });
   }
 
   async receive(queueUrl: string, options: ReceiveOptions): Promise<readonly QueueMessage[]> {
@@ -171,14 +189,14 @@ class SqsQueues implements QueueService {
     } catch (error) {
       const trouble = troubleOf(error);
       onRequest?.({ kind, requests: factsOf(error).attempts, trouble });
-      throw new QueueError(trouble, `cannot ${action}: ${describe(error)}`);
+      throw new QueueError(trouble, `cannot ${action}: ${describe(error)}`, factsOf(error).name);
     }
   }
 }
 
-const GONE = /NonExistentQueue|QueueDoesNotExist/;
+const GONE = /NonExistentQueue|QueueDoesNotExist|^NotFound/;
 const DENIED =
-  /AccessDenied|InvalidAccessKeyId|InvalidClientTokenId|SignatureDoesNotMatch|UnrecognizedClient|InvalidSecurity|InvalidAddress|CredentialsProvider|TokenProvider|QueueNameExists/;
+  /AccessDenied|InvalidAccessKeyId|InvalidClientTokenId|SignatureDoesNotMatch|UnrecognizedClient|InvalidSecurity|InvalidAddress|CredentialsProvider|TokenProvider|QueueNameExists|^InvalidParameter/;
 
 /** The SDK's error is not kept as `cause`: for a refused signature it carries what was signed. */
 function troubleOf(error: unknown): QueueTrouble {

@@ -28,6 +28,7 @@ const NOTHING: Demand = {
   s3Gets: 0,
   sqsRequests: 0,
   sqsFifoRequests: 0,
+  snsRequests: 0,
   lambdaRequests: 0,
   lambdaGbSeconds: 0,
   storedGb: 0,

@@ -25,6 +25,10 @@ export type Usage = {
   readonly compactionIntervalMs?: number | undefined;
   /** Compressed bytes of one database. */
   readonly databaseBytes: number;
+  /** Milliseconds of `storage_force_snapshot_interval`; undefined: what it makes due is left out. */
+  readonly forceSnapshotIntervalMs?: number | undefined;
+  /** Where upstream reads the bucket, milliseconds of `upstream_snapshot_min_interval`. */
+  readonly upstreamSnapshotIntervalMs?: number | undefined;
 };
 
 /** Requests and other things that are billed, per month. */
@@ -35,11 +39,20 @@ export type Demand = {
   readonly s3Gets: number;
   readonly sqsRequests: number;
   readonly sqsFifoRequests: number;
+  /** Publications on the topic; what it delivers to queues is free. */
+  readonly snsRequests: number;
   readonly lambdaRequests: number;
   readonly lambdaGbSeconds: number;
   readonly storedGb: number;
   readonly metrics: number;
   readonly alarms: number;
+};
+
+/** What full snapshots move in a month. */
+export type SnapshotTraffic = {
+  readonly snapshots: number;
+  /** Agents of ours that are in step fetch none of it. */
+  readonly uploadedGb: number;
 };
 
 /** US dollars. */
@@ -50,6 +63,7 @@ export type Prices = {
   readonly s3Get: number;
   readonly sqs: number;
   readonly sqsFifo: number;
+  readonly sns: number;
   readonly lambdaRequest: number;
   /** arm64. */
   readonly lambdaGbSecond: number;
@@ -65,6 +79,7 @@ export const US_EAST_1_PRICES: Prices = {
   s3Get: 0.0004 / 1000,
   sqs: 0.4 / 1e6,
   sqsFifo: 0.5 / 1e6,
+  sns: 0.5 / 1e6,
   lambdaRequest: 0.2 / 1e6,
   lambdaGbSecond: 0.000_013_333_4,
   storedGbMonth: 0.023,
@@ -84,18 +99,14 @@ const BATCH = 10;
 /** Of the deployed stack. */
 const FAN_OUT_GB = 0.25;
 const COMPACTION_GB = 1;
-/**
- * Seconds of the fan-out per run, and per queue it sends to. Measured: 2.7 ms of processor time per run and 0.5 ms per queue
- * (the bundled handler and a local endpoint, 200 queues). Reckoned: 256 MiB have a seventh of a processor, and an answer takes 10 ms.
- */
+/** Seconds of the fan-out per run: some milliseconds of a seventh of a processor, and one request to the topic. */
 const FAN_OUT_SECONDS = 0.03;
-const FAN_OUT_SECONDS_PER_QUEUE = 0.0005 * 7;
 /** Seconds of a compaction without work, and per object folded (16 downloads of 20 ms at once). */
 const COMPACTION_SECONDS = 0.3;
 const COMPACTION_SECONDS_PER_OBJECT = 0.02 / 16;
 /** Names per LIST request. */
 const LIST_PAGE = 1000;
-const FIXED_METRICS = 5;
+const FIXED_METRICS = 4;
 const METRICS_PER_DATABASE = 6;
 const FIXED_ALARMS = 10;
 const ALARMS_PER_DATABASE = 3;
@@ -108,11 +119,12 @@ export function monthlyDemand(usage: Usage): Demand {
   const compaction = compactionDemand(usage);
   const reading = usage.notices === 'queue' ? queueDemand(usage) : listingDemand(usage);
   return {
-    s3Puts: objects + compaction.s3Puts + reading.s3Puts,
+    s3Puts: objects + fullSnapshots(usage) + compaction.s3Puts + reading.s3Puts,
     s3Lists: reading.s3Lists + compaction.s3Lists,
     s3Gets: objects * readers + compaction.s3Gets + reading.s3Gets,
     sqsRequests: reading.sqsRequests,
     sqsFifoRequests: compaction.sqsFifoRequests,
+    snsRequests: reading.snsRequests,
     lambdaRequests: reading.lambdaRequests + compaction.lambdaRequests,
     lambdaGbSeconds: reading.lambdaGbSeconds + compaction.lambdaGbSeconds,
     // Without compaction every agent keeps a full snapshot; with it there is one base, and the one before it for a while.
@@ -122,6 +134,27 @@ export function monthlyDemand(usage: Usage): Demand {
   };
 }
 
+/** Full snapshots that time or upstream readers make due; changes go as deltas, which are not counted here. */
+export function snapshotTraffic(usage: Usage): SnapshotTraffic {
+  const snapshots = fullSnapshots(usage);
+  const uploadedGb = (snapshots * usage.databaseBytes) / 1e9;
+  return { snapshots, uploadedGb };
+}
+
+/**
+ * Per month, of all agents. None while a published base holds everything. Where upstream reads the bucket every host
+ * stores its own after each change, its own or a merged one, but not more often than the interval says.
+ */
+function fullSnapshots(usage: Usage): number {
+  const { agents, databases, objectsPerSecond, compactionIntervalMs } = usage;
+  const { forceSnapshotIntervalMs: forced, upstreamSnapshotIntervalMs: upstream } = usage;
+  const byTime = forced === undefined ? 0 : 1000 / forced;
+  const byChange =
+    upstream === undefined ? 0 : Math.min(1000 / upstream, objectsPerSecond / databases);
+  const hasBase = compactionIntervalMs !== undefined && upstream === undefined;
+  return hasBase ? 0 : agents * databases * MONTH_SECONDS * Math.max(byTime, byChange);
+}
+
 /** What it costs per month, US dollars. */
 export function monthlyCost(demand: Demand, prices: Prices = US_EAST_1_PRICES): number {
   return (
@@ -129,6 +162,7 @@ export function monthlyCost(demand: Demand, prices: Prices = US_EAST_1_PRICES): 
     demand.s3Gets * prices.s3Get +
     demand.sqsRequests * prices.sqs +
     demand.sqsFifoRequests * prices.sqsFifo +
+    demand.snsRequests * prices.sns +
     demand.lambdaRequests * prices.lambdaRequest +
     demand.lambdaGbSeconds * prices.lambdaGbSecond +
     demand.storedGb * prices.storedGbMonth +
@@ -143,6 +177,7 @@ const NOTHING: Part = {
   s3Lists: 0,
   s3Gets: 0,
   sqsRequests: 0,
+  snsRequests: 0,
   lambdaRequests: 0,
   lambdaGbSeconds: 0,
   metrics: 0,
@@ -158,18 +193,17 @@ function queueDemand(usage: Usage): Part {
   const polls = agents * Math.max(1 / LONG_POLL_SECONDS, notices / Math.max(agents, 1));
   // Under load Lambda's polls bring up to ten events each; up to ten objects a second there is about one event per run.
   const runs = Math.min(objectsPerSecond, Math.max(BATCH, objectsPerSecond / BATCH));
-  const sends = runs * readers;
   const lambdaPolls = Math.max(LAMBDA_POLLERS / LONG_POLL_SECONDS, runs);
-  // S3's own message, Lambda's deletion, the sends; each reader's polls and deletions.
-  const sqs = objectsPerSecond + runs + lambdaPolls + sends + polls + notices;
-  const seconds = runs * (FAN_OUT_SECONDS + readers * FAN_OUT_SECONDS_PER_QUEUE);
+  // S3's own message, Lambda's deletion; each reader's polls and deletions.
+  const sqs = objectsPerSecond + runs + lambdaPolls + polls + notices;
   return {
     ...NOTHING,
     s3Lists: (agents * databases * MONTH_SECONDS) / (listingIntervalMs / 1000),
     s3Gets: (agents * databases * MONTH_SECONDS) / (listingIntervalMs / 1000),
     sqsRequests: sqs * MONTH_SECONDS,
+    snsRequests: runs * MONTH_SECONDS,
     lambdaRequests: runs * MONTH_SECONDS,
-    lambdaGbSeconds: seconds * FAN_OUT_GB * MONTH_SECONDS,
+    lambdaGbSeconds: runs * FAN_OUT_SECONDS * FAN_OUT_GB * MONTH_SECONDS,
     metrics: FIXED_METRICS,
     alarms: FIXED_ALARMS,
   };

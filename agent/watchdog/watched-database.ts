@@ -11,6 +11,7 @@ import type {
   OpenResult,
   PersistOptions,
   RejoinResult,
+  SnapshotOptions,
   ReopenOptions,
   SweepOptions,
   SweepSlice,
@@ -43,7 +44,7 @@ export class WatchedDatabase implements LocalDatabase {
     return this.#loop.during('the LMDB to encode a delta', () => this.#db.encodeDelta(options));
   }
 
-  encodeSnapshot(options: EncodeOptions): Promise<EncodeResult> {
+  encodeSnapshot(options: SnapshotOptions): Promise<EncodeResult> {
     return this.#loop.during('the LMDB to encode a full snapshot', () =>
       this.#db.encodeSnapshot(options),
     );

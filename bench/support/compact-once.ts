@@ -1,10 +1,10 @@
 // One compaction in a process of its own, so that its memory is its own. Prints what it took to the parent.
 import { randomBytes } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import { compact } from '../../compaction/compact.ts';
 import { DEFAULT_POLICY, type CompactionPolicy } from '../../compaction/policy.ts';
 import { openFilesystemStore } from '../../storage/folder/store.ts';
 import { ScratchFolder } from '../../compaction/scratch/scratch-folder.ts';
+import { highWaterMb } from './high-water.ts';
 
 /** What the parent asks for: folders, and how the policy differs from the default. */
 export type CompactOnceRequest = {
@@ -44,8 +44,7 @@ async function main(): Promise<void> {
   }
   const wallMs = performance.now() - start;
   await folder.close();
-  const highKb = /^VmHWM:\s+(\d+) kB/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1];
-  const memoryMb = (Number(highKb) * 1024) / 1e6;
+  const memoryMb = highWaterMb();
   const answer: CompactOnceAnswer = { wallMs, memoryMb, outcome, level, foldedObjects, entries };
   process.send?.(answer);
   process.disconnect();

@@ -1,15 +1,24 @@
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
+import type { CompactListedAnswer, CompactListedRequest } from './compact-listed.ts';
 import type { CompactOnceAnswer, CompactOnceRequest } from './compact-once.ts';
 
-const CHILD = fileURLToPath(new URL('compact-once.ts', import.meta.url));
-
 /** One run of the compactor, in a process of its own. */
-export async function compactOnce(request: CompactOnceRequest): Promise<CompactOnceAnswer> {
-  const child = fork(CHILD, [JSON.stringify(request)], { execArgv: ['--import', 'tsx'] });
-  let answer: CompactOnceAnswer | undefined;
-  child.once('message', (message) => (answer = message as CompactOnceAnswer));
+export function compactOnce(request: CompactOnceRequest): Promise<CompactOnceAnswer> {
+  return inChild('compact-once.ts', request);
+}
+
+/** One run over objects that exist as a listing alone, in a process of its own. */
+export function compactListed(request: CompactListedRequest): Promise<CompactListedAnswer> {
+  return inChild('compact-listed.ts', request);
+}
+
+async function inChild<T>(file: string, request: unknown): Promise<T> {
+  const path = fileURLToPath(new URL(file, import.meta.url));
+  const child = fork(path, [JSON.stringify(request)], { execArgv: ['--import', 'tsx'] });
+  let answer: T | undefined;
+  child.once('message', (message) => (answer = message as T));
   await once(child, 'exit');
   if (answer === undefined) {
     throw new Error('the compaction failed');

@@ -126,7 +126,7 @@ async function* inflate(source: SnapshotSource): AsyncGenerator<Uint8Array, void
       throw error;
     }
     throw new SyncError('SNAPSHOT_CORRUPT', `${source.name}: ${errorText(error)}`, {
-      hint: 'If it is the published base, remove the manifest and let every agent store a full snapshot.',
+      hint: 'Find out what damages objects in the bucket; a base is made anew from what is listed.',
       cause: error,
     });
   } finally {

@@ -1,28 +1,33 @@
 import { createReadStream } from 'node:fs';
-import { mkdir, mkdtemp, open, rm, type FileHandle } from 'node:fs/promises';
+import { mkdir, mkdtemp, open, rm, statfs, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { SyncError, errorText } from '../../protocol/errors.ts';
+import { FOLDER_PREFIX, markAlive, removeLeftovers } from './leftovers.ts';
 import type { Scratch, ScratchFile } from './scratch.ts';
 import { READ_CHUNK_BYTES } from '../../storage/limits.ts';
 
 /**
  * Scratch space in a new folder of its own under `parent`, removed with everything in it by {@link ScratchFolder.close}.
  *
- * Errors: STORAGE_FAILED (disk full, no such folder), retryable.
+ * Errors: SPOOL_FAILED (disk full, no such folder), retryable.
  */
 export class ScratchFolder implements Scratch {
   readonly #path: string;
+  readonly #alive: { close(): Promise<void> };
   #created = 0;
 
-  private constructor(path: string) {
+  private constructor(path: string, alive: { close(): Promise<void> }) {
     this.#path = path;
+    this.#alive = alive;
   }
 
-  /** Makes the folder. */
+  /** Makes the folder, and removes those that runs of this user have left when they were killed. */
   static async open(parent: string): Promise<ScratchFolder> {
     return failing(`make a folder in ${parent}`, async () => {
       await mkdir(parent, { recursive: true });
-      return new ScratchFolder(await mkdtemp(join(parent, 'lightningstream-compaction-')));
+      await removeLeftovers(parent, Date.now());
+      const path = await mkdtemp(join(parent, FOLDER_PREFIX));
+      return new ScratchFolder(path, await markAlive(path));
     });
   }
 
@@ -32,8 +37,16 @@ export class ScratchFolder implements Scratch {
     return failing(`write ${path}`, async () => new FolderFile(path, await open(path, 'wx')));
   }
 
+  async freeBytes(): Promise<number> {
+    return failing(`look at ${this.#path}`, async () => {
+      const { bavail, bsize } = await statfs(this.#path);
+      return bavail * bsize;
+    });
+  }
+
   /** Removes the folder. */
   async close(): Promise<void> {
+    await this.#alive.close();
     await rm(this.#path, { recursive: true, force: true });
   }
 }
@@ -53,12 +66,18 @@ class FolderFile implements ScratchFile {
   }
 
   async write(chunk: Uint8Array): Promise<void> {
-    await failing(`write ${this.#path}`, async () => {
-      for (let at = 0; at < chunk.length;) {
-        const written = await this.#handle?.write(chunk, at, chunk.length - at);
-        at += written?.bytesWritten ?? chunk.length;
-      }
-    });
+    try {
+      await failing(`write ${this.#path}`, async () => {
+        for (let at = 0; at < chunk.length;) {
+          const written = await this.#handle?.write(chunk, at, chunk.length - at);
+          at += written?.bytesWritten ?? chunk.length;
+        }
+      });
+    } catch (error) {
+      // Half a file is of no use, and its room is what somebody waits for.
+      await this.remove().catch(() => undefined);
+      throw error;
+    }
     this.#sizeBytes += chunk.length;
   }
 
@@ -81,10 +100,17 @@ async function failing<T>(what: string, run: () => Promise<T>): Promise<T> {
   try {
     return await run();
   } catch (cause) {
-    throw new SyncError('STORAGE_FAILED', `cannot ${what}: ${errorText(cause)}`, {
-      hint: 'Give the compactor more temporary disk space.',
+    throw new SyncError('SPOOL_FAILED', `cannot ${what}: ${errorText(cause)}`, {
+      hint: isFull(cause)
+        ? 'Give the compactor more disk for temporary files: no object in the bucket is at fault.'
+        : 'Give the compactor a folder for temporary files that it can write to.',
       retryable: true,
       cause,
     });
   }
+}
+
+/** No room: on the disk, of the user's quota, or for more files. */
+function isFull(cause: unknown): boolean {
+  return ['ENOSPC', 'EDQUOT'].includes((cause as NodeJS.ErrnoException).code ?? '');
 }

@@ -20,6 +20,8 @@ const metrics = new Metrics({ namespace: METRICS_NAMESPACE, serviceName: SERVICE
 const store = openS3Store({
   bucket: env[COMPACTION_ENV.bucket],
   globalPrefix: env[COMPACTION_ENV.objectPrefix],
+  // Lambda always sets it. The bucket is in the stack's region.
+  region: process.env['AWS_REGION'],
   endpointUrl: process.env['AWS_ENDPOINT_URL_S3'] ?? process.env['AWS_ENDPOINT_URL'],
 });
 
@@ -56,8 +58,19 @@ function reportRun(report: CompactionReport): void {
   for (const { name, reason } of unreadable) {
     logger.warn('an object could not be read and stays', { name, reason });
   }
+  for (const name of rest.setAside) {
+    logger.warn('an object came back after tombstones were dropped and is left alone', { name });
+  }
+  if (rest.lostBase !== undefined) {
+    logger.error('a published object is missing or damaged, what is listed becomes a new base', {
+      name: rest.lostBase,
+    });
+  }
   if (rest.failedDeletes > 0) {
     logger.error('objects could not be deleted', { failedDeletes: rest.failedDeletes });
+  }
+  if (rest.baseWaits) {
+    logger.warn('a base is due and did not fit into the time or the temporary disk of a run');
   }
   logger.info('compaction', { ...rest, deletedObjects: deleted.length });
   metrics.addDimension(DATABASE_DIMENSION, report.database);
@@ -65,9 +78,11 @@ function reportRun(report: CompactionReport): void {
   metrics.addMetric(METRICS.foldedObjects, MetricUnit.Count, report.foldedObjects);
   metrics.addMetric(METRICS.deletedObjects, MetricUnit.Count, deleted.length);
   metrics.addMetric(METRICS.unreadableObjects, MetricUnit.Count, unreadable.length);
+  metrics.addMetric(METRICS.setAsideObjects, MetricUnit.Count, rest.setAside.length);
+  metrics.addMetric(METRICS.lostBases, MetricUnit.Count, rest.lostBase === undefined ? 0 : 1);
   metrics.addMetric(METRICS.storedEntries, MetricUnit.Count, report.entries);
-  const failed = report.outcome === 'out-of-time' || report.outcome === 'unknown';
-  metrics.addMetric(METRICS.failedRuns, MetricUnit.Count, failed ? 1 : 0);
+  const isFailed = report.outcome === 'out-of-time' || report.outcome === 'unknown';
+  metrics.addMetric(METRICS.failedRuns, MetricUnit.Count, isFailed || rest.baseWaits ? 1 : 0);
   metrics.publishStoredMetrics();
 }
 

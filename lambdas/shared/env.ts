@@ -15,12 +15,13 @@ export const COMPACTION_ENV = {
 
 /** Environment variables of the fan-out Lambda. */
 export const FAN_OUT_ENV = {
-  queuePrefix: 'NOTICE_QUEUE_PREFIX',
+  topicArn: 'NOTICE_TOPIC_ARN',
   objectPrefix: 'OBJECT_PREFIX',
 } as const;
 
 /** Environment variables of the queue sweeper. */
 export const QUEUE_SWEEPER_ENV = {
+  topicArn: 'NOTICE_TOPIC_ARN',
   queuePrefix: 'NOTICE_QUEUE_PREFIX',
   unreadDays: 'UNREAD_DAYS',
 } as const;

@@ -15,12 +15,10 @@ export const SERVICES = {
 export const METRICS = {
   /** Records of the ingest queue that are no notice and were dropped. */
   droppedRecords: 'DroppedRecords',
-  /** Notices put on agents' queues. */
-  sentNotices: 'SentNotices',
-  /** SQS requests for that. */
-  sendRequests: 'SendRequests',
-  /** Agents' queues that were found. */
-  agentQueues: 'AgentQueues',
+  /** Notices published on the topic. */
+  publishedNotices: 'PublishedNotices',
+  /** SNS requests for that. */
+  publishRequests: 'PublishRequests',
   /** Milliseconds from S3's event to the end of the fan-out. */
   fanOutDelay: 'FanOutDelay',
   /** Seconds for which the oldest object has been waiting to be folded, per database. */
@@ -29,6 +27,10 @@ export const METRICS = {
   deletedObjects: 'DeletedObjects',
   /** Objects that could not be read. */
   unreadableObjects: 'UnreadableObjects',
+  /** Objects that came back after tombstones were dropped. */
+  setAsideObjects: 'SetAsideObjects',
+  /** 1: a published object was missing or damaged. */
+  lostBases: 'LostBases',
   /** Runs that failed and will be repeated by the schedule. */
   failedRuns: 'FailedRuns',
   storedEntries: 'StoredEntries',

@@ -21,7 +21,7 @@ export type OpenedClient = {
 };
 
 const AWS_ENDPOINT = 'https://s3.amazonaws.com';
-/** Upstream's default. */
+/** Upstream's, where nothing names another one. */
 const DEFAULT_REGION = 'us-east-1';
 
 /** Loads the SDK and makes the client; no request yet. Rejects with CONFIG_INVALID. */
@@ -55,7 +55,7 @@ export async function openS3Client(options: S3StoreOptions): Promise<OpenedClien
       : {}),
     ...(endpoint === undefined ? {} : { endpoint: endpoint.href }),
     ...(credentials === undefined ? {} : { credentials }),
-    region: region === '' ? DEFAULT_REGION : region,
+    region: region === '' ? await regionFor(endpoint, sdk) : region,
   };
   const client = new sdk.S3Client(config);
   return {
@@ -67,6 +67,25 @@ export async function openS3Client(options: S3StoreOptions): Promise<OpenedClien
       agents.close();
     },
   };
+}
+
+/**
+ * The region where none is configured: at AWS that of the SDK's own chain (environment, profile). Elsewhere such a
+ * region is about something else, and servers refuse signatures for another one than theirs.
+ */
+async function regionFor(endpoint: URL | undefined, sdk: S3Sdk): Promise<string> {
+  if (endpoint !== undefined && !/\.amazonaws\.com(?:\.cn)?$/.test(endpoint.hostname)) {
+    return DEFAULT_REGION;
+  }
+  const probe = new sdk.S3Client({});
+  try {
+    return await probe.config.region();
+  } catch {
+    // Neither environment nor profile names one.
+    return DEFAULT_REGION;
+  } finally {
+    probe.destroy();
+  }
 }
 
 /** Undefined for AWS itself, whose regional endpoints the SDK knows. */

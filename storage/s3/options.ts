@@ -21,7 +21,7 @@ export type S3StoreOptions = StoreHooks &
   ConnectionOptions &
   CredentialOptions & {
     readonly bucket: string;
-    /** us-east-1 unless given, as upstream. */
+    /** Not given: at AWS that of the SDK (environment, profile), else us-east-1, as upstream. */
     readonly region?: string | undefined;
     readonly storageClass?: string | undefined;
     readonly createBucket?: boolean | undefined;

@@ -47,9 +47,12 @@ export const ROOMS: readonly Room[] = [
   // What the engine hangs on, seen from below it: its ports, each reporting to the watchdog.
   ['agent/watchdog', 'storage agent/pacing agent/lmdb', ''],
   ['agent/guard', 'protocol agent/config agent/log agent/watchdog agent/lmdb', 'node:*'],
+  // What proves that objects are stored; when an engine sends what. Rules without a wait.
+  ['agent/engine/proof', 'protocol', 'zod'],
+  ['agent/engine/publish', 'protocol', ''],
   [
     'agent/engine',
-    'protocol storage agent/spool.ts agent/log agent/pacing agent/watchdog agent/lmdb',
+    'protocol storage agent/spool.ts agent/log agent/pacing agent/watchdog agent/lmdb agent/engine/proof agent/engine/publish',
     'node:assert zod',
   ],
   [
@@ -128,10 +131,10 @@ export const ROOMS: readonly Room[] = [
     'zod aws-lambda @aws-sdk/* @aws-lambda-powertools/*',
   ],
   ['lambdas/queue-sweeper', 'protocol lambdas/shared', 'zod @aws-sdk/* @aws-lambda-powertools/*'],
-  ['infra', 'lambdas/shared', 'node:* zod aws-cdk-lib constructs cdk-nag'],
+  ['infra', 'protocol lambdas/shared', 'node:* zod aws-cdk-lib constructs cdk-nag'],
 
   // It stands for an application: it has to reach the LMDB without the agent's code.
-  ['demo', 'protocol storage storage/s3', 'node:* yaml lmdb'],
+  ['demo', 'protocol storage storage/s3 infra', 'node:* yaml lmdb'],
   ['deploy/prometheus', '', 'node:* yaml'],
   ['test/support/**', '*', '*'],
   ['bench/**', '*', '*'],

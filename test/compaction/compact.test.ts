@@ -8,11 +8,11 @@ import {
   TestWriter,
   encodeSnapshot,
   entry,
-  freshState,
   names,
   plain,
   readObject,
 } from '../support/compaction.ts';
+import { freshState } from '../support/readers/fresh-reader.ts';
 
 async function manifestOf(store: MemoryObjectStore) {
   return parseManifest((await readObject(store, manifestName('main'))) ?? Buffer.alloc(0));
@@ -97,30 +97,6 @@ test('a base is written anew when what lies above it grows', async () => {
   expect(levels).toContain('level1');
   expect(levels).toContain('base');
   expect((await manifestOf(store)).entries).toBeGreaterThanOrEqual(5400);
-});
-
-test('a stream is folded up to its first gap; what lies behind it stays', async () => {
-  const { store, a, compactor } = setup();
-  await a.delta(records(entry('k1', '1', 1n)));
-  const second = await a.delta(records(entry('k2', '2', 2n)));
-  const third = await a.delta(records(entry('k3', '3', 3n)));
-  await store.delete(second, SIGNAL);
-  const before = plain(await freshState(store));
-  const report = await compactor.run();
-  expect((await manifestOf(store)).vector.get(a.stream)).toBe(1n);
-  expect(report.leftObjects).toBe(1);
-  expect(await names(store)).toContain(third);
-  expect(plain(await freshState(store))).toEqual(before);
-});
-
-test('a full snapshot of another instance closes a gap', async () => {
-  const { store, a, b, compactor } = setup();
-  const first = await a.delta(records(entry('k1', '1', 1n)));
-  await a.delta(records(entry('k2', '2', 2n)));
-  await store.delete(first, SIGNAL);
-  await b.snapshot(records(entry('k1', '1', 1n)), new Map([[a.stream, 1n]]));
-  await compactor.run();
-  expect((await manifestOf(store)).vector.get(a.stream)).toBe(2n);
 });
 
 test('a damaged object is left alone, and so is what follows it in its stream', async () => {
@@ -256,7 +232,8 @@ describe('tombstones', () => {
     });
     await a.snapshot(records(entry('k', 'live', old)));
     await compactor.run();
-    await a.delta(records(entry('k', undefined, old + 1n)));
+    const today = new TestWriter(store, { instance: 'a', run: 'run2', timeNs: compactor.nowNs });
+    await today.delta(records(entry('k', undefined, old + 1n)));
     expect(await compactor.run()).toMatchObject({ level: 'level1' });
     expect(plain(await freshState(store))['records']).toEqual({ '6b': `${old + 1n} deleted` });
     compactor.advanceMs(25 * 3600 * 1000);
@@ -269,21 +246,6 @@ describe('tombstones', () => {
     await a.snapshot(records(entry('gone', undefined, 1n)));
     expect(await compactor.run()).toMatchObject({ tombstones: 1 });
   });
-});
-
-test('a stream leaves the vector only when it has had no object for longer than the retention', async () => {
-  const day = 24 * 3600 * 1000;
-  const { store, a, b, compactor } = setup({ tombstoneRetentionMs: 30 * day });
-  await a.snapshot(records(entry('k', 'v', compactor.nowNs)));
-  await compactor.run();
-  await compactor.run();
-  compactor.advanceMs(29 * day);
-  await b.snapshot(records(entry('k2', 'v', compactor.nowNs)));
-  await compactor.run();
-  expect((await manifestOf(store)).vector.has(a.stream)).toBe(true);
-  compactor.advanceMs(2 * day);
-  await compactor.run();
-  expect([...(await manifestOf(store)).vector.keys()]).toEqual([b.stream]);
 });
 
 test('an object that does not fit the base is found out and left, the others go in', async () => {
@@ -314,26 +276,6 @@ test('a damaged manifest is an error and nothing is touched', async () => {
   await store.put(manifestName('main'), bytesBody(Buffer.from('{}')), SIGNAL);
   await expect(compactor.run()).rejects.toMatchObject({ code: 'MESSAGE_INVALID' });
   expect(await names(store)).toHaveLength(2);
-});
-
-test('a damaged base is an error and nothing is deleted', async () => {
-  const { store, a, compactor } = setup();
-  await a.snapshot(records(entry('k', 'v', 1n)));
-  const { written } = await compactor.run();
-  const bytes = (await readObject(store, written ?? '')) ?? Buffer.alloc(0);
-  await store.put(written ?? '', bytesBody(bytes.subarray(0, bytes.length - 9)), SIGNAL);
-  const tail = await a.delta(records(entry('k2', 'v', 2n)));
-  await expect(compactor.run()).rejects.toMatchObject({ code: 'SNAPSHOT_CORRUPT' });
-  expect(await names(store)).toContain(tail);
-});
-
-test('a base that is gone is a retryable error', async () => {
-  const { store, a, compactor } = setup();
-  await a.snapshot(records(entry('k', 'v', 1n)));
-  const { written } = await compactor.run();
-  await store.delete(written ?? '', SIGNAL);
-  await a.delta(records(entry('k2', 'v', 2n)));
-  await expect(compactor.run()).rejects.toMatchObject({ code: 'STORAGE_FAILED', retryable: true });
 });
 
 test('names of bases ascend even when the clock steps back', async () => {

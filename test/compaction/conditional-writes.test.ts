@@ -3,15 +3,8 @@ import { bytesBody } from '../../storage/bodies.ts';
 import { MemoryObjectStore } from '../../storage/memory.ts';
 import type { ObjectStore } from '../../storage/object-store.ts';
 import { openS3Store } from '../../storage/s3/store.ts';
-import {
-  SIGNAL,
-  TestCompactor,
-  TestWriter,
-  entry,
-  freshState,
-  names,
-  plain,
-} from '../support/compaction.ts';
+import { SIGNAL, TestCompactor, TestWriter, entry, names, plain } from '../support/compaction.ts';
+import { freshState } from '../support/readers/fresh-reader.ts';
 import { FaultyStore } from '../support/faulty-store.ts';
 import { startQuirkyS3, type QuirkyS3, type S3Quirk } from '../support/servers/quirky-s3.ts';
 

@@ -25,7 +25,7 @@ const published: PublishedState = {
     settled: new Map(),
     settledAtNs: LONG_AGO_NS,
     retired: new Map([[RETIRED, LONG_AGO_NS]]),
-    goneSinceNs: new Map(),
+    gone: new Map(),
     conditionsProvenNs: 0n,
   },
 };

@@ -3,14 +3,8 @@ import { SyncError } from '../../protocol/errors.ts';
 import { manifestName, parseObjectName } from '../../protocol/object-name.ts';
 import { MemoryObjectStore } from '../../storage/memory.ts';
 import type { ObjectStore } from '../../storage/object-store.ts';
-import {
-  TestCompactor,
-  TestWriter,
-  entry,
-  freshState,
-  names,
-  plain,
-} from '../support/compaction.ts';
+import { TestCompactor, TestWriter, entry, names, plain } from '../support/compaction.ts';
+import { freshState } from '../support/readers/fresh-reader.ts';
 import { FaultyStore, type Fault } from '../support/faulty-store.ts';
 
 /** A bucket with a published base, a level above it and a tail: every kind of call happens in a run. */

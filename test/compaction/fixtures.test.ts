@@ -3,7 +3,8 @@ import { join, resolve } from 'node:path';
 import { parseObjectName } from '../../protocol/object-name.ts';
 import { bytesBody } from '../../storage/bodies.ts';
 import { MemoryObjectStore } from '../../storage/memory.ts';
-import { SIGNAL, TestCompactor, freshState, names, plain } from '../support/compaction.ts';
+import { SIGNAL, TestCompactor, names, plain } from '../support/compaction.ts';
+import { freshState } from '../support/readers/fresh-reader.ts';
 
 const FIXTURES = resolve(__dirname, '../fixtures');
 

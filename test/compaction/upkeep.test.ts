@@ -30,7 +30,7 @@ const state: PublishedState = {
     ]),
     settledAtNs: 5n,
     retired: new Map([['main__compacted__20240131-235958-012345678__Gr0__S1.base.pb.gz', 4n]]),
-    goneSinceNs: new Map([[B, 3n]]),
+    gone: new Map([[B, { sinceNs: 3n, generation: 4n }]]),
     conditionsProvenNs: 6n,
   },
 };

@@ -44,7 +44,7 @@ suite('agents with nothing but the rights that the stack gives them', () => {
   /** The configuration from the stack's outputs, with the emulator's address and its CA, and the keys of the agent's role. */
   async function startAgent(name: string, notices: object = {}) {
     const { accessKeyId, secretAccessKey, sessionToken = '' } = await stack.assume(name);
-    const yaml = parse(stack.agentOutput('Yaml', name)) as AgentYaml;
+    const yaml = parse(stack.agentYaml(name)) as AgentYaml;
     const endpoint = { endpoint_url: ministack.endpoint };
     const options = {
       ...yaml.storage.options,

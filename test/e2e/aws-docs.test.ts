@@ -62,7 +62,7 @@ suite('the commands of README and docs/deploy.md, word by word', () => {
     for (const command of commands) {
       await run(command);
     }
-    stack = await AwsStack.fromOutputs(ministack, join(folder, 'outputs.json'));
+    stack = await AwsStack.inFolder(ministack, folder);
     store = await stack.store();
     sqs = stack.sqs();
   }, 500_000);
@@ -119,7 +119,7 @@ suite('the commands of README and docs/deploy.md, word by word', () => {
 
   /** An agent with the configuration from the outputs, and what the emulator needs. */
   function startAgent(name: string, options: { yamlOf?: string; settings?: object } = {}) {
-    const yaml = parse(stack.agentOutput('Yaml', options.yamlOf ?? name)) as AgentYaml;
+    const yaml = parse(stack.agentYaml(options.yamlOf ?? name)) as AgentYaml;
     const endpoint = { endpoint_url: ministack.endpoint };
     const { accessKey, secretKey, caFile = '' } = ministack;
     return fleet.startAgent(name, {

@@ -28,7 +28,8 @@ test('cdk synth works without network and account, bundles the Lambdas and passe
       },
     );
     const files = await readdir(folder);
-    const template = files.find((name) => name.endsWith('.template.json')) ?? '';
+    const template =
+      files.find((name) => /^LightningStream-[a-z]+\.template\.json$/.test(name)) ?? '';
     const { Outputs } = JSON.parse(await readFile(join(folder, template), 'utf8')) as {
       Outputs: object;
     };

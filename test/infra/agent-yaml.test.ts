@@ -1,4 +1,7 @@
 import { agentYaml } from '../../infra/agent-yaml.ts';
+import { parse } from 'yaml';
+import { accessOutputName, agentConfig } from '../../infra/agent-outputs.ts';
+import { parseSyncConfig } from '../../infra/config.ts';
 import { parseConfig } from '../../agent/config/config.ts';
 
 test('an agent reads the configuration that the stack gives it, without a warning', () => {
@@ -40,5 +43,41 @@ test('an agent reads the configuration that the stack gives it, without a warnin
       queuePrefix: 'lightningstream-prod-notices-',
       directQueueUrl: 'https://sqs.eu-west-1.amazonaws.com/1/ingest',
     },
+  });
+});
+
+describe('the configuration of an agent, from the outputs of the stack', () => {
+  const outputs = {
+    BucketName: 'b',
+    Region: 'eu-west-1',
+    QueuePrefix: 'lightningstream-prod-notices-',
+    Policyns1: 'arn:aws:iam::1:policy/ns1',
+  };
+
+  test('names what gives the host its rights', () => {
+    const config = parseSyncConfig({ agents: ['ns1'] });
+    const text = agentConfig('ns1', { config, outputs });
+    expect(text).toMatch(/^# Rights of this host: arn:aws:iam::1:policy\/ns1\n/);
+    expect(text).not.toContain('create_queue');
+  });
+
+  test('of a fleet without names makes the agent make its queue', () => {
+    const config = parseSyncConfig({ agents: [] });
+    const text = agentConfig('host-7', { config, outputs });
+    expect(parse(text)).toMatchObject({ instance: 'host-7', notices: { create_queue: true } });
+  });
+
+  test('refuses an agent that the stack does not have, and outputs that are of something else', () => {
+    const config = parseSyncConfig({ agents: ['ns1'] });
+    expect(() => agentConfig('ns2', { config, outputs })).toThrow('it has ns1');
+    expect(() => agentConfig('ns1', { config, outputs: {} })).toThrow('no Policyns1');
+  });
+
+  test('tells agents apart whose names differ only by "-"', () => {
+    const names = ['a-xbc', 'ax-bc', 'axbc', 'axb-c'].map((agent) =>
+      accessOutputName('Policy', agent),
+    );
+    expect(new Set(names).size).toBe(names.length);
+    expect(names.every((name) => /^[A-Za-z0-9]+$/.test(name))).toBe(true);
   });
 });

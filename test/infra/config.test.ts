@@ -3,6 +3,8 @@ import { parseSyncConfig } from '../../infra/config.ts';
 test.each([
   [{ agents: ['has space'] }, /agents\.0: an agent: use letters/],
   [{ agents: Array.from({ length: 101 }, (_, i) => `a${i}`) }, /agents/],
+  [{ agents: ['compacted'] }, /agents\.0: .*begin with "compacted"/],
+  [{ agents: ['Compacted-1'] }, /agents\.0: .*begin with "compacted"/],
   [{ databases: ['a__b'] }, /databases\.0/],
   [{ databases: [] }, /databases/],
   [{ compactionMinutes: 0 }, /compactionMinutes/],

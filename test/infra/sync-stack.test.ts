@@ -1,37 +1,13 @@
-import { App, Aspects } from 'aws-cdk-lib';
-import { Annotations, Match, Template } from 'aws-cdk-lib/assertions';
+import { Aspects } from 'aws-cdk-lib';
+import { Annotations, Match, type Template } from 'aws-cdk-lib/assertions';
 import { AwsSolutionsChecks } from 'cdk-nag';
-import { readFileSync } from 'node:fs';
-import { join, resolve } from 'node:path';
 import { parse } from 'yaml';
+import { agentConfig } from '../../infra/agent-outputs.ts';
 import { parseSyncConfig } from '../../infra/config.ts';
-import { SyncStack } from '../../infra/sync-stack.ts';
-
-const ROOT = resolve(__dirname, '../..');
-const BASE = { stage: 'test', agents: ['a1', 'b-2'], databases: ['main', 'shard'] };
-
-type Resource = { readonly Type: string; readonly Properties: Record<string, unknown> };
-
-function makeStack(context: object = {}): SyncStack {
-  // Without bundling, and without the CDK's own check of each template, which takes most of the time: `cdk synth` has
-  // both. Here the templates are what is looked at.
-  const app = new App({
-    context: { 'aws:cdk:bundling-stacks': [] },
-    builtinCloudFormationValidation: false,
-  });
-  const config = parseSyncConfig({ ...BASE, ...context });
-  return new SyncStack(app, 'Test', { config, repositoryRoot: ROOT });
-}
-
-function templateOf(context: object = {}): Template {
-  return Template.fromStack(makeStack(context));
-}
+import { BASE, resourcesOf, stacksOf, templateOf, type Resource } from './synth.ts';
 
 const template = templateOf({ alarmEmail: 'ops@example.com' });
-
-function resources(type: string, from = template): [string, Resource][] {
-  return Object.entries(from.findResources(type)) as [string, Resource][];
-}
+const resources = (type: string, from = template) => resourcesOf(from, type);
 
 function expectResourceIn(from: Template, type: string, properties: object): void {
   expect(() => from.hasResourceProperties(type, properties)).not.toThrow();
@@ -46,12 +22,13 @@ test('cdk-nag has nothing to say that is not answered with a reason', () => {
     { alarmEmail: 'ops@example.com' },
     { customerKey: true, agentRoles: true },
   ]) {
-    const stack = makeStack(context);
-    Aspects.of(stack).add(new AwsSolutionsChecks({ verbose: true }));
-    const found = Annotations.fromStack(stack);
-    const any = Match.stringLikeRegexp('AwsSolutions-.*');
-    expect(found.findError('*', any)).toEqual([]);
-    expect(found.findWarning('*', any)).toEqual([]);
+    for (const stack of Object.values(stacksOf(context))) {
+      Aspects.of(stack).add(new AwsSolutionsChecks({ verbose: true }));
+      const found = Annotations.fromStack(stack);
+      const any = Match.stringLikeRegexp('AwsSolutions-.*');
+      expect(found.findError('*', any)).toEqual([]);
+      expect(found.findWarning('*', any)).toEqual([]);
+    }
   }
 });
 
@@ -148,15 +125,16 @@ describe('queues', () => {
     }
   });
 
-  test('that carry work have a dead-letter queue with an alarm', () => {
-    const alarms = JSON.stringify(resources('AWS::CloudWatch::Alarm'));
+  test('that carry work have a dead-letter queue', () => {
     const work = queues.filter(([id]) => /Ingest|Jobs/.test(id));
     expect(work).toHaveLength(2);
     for (const [, { Properties }] of work) {
-      const redrive = Properties['RedrivePolicy'] as {
-        deadLetterTargetArn: { 'Fn::GetAtt': string[] };
-      };
-      expect(alarms).toContain(redrive.deadLetterTargetArn['Fn::GetAtt'][0]);
+      expect(Properties['RedrivePolicy']).toEqual({
+        deadLetterTargetArn: {
+          'Fn::GetAtt': [expect.stringMatching(/DeadLetters/) as string, 'Arn'],
+        },
+        maxReceiveCount: expect.any(Number) as number,
+      });
     }
   });
 
@@ -169,7 +147,7 @@ describe('queues', () => {
     }
   });
 
-  test('of agents have the names that the fan-out looks for, and forget after four hours', () => {
+  test('of agents have the names that agents look for, and forget after four hours', () => {
     for (const agent of BASE.agents) {
       expectResource('AWS::SQS::Queue', {
         QueueName: `lightningstream-test-notices-${agent}`,
@@ -214,12 +192,20 @@ describe('Lambdas', () => {
     }
   });
 
-  test('the fan-out may send to the queues of the fleet, and has no access to the bucket', () => {
+  test('the fan-out may publish on the topic, and has no access to the bucket', () => {
     const policies = resources('AWS::IAM::Policy').filter(([id]) => id.includes('FanOut'));
-    const text = JSON.stringify(policies);
+    const [document] = policies.map(
+      ([, { Properties }]) =>
+        Properties['PolicyDocument'] as {
+          Statement: { Action: string | string[]; Resource: unknown }[];
+        },
+    );
     expect(policies).toHaveLength(1);
-    expect(text).not.toContain('s3:');
-    expect(text).toContain('lightningstream-test-notices-*');
+    const Statement = document?.Statement ?? [];
+    const actions = Statement.flatMap(({ Action }) => Action);
+    expect(actions.filter((action) => !/^sqs:(?!Send)/.test(action))).toEqual(['sns:Publish*']);
+    const publishes = Statement.find(({ Action }) => Action === 'sns:Publish*');
+    expect(JSON.stringify(publishes?.Resource)).toMatch(/Ref.*Topic/);
   });
 
   test('the compactor has no right outside the bucket and its jobs', () => {
@@ -248,17 +234,86 @@ describe('Lambdas', () => {
   });
 });
 
-test('every database is compacted on a schedule, in an order of its own', () => {
-  const rules = resources('AWS::Events::Rule').filter(([id]) => id.startsWith('Compaction'));
-  expect(rules).toHaveLength(2);
-  for (const [, { Properties }] of rules) {
-    expect(Properties['ScheduleExpression']).toBe('rate(5 minutes)');
+test.each([
+  ['', []],
+  ['dns/', [{ StringLike: { 's3:prefix': 'dns/*' } }]],
+])('agents and compactor list what is under the prefix "%s"', (objectPrefix, conditions) => {
+  const made = templateOf({ objectPrefix });
+  const lists = ['AWS::IAM::ManagedPolicy', 'AWS::IAM::Policy']
+    .flatMap((type) => resources(type, made))
+    .flatMap(
+      ([, { Properties }]) =>
+        (Properties['PolicyDocument'] as { Statement: { Action: unknown; Condition?: object }[] })
+          .Statement,
+    )
+    .filter(({ Action }) => Action === 's3:ListBucket');
+  expect(lists).toHaveLength(BASE.agents.length + 1);
+  // Without a prefix a condition would only make missing keys look forbidden.
+  for (const { Condition } of lists) {
+    expect(Condition === undefined ? [] : [Condition]).toEqual(conditions);
   }
-  const groups = rules.map(([, { Properties }]) => {
-    const [target] = Properties['Targets'] as { SqsParameters: { MessageGroupId: string } }[];
-    return target?.SqsParameters.MessageGroupId;
+});
+
+test('every database is compacted on a schedule, in an order of its own', () => {
+  const schedules = resources('AWS::Scheduler::Schedule').filter(([id]) =>
+    id.startsWith('Compaction'),
+  );
+  expect(schedules).toHaveLength(2);
+  const targets = schedules.map(([, { Properties }]) => {
+    expect(Properties['ScheduleExpression']).toBe('rate(5 minutes)');
+    return Properties['Target'] as {
+      Input: string;
+      RoleArn: unknown;
+      SqsParameters: { MessageGroupId: string };
+    };
   });
-  expect(groups).toEqual(BASE.databases);
+  expect(targets.map(({ SqsParameters }) => SqsParameters.MessageGroupId)).toEqual(BASE.databases);
+  // The time makes each job another message for the deduplication of the queue.
+  expect(targets.map(({ Input }) => JSON.parse(Input) as unknown)).toEqual(
+    BASE.databases.map((database) => ({ database, at: '<aws.scheduler.scheduled-time>' })),
+  );
+  // One role for all of them, and no statement in the policy of the queue.
+  expect(new Set(targets.map(({ RoleArn }) => JSON.stringify(RoleArn))).size).toBe(1);
+  expect(JSON.stringify(resources('AWS::SQS::QueuePolicy'))).not.toContain('events.amazonaws.com');
+});
+
+describe('the topic', () => {
+  const subscriptions = resources('AWS::SNS::Subscription').filter(
+    ([, { Properties }]) => Properties['Protocol'] === 'sqs',
+  );
+
+  test('sends each agent what others say of its databases, as it was published', () => {
+    expect(subscriptions.map(([, { Properties }]) => Properties)).toEqual(
+      BASE.agents.map((agent) => ({
+        Protocol: 'sqs',
+        TopicArn: { Ref: expect.stringMatching(/^NoticesTopic/) as string },
+        Endpoint: { 'Fn::GetAtt': [expect.stringMatching(/^NoticesNotices/) as string, 'Arn'] },
+        RawMessageDelivery: true,
+        FilterPolicy: { instance: [{ 'anything-but': [agent] }], database: BASE.databases },
+      })),
+    );
+  });
+
+  test('may send to the queues of all agents, and has the name that their prefix says', () => {
+    expectResource('AWS::SNS::Topic', { TopicName: 'lightningstream-test-notices' });
+    const allowed = resources('AWS::SQS::QueuePolicy').filter(([, { Properties }]) =>
+      JSON.stringify(Properties).includes('sns.amazonaws.com'),
+    );
+    // One each, by the id that it always had: CloudFormation removes the policy of a queue with its resource.
+    expect(allowed.map(([id]) => id)).toEqual([
+      expect.stringMatching(/^NoticesNoticesa1Policy/),
+      expect.stringMatching(/^NoticesNoticesb2Policy/),
+    ]);
+  });
+
+  test('is subscribed before a Lambda publishes on it', () => {
+    const [, fanOut] = resources('AWS::Lambda::Function').find(([id]) => id.includes('FanOut')) ?? [
+      '',
+      undefined,
+    ];
+    const { DependsOn } = fanOut as unknown as { DependsOn: string[] };
+    expect(DependsOn).toEqual(expect.arrayContaining(subscriptions.map(([id]) => id)));
+  });
 });
 
 describe('an agent', () => {
@@ -294,99 +349,36 @@ describe('an agent', () => {
     expect(direct).toContain('sqs:SendMessage*');
   });
 
-  test('finds its configuration, complete, in an output', () => {
-    const outputs = template.findOutputs('*') as Record<
-      string,
-      { Value: unknown; Description?: string }
-    >;
-    for (const agent of BASE.agents) {
-      const output = Object.values(outputs).find(
-        ({ Description }) => Description === `Configuration of agent ${agent}`,
+  test.each([{}, { agentRoles: true, directNotices: true }])(
+    'has an output for its rights, and a complete configuration from the outputs (%j)',
+    (context) => {
+      const found = templateOf(context).findOutputs('*') as Record<string, { Value: unknown }>;
+      const outputs = Object.fromEntries(
+        Object.entries(found).map(([name, { Value }]) => [name, JSON.stringify(Value)]),
       );
-      const yaml = parse(resolveJoin(output?.Value)) as Record<string, unknown>;
-      expect(yaml).toMatchObject({
-        instance: agent,
-        lmdbs: { main: { schema_tracks_changes: true }, shard: { schema_tracks_changes: true } },
-        storage: {
-          type: 's3',
-          options: {
-            bucket: 'lightningstream-test-AWS::AccountId-AWS::Region',
-            region: 'AWS::Region',
-          },
-        },
-        notices: { type: 'sqs', queue_prefix: 'lightningstream-test-notices-' },
-      });
-    }
-  });
+      const config = parseSyncConfig({ ...BASE, ...context });
+      for (const agent of BASE.agents) {
+        const text = agentConfig(agent, { config, outputs });
+        expect(text).toMatch(/^# Rights of this host: .*Agent/);
+        expect(parse(text)).toMatchObject({
+          instance: agent,
+          lmdbs: { main: { schema_tracks_changes: true }, shard: { schema_tracks_changes: true } },
+          storage: { type: 's3', options: { bucket: expect.anything() as unknown } },
+          notices: { type: 'sqs', queue_prefix: 'lightningstream-test-notices-' },
+        });
+      }
+    },
+  );
 
-  test('may have a role besides its policy', () => {
-    const roles = resources('AWS::IAM::Role', templateOf({ agentRoles: true }));
-    const ofAgents = roles.filter(
-      ([, { Properties }]) => 'ManagedPolicyArns' in Properties && 'Description' in Properties,
-    );
-    expect(ofAgents).toHaveLength(2);
-    expect(JSON.stringify(ofAgents)).toContain('"AWS":');
-  });
-});
-
-describe('alarms', () => {
-  const alarms = resources('AWS::CloudWatch::Alarm');
-
-  test('each have a section in the runbook, and all go to the address', () => {
-    const runbook = readFileSync(join(ROOT, 'docs/runbook.md'), 'utf8');
-    const anchors = [...runbook.matchAll(/^## (.+)$/gm)].map(([, heading = '']) =>
-      heading
-        .toLowerCase()
-        .replaceAll(/[^a-z0-9 -]/g, '')
-        .replaceAll(' ', '-'),
-    );
-    expect(alarms.length).toBeGreaterThan(10);
-    for (const [, { Properties }] of alarms) {
-      const anchor = /#([a-z-]+)$/.exec(String(Properties['AlarmDescription']))?.[1];
-      expect(anchors).toContain(anchor);
-      expect(Properties['AlarmActions']).toHaveLength(1);
-    }
-    expectResource('AWS::SNS::Subscription', {
-      Protocol: 'email',
-      Endpoint: 'ops@example.com',
+  test('may have a role with the same rights in place of the policy', () => {
+    const withRoles = templateOf({ agentRoles: true });
+    expect(resources('AWS::IAM::ManagedPolicy', withRoles)).toEqual([]);
+    const roles = resources('AWS::IAM::Role', withRoles).filter(([id]) => id.startsWith('Agent'));
+    const rights = roles.map(([, { Properties }]) => {
+      const [policy] = Properties['Policies'] as { PolicyDocument: { Statement: Statement[] } }[];
+      return policy?.PolicyDocument.Statement;
     });
-  });
-
-  test('watch dead letters, waiting messages, errors, throttles and the lag of every database', () => {
-    const metrics = alarms.map(([, { Properties }]) => Properties['MetricName']);
-    for (const [metric, count] of [
-      ['ApproximateNumberOfMessagesVisible', 2],
-      ['ApproximateAgeOfOldestMessage', 2],
-      ['Errors', 3],
-      ['Throttles', 2],
-      ['CompactionLag', 2],
-      ['UnreadableObjects', 2],
-      ['FailedRuns', 2],
-    ] as const) {
-      expect(metrics.filter((name) => name === metric)).toHaveLength(count);
-    }
-  });
-
-  test('a compaction that does not run at all is one', () => {
-    expectResource('AWS::CloudWatch::Alarm', {
-      MetricName: 'CompactionLag',
-      TreatMissingData: 'breaching',
-    });
+    expect(rights).toEqual(statements);
+    expect(JSON.stringify(roles)).toContain('"AWS":');
   });
 });
-
-test('there is a dashboard', () => {
-  expect(resources('AWS::CloudWatch::Dashboard')).toHaveLength(1);
-});
-
-/** The text of Fn::Join, with references by name. */
-function resolveJoin(value: unknown): string {
-  if (typeof value === 'string') {
-    return value;
-  }
-  const join = (value as { 'Fn::Join'?: [string, unknown[]] })['Fn::Join'];
-  if (join !== undefined) {
-    return join[1].map(resolveJoin).join(join[0]);
-  }
-  return String((value as { Ref?: string }).Ref);
-}

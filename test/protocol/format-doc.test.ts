@@ -54,9 +54,10 @@ const vector = new Map([
 
 test.each(rows('names'))('the name %s is %s', (name, expected) => {
   const parsed = parseObjectName(name ?? '');
-  expect(parsed === undefined ? 'foreign' : `${parsed.kind} ${parsed.stream} ${parsed.seq}`).toBe(
-    expected,
-  );
+  const mark = parsed?.marked === true ? 'marked ' : '';
+  expect(
+    parsed === undefined ? 'foreign' : `${mark}${parsed.kind} ${parsed.stream} ${parsed.seq}`,
+  ).toBe(expected);
 });
 
 test('manifest and bucket id have the names of the page', () => {

@@ -1,14 +1,34 @@
 import fc from 'fast-check';
 import { requireMatchingMeta } from '../../protocol/delta.ts';
-import { encodeManifest, parseManifest, type Manifest } from '../../protocol/manifest.ts';
+import {
+  basePositionOf,
+  encodeManifest,
+  missingParts,
+  parseManifest,
+  type Manifest,
+} from '../../protocol/manifest.ts';
 import { encodeNotice, parseNotice, type Notice } from '../../protocol/notice.ts';
-import { formatObjectName, parseObjectName } from '../../protocol/object-name.ts';
+import { formatObjectName, parseObjectName, type StreamId } from '../../protocol/object-name.ts';
 import { EMPTY_META } from '../../protocol/snapshot.ts';
 import { nameParts, vector } from '../support/arbitraries.ts';
 import { errorCodeOf } from '../support/fixtures.ts';
 
 const objectName = nameParts.map(formatObjectName);
-const manifest: fc.Arbitrary<Manifest> = fc.record({
+const number64 = fc.bigInt({ min: 0n, max: 2n ** 64n - 1n });
+const lineage = (level1: readonly string[]): fc.Arbitrary<Manifest['lineage']> =>
+  fc.option(
+    fc.record({
+      id: fc.stringMatching(/^[a-z0-9]{12}$/),
+      generation: fc.bigInt({ min: 1n, max: 2n ** 64n - 1n }),
+      prunedGeneration: number64,
+      partGenerations: fc.array(number64, {
+        minLength: 1 + level1.length,
+        maxLength: 1 + level1.length,
+      }),
+    }),
+    { nil: undefined },
+  );
+const fields = fc.record({
   version: fc.constant(1 as const),
   id: fc.uuid(),
   database: fc.stringMatching(/^[a-z]{1,9}$/),
@@ -17,10 +37,18 @@ const manifest: fc.Arbitrary<Manifest> = fc.record({
   vector,
   entries: fc.maxSafeNat(),
   tombstones: fc.maxSafeNat(),
-  publishedAtNs: fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }),
+  publishedAtNs: number64,
   schemaMode: fc.constantFrom('native' as const, 'shadow' as const, undefined),
-  rejoinBeforeNs: fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }),
+  rejoinBeforeNs: number64,
+  assumed: fc.option(
+    vector.map((one) => new Set(one.keys())),
+    { nil: undefined },
+  ),
+  droppedNs: fc.option(number64, { nil: undefined }),
 });
+const manifest: fc.Arbitrary<Manifest> = fields.chain((one) =>
+  lineage(one.level1).map((place) => ({ ...one, lineage: place })),
+);
 const notice: Notice = {
   version: 1,
   database: 'main',
@@ -56,6 +84,17 @@ test.each<Record<string, unknown>>([
   { entries: -1 },
   { publishedAtNs: 5 },
   { id: '' },
+  { assumed: ['x'] },
+  { lineage: {} },
+  {
+    level1: [],
+    lineage: { id: 'A', generation: '1', prunedGeneration: '0', partGenerations: ['1'] },
+  },
+  {
+    level1: [],
+    lineage: { id: 'a', generation: '0', prunedGeneration: '0', partGenerations: ['1'] },
+  },
+  { level1: [], lineage: { id: 'a', generation: '1', prunedGeneration: '0', partGenerations: [] } },
 ])('a manifest with %j is refused', async (change) => {
   const [valid] = fc.sample(manifest, { numRuns: 1, seed: 3 });
   const plain = JSON.parse(Buffer.from(encodeManifest(valid as Manifest)).toString()) as object;
@@ -112,5 +151,67 @@ describe('an object under a name', () => {
     ['no vector in a full state', full, meta],
   ])('is refused where it says %s', async (_what, name, said) => {
     expect(await errorCodeOf(() => requireMatchingMeta(name, said))).toBe('SNAPSHOT_REJECTED');
+  });
+});
+
+describe('a state lacks of the published one', () => {
+  const [base, first, second] = ['1', '2', '3'].map((run) =>
+    formatObjectName({
+      database: 'd',
+      instance: 'compacted',
+      timeNs: 5n,
+      run,
+      seq: 1n,
+      kind: 'base',
+    }),
+  ) as [string, string, string];
+  const a = 'a.r' as StreamId;
+  const published: Manifest = {
+    version: 1,
+    id: 'x',
+    database: 'd',
+    base,
+    level1: [first, second],
+    vector: new Map([[a, 7n]]),
+    entries: 3,
+    tombstones: 0,
+    publishedAtNs: 5n,
+    rejoinBeforeNs: 0n,
+    lineage: { id: 'line', generation: 9n, prunedGeneration: 4n, partGenerations: [3n, 6n, 9n] },
+  };
+  const { stream } = basePositionOf(published);
+  const all = [base, first, second];
+
+  test.each<[string, readonly [StreamId, bigint][], readonly string[]]>([
+    ['nothing, if it has that generation', [[stream, 9n]], []],
+    ['the parts that are newer than what it has', [[stream, 5n]], [first, second]],
+    ['only the newest', [[stream, 6n]], [second]],
+    ['everything, if it has none', [], all],
+    ['everything, if it covers the vector and knows too old a generation', [[a, 7n]], all],
+    ['everything, if it has one of another lineage', [['compacted.other' as StreamId, 20n]], all],
+    [
+      'nothing, if it covers the vector and knows what has left it',
+      [
+        [a, 7n],
+        [stream, 4n],
+      ],
+      [],
+    ],
+  ])('%s', (_, vector, missing) => {
+    expect(missingParts(published, new Map(vector))).toEqual(missing);
+  });
+
+  test('everything, if the vector of the published one is empty', () => {
+    const lineage = { ...published.lineage, prunedGeneration: 0n } as Manifest['lineage'];
+    expect(missingParts({ ...published, lineage, vector: new Map() }, new Map())).toEqual(all);
+  });
+
+  test('everything of one without lineage, until it was read once', () => {
+    const earlier: Manifest = { ...published, lineage: undefined };
+    const position = basePositionOf(earlier);
+    expect(missingParts(earlier, new Map([[a, 7n]]))).toEqual(all);
+    const read = new Map([[position.stream, position.seq]]);
+    expect(missingParts(earlier, read)).toEqual(all);
+    expect(missingParts(earlier, read.set(a, 7n))).toEqual([]);
   });
 });

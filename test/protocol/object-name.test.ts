@@ -24,7 +24,8 @@ test('parsing a name gives back what it was made from', () => {
         instance: parts.instance,
         timeNs: parts.timeNs,
         generation: `G${parts.run}`,
-        extras: [`S${parts.seq}`],
+        extras: [`S${parts.seq}`, ...(parts.marked ? ['N0'] : [])],
+        marked: parts.marked,
         kind: parts.kind,
         stream: `${parts.instance}.${parts.run}`,
         seq: parts.seq,
@@ -58,6 +59,30 @@ test('any text parses or is foreign, without an error', () => {
   );
 });
 
+describe('the mark', () => {
+  test.each([
+    [`__Gabc__S7__N0.pb.gz`, true],
+    [`__Gabc__S7__N0__Y1.pb.gz`, true],
+    [`__Gabc__S7.pb.gz`, false],
+    [`__Gabc__S7__N1.pb.gz`, false],
+    [`__Gabc__S7__Y1__N0.pb.gz`, false],
+    [`__Gabc__S7__N0.delta.pb.gz`, false],
+    [`__Gabc__S7__N0.base.pb.gz`, false],
+  ])('is that of a full snapshot of ours, right behind its number: %s', (end, marked) => {
+    expect(parseObjectName(`db1__inst1__${TIME}${end}`)).toMatchObject({
+      marked,
+      seq: 7n,
+      ours: true,
+    });
+  });
+
+  test('is refused for what is no full snapshot', async () => {
+    const parts = { database: 'db1', instance: 'a', timeNs: 1n, run: 'abc', seq: 1n, marked: true };
+    const code = await errorCodeOf(() => formatObjectName({ ...parts, kind: 'delta' }));
+    expect(code).toBe('OBJECT_NAME_INVALID');
+  });
+});
+
 describe("upstream's names", () => {
   const base = {
     name: '',
@@ -65,6 +90,7 @@ describe("upstream's names", () => {
     instance: 'inst1',
     timeNs: 1641092645012345678n,
     kind: 'snapshot',
+    marked: false,
   };
 
   test.each([
@@ -76,6 +102,7 @@ describe("upstream's names", () => {
     [`db1__inst1__${TIME}__Gabc__S07.pb.gz`, { generation: 'Gabc', extras: ['S07'] }],
     [`db1__inst1__${TIME}__Gabc__S0.pb.gz`, { generation: 'Gabc', extras: ['S0'] }],
     [`db1__inst1__${TIME}__GX__S7.pb.gz`, { generation: 'GX', extras: ['S7'] }],
+    [`db1__inst1__${TIME}__GX__S7__N0.pb.gz`, { generation: 'GX', extras: ['S7', 'N0'] }],
   ])('%s is a snapshot in the time-ordered stream of its instance', (name, rest) => {
     expect(parseObjectName(name)).toEqual({
       ...base,
@@ -174,7 +201,7 @@ test.each([
   expect(sanitizeInstance(text)).toBe(expected);
 });
 
-test.each(['', 'compacted'])('"%s" is no instance', async (text) => {
+test.each(['', 'compacted', 'Compacted', 'compacted-2'])('"%s" is no instance', async (text) => {
   expect(await errorCodeOf(() => sanitizeInstance(text))).toBe('CONFIG_INVALID');
 });
 

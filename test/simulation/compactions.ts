@@ -34,7 +34,7 @@ export class Compactions {
     const abort = new AbortController();
     const running = { abort, owner };
     const beganMs = scheduler.nowMs;
-    const { deadlineMs, ...policy } = traits.compaction;
+    const { deadlineMs, roomBytes, ...policy } = traits.compaction;
     this.#running.add(running);
     const store = new SimStore({
       bucket,
@@ -48,7 +48,7 @@ export class Compactions {
     void compact({
       store,
       database,
-      scratch: new MemoryScratch(),
+      scratch: new MemoryScratch({ roomBytes }),
       policy: { ...DEFAULT_POLICY, ...policy, upstreamReads: traits.upstream },
       signal: abort.signal,
       nowNs: () => scheduler.clock.nowNs(),

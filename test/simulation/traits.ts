@@ -52,6 +52,8 @@ export type Traits = {
     | undefined;
   readonly retention: Retention | undefined;
   readonly maxDeltas: number;
+  /** A full snapshot is due by time alone, 0: never. */
+  readonly forceSnapshotMs: number;
   readonly uploadMinIntervalMs: number;
   readonly persistIntervalMs: number;
   readonly pendingBytesMax: number;
@@ -69,7 +71,11 @@ export type Traits = {
   /** Applications raise PowerDNS's schema version; other hosts hold it back until they are as far, or may take it. */
   readonly upgrades: boolean;
   readonly compactors: number;
-  readonly compaction: Partial<CompactionPolicy> & { readonly deadlineMs: number | undefined };
+  readonly compaction: Partial<CompactionPolicy> & {
+    readonly deadlineMs: number | undefined;
+    /** Of the compactors' temporary files. */
+    readonly roomBytes: number;
+  };
 };
 
 /** The nature of one schedule. */
@@ -129,6 +135,8 @@ export function drawTraits(random: SeededRandom): Traits {
     upstream,
     growsMaps: random.chance(0.15),
     exchangesBucket: retention === undefined && !upstream && random.chance(0.1),
+    // By what is drawn already, as the next.
+    forceSnapshotMs: steps % 3 === 0 ? (pace === 'long' ? HOUR : 2 * SECOND) : 0,
     // By what is drawn already: the schedules of the seeds that are kept stay what they are.
     upgrades: steps % 4 === 0,
     compactors: random.pick([0, 1, 1, 2]),
@@ -141,6 +149,8 @@ export function drawTraits(random: SeededRandom): Traits {
       foldObjectsMax: random.pick([2, 10_000]),
       tombstoneRetentionMs: retention?.compactorMs,
       deadlineMs: random.pick([undefined, undefined, 100, 2 * SECOND]),
+      // As with upgrades. A base of many entries finds no room in the smaller one.
+      roomBytes: steps % 5 === 0 ? 700 : Number.POSITIVE_INFINITY,
     },
   };
 }

@@ -1,5 +1,6 @@
 import type { QueueService, QueueMessage } from '../../agent/notices/queue-service.ts';
-import { FanOut, type NoticeQueues } from '../../lambdas/fan-out/fan-out.ts';
+import { FanOut, type NoticeTopic } from '../../lambdas/fan-out/fan-out.ts';
+import { encodeNotice } from '../../protocol/notice.ts';
 import type { SeededRandom } from '../support/random.ts';
 import type { Owner, Scheduler } from './time/scheduler.ts';
 
@@ -11,6 +12,8 @@ export type QueueTimes = {
   readonly requestMs: readonly [number, number];
   /** From a message on the ingest queue to the begin of the Lambda's work. */
   readonly invokeMs: readonly [number, number];
+  /** From a publication to the message on the queue of one agent. */
+  readonly deliveryMs: readonly [number, number];
 };
 
 /** Requests that are billed, by what they do. */
@@ -19,8 +22,9 @@ export type QueueRequests = {
   lambdaPolls: number;
   lambdaRuns: number;
   lambdaDeletes: number;
-  fanOutLists: number;
-  fanOutSends: number;
+  publishes: number;
+  /** From the topic to agents' queues; nobody is billed for them. */
+  deliveries: number;
   agentReceives: number;
   agentDeletes: number;
 };
@@ -38,7 +42,7 @@ const LAMBDA_VISIBILITY_SECONDS = 180;
 /** AWS outlives every agent. */
 const AWS: Owner = { isGone: false };
 
-/** SQS and the fan-out's Lambda in virtual time: the real fan-out between queues that count what is asked of them. */
+/** SQS, SNS and the fan-out's Lambda in virtual time: the real fan-out between queues that count what is asked of them. */
 export class VirtualQueues {
   requests = noRequests();
   readonly #queues = new Map<string, Queue>();
@@ -92,6 +96,7 @@ export class VirtualQueues {
         this.#delete(url, receipts);
         return 0;
       },
+      subscribe: async () => 'filtered',
       send: async () => {
         throw new Error('agents of this fleet send nothing');
       },
@@ -105,10 +110,9 @@ export class VirtualQueues {
 
   async #runLambda(): Promise<void> {
     const fanOut = new FanOut({
-      queuePrefix: PREFIX,
       objectPrefix: '',
       nowMs: () => this.#epochMs(),
-      queues: this.#forFanOut(),
+      topic: this.#topic(),
     });
     for (;;) {
       this.requests.lambdaPolls += 1;
@@ -132,18 +136,22 @@ export class VirtualQueues {
     }
   }
 
-  #forFanOut(): NoticeQueues {
+  /** Every queue but the writer's is subscribed. */
+  #topic(): NoticeTopic {
     return {
-      list: async (prefix) => {
-        this.requests.fanOutLists += 1;
+      publish: async (notices) => {
+        this.requests.publishes += 1;
         await this.#request(AWS);
-        return [...this.#queues.keys()].filter((url) => url.includes(`/${prefix}`));
-      },
-      send: async (url, bodies) => {
-        this.requests.fanOutSends += 1;
-        await this.#request(AWS);
-        for (const body of bodies) {
-          this.#put(url, body);
+        for (const notice of notices) {
+          for (const url of this.#queues.keys()) {
+            if (url === INGEST || url.endsWith(`/${PREFIX}${notice.instance}`)) {
+              continue;
+            }
+            this.requests.deliveries += 1;
+            this.#scheduler.after(this.#draw(this.#times.deliveryMs), () =>
+              this.#put(url, encodeNotice(notice)),
+            );
+          }
         }
         return [];
       },
@@ -237,8 +245,8 @@ function noRequests(): QueueRequests {
     lambdaPolls: 0,
     lambdaRuns: 0,
     lambdaDeletes: 0,
-    fanOutLists: 0,
-    fanOutSends: 0,
+    publishes: 0,
+    deliveries: 0,
     agentReceives: 0,
     agentDeletes: 0,
   };

@@ -166,6 +166,7 @@ export class World {
           retryIntervalMs: 5000,
           spoolFolder: this.folder,
           maxDeltas: traits.maxDeltas,
+          forceSnapshotIntervalMs: traits.forceSnapshotMs,
           uploadMinIntervalMs: traits.uploadMinIntervalMs,
           persistIntervalMs: traits.persistIntervalMs,
           spoolMemoryBytes: traits.spoolMemoryBytes,

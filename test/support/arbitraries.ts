@@ -71,14 +71,17 @@ export const vector: fc.Arbitrary<VersionVector> = fc.oneof(
 );
 
 /** The parts of an object name that can be made. */
-export const nameParts: fc.Arbitrary<ObjectNameParts> = fc.record({
-  database: fc.stringMatching(/^[A-Za-z0-9-]([A-Za-z0-9-]|_[A-Za-z0-9-]){0,10}$/),
-  instance,
-  timeNs: timestampNs,
-  run,
-  seq,
-  kind: fc.constantFrom('snapshot', 'delta', 'base'),
-});
+export const nameParts: fc.Arbitrary<Required<ObjectNameParts>> = fc
+  .record({
+    database: fc.stringMatching(/^[A-Za-z0-9-]([A-Za-z0-9-]|_[A-Za-z0-9-]){0,10}$/),
+    instance,
+    timeNs: timestampNs,
+    run,
+    seq,
+    kind: fc.constantFrom('snapshot', 'delta', 'base'),
+    marked: fc.boolean(),
+  })
+  .map((parts) => ({ ...parts, marked: parts.marked && parts.kind === 'snapshot' }));
 
 const text = fc.string({ maxLength: 20, unit: 'grapheme' });
 const int64 = fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n });

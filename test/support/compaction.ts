@@ -4,15 +4,8 @@ import type { ScratchFile, Scratch } from '../../compaction/scratch/scratch.ts';
 import { DEFAULT_POLICY, type CompactionPolicy } from '../../compaction/policy.ts';
 import type { CompactionReport } from '../../compaction/report.ts';
 import type { CompactOptions } from '../../compaction/run-context.ts';
-import { parseManifest } from '../../protocol/manifest.ts';
-import {
-  COMPACTED_INSTANCE,
-  formatObjectName,
-  manifestName,
-  parseObjectName,
-  streamOf,
-  type ObjectName,
-} from '../../protocol/object-name.ts';
+import { SyncError } from '../../protocol/errors.ts';
+import { formatObjectName, streamOf } from '../../protocol/object-name.ts';
 import { mergeRegisters, type Register } from '../../protocol/register.ts';
 import { SnapshotReader } from '../../protocol/snapshot-reader.ts';
 import {
@@ -26,7 +19,7 @@ import { SnapshotWriter } from '../../protocol/snapshot-writer.ts';
 import { bytesBody } from '../../storage/bodies.ts';
 import type { MemoryObjectStore } from '../../storage/memory.ts';
 import type { ObjectStore } from '../../storage/object-store.ts';
-import { covers, joinVectors, type VersionVector } from '../../protocol/version-vector.ts';
+import { joinVectors, type VersionVector } from '../../protocol/version-vector.ts';
 
 export const SIGNAL = new AbortController().signal;
 
@@ -111,54 +104,6 @@ export async function readObject(store: ObjectStore, name: string): Promise<Buff
   return Buffer.concat(chunks);
 }
 
-/** What a host without any data gets from the bucket, by the rules for agents: the invariant of every compaction. */
-export async function freshState(store: ObjectStore, database = 'main'): Promise<State> {
-  const state: State = new Map();
-  let vector: VersionVector = new Map();
-  const listed: ObjectName[] = [];
-  for await (const { name } of store.list(`${database}__`, { signal: SIGNAL })) {
-    const parsed = parseObjectName(name);
-    if (parsed !== undefined && parsed.instance !== COMPACTED_INSTANCE) {
-      listed.push(parsed);
-    }
-  }
-  const manifestBytes = await readObject(store, manifestName(database));
-  if (manifestBytes !== undefined) {
-    const manifest = parseManifest(manifestBytes);
-    for (const name of [manifest.base, ...manifest.level1]) {
-      const bytes = await readObject(store, name);
-      if (bytes === undefined) {
-        throw new Error(`${name} is named by the manifest and missing`);
-      }
-      const meta = mergeBytes(state, bytes);
-      vector = joinVectors(vector, meta.vector ?? new Map());
-    }
-    vector = joinVectors(vector, manifest.vector);
-  }
-  const newestFirst = listed.toSorted((a, b) => (a.timeNs > b.timeNs ? -1 : 1));
-  for (const kind of ['snapshot', 'delta']) {
-    for (const object of newestFirst) {
-      if (object.kind !== kind || covers(vector, object)) {
-        continue;
-      }
-      const bytes = await readObject(store, object.name);
-      if (bytes === undefined) {
-        throw new Error(`${object.name} is gone`);
-      }
-      try {
-        const meta = mergeBytes(state, bytes);
-        if (kind === 'snapshot') {
-          vector = joinVectors(vector, meta.vector ?? new Map());
-          vector = joinVectors(vector, new Map([[object.stream, object.seq]]));
-        }
-      } catch {
-        // Damaged: quarantined by every reader.
-      }
-    }
-  }
-  return state;
-}
-
 /** A state as plain data, for comparison: deletions included, DBIs without entries left out. */
 export function plain(state: State): Record<string, Record<string, string>> {
   const dbis = [...state].toSorted(([a], [b]) => (a < b ? -1 : 1));
@@ -208,18 +153,23 @@ export class TestWriter {
   }
 
   delta(dbis: readonly TestDbi[]): Promise<string> {
-    return this.#put('delta', dbis, undefined);
+    return this.#put('delta', dbis);
   }
 
   /** A full snapshot whose vector is `others` and this stream at its own number. */
   snapshot(dbis: readonly TestDbi[], others: VersionVector = new Map()): Promise<string> {
-    return this.#put('snapshot', dbis, others);
+    return this.#put('snapshot', dbis, { others });
+  }
+
+  /** A full snapshot whose name says that it adds nothing to this stream. */
+  marked(dbis: readonly TestDbi[]): Promise<string> {
+    return this.#put('snapshot', dbis, { others: new Map(), marked: true });
   }
 
   async #put(
     kind: 'delta' | 'snapshot',
     dbis: readonly TestDbi[],
-    others: VersionVector | undefined,
+    { others, marked }: { others?: VersionVector; marked?: boolean } = {},
   ): Promise<string> {
     this.seq += 1n;
     this.#timeNs += 1_000_000n;
@@ -231,6 +181,7 @@ export class TestWriter {
       run,
       seq,
       kind,
+      marked,
     });
     const vector =
       others === undefined ? undefined : joinVectors(others, new Map([[this.stream, seq]]));
@@ -242,24 +193,49 @@ export class TestWriter {
   }
 }
 
-/** Scratch space in memory. */
+/** Scratch space in memory, of at most so many bytes. */
 export class MemoryScratch implements Scratch {
   live = 0;
+  readonly #roomBytes: number;
+  #usedBytes = 0;
+
+  constructor({ roomBytes = Number.POSITIVE_INFINITY }: { readonly roomBytes?: number } = {}) {
+    this.#roomBytes = roomBytes;
+  }
+
+  get usedBytes(): number {
+    return this.#usedBytes;
+  }
+
+  async freeBytes(): Promise<number> {
+    return this.#roomBytes - this.#usedBytes;
+  }
 
   async create(): Promise<ScratchFile> {
     const chunks: Uint8Array[] = [];
+    let sizeBytes = 0;
     let removed = false;
     this.live += 1;
     const free = (): void => {
       this.live -= removed ? 0 : 1;
+      this.#usedBytes -= removed ? 0 : sizeBytes;
       removed = true;
+    };
+    const write = (chunk: Uint8Array): void => {
+      if (this.#usedBytes + chunk.length > this.#roomBytes) {
+        free();
+        throw new SyncError('SPOOL_FAILED', 'cannot write: no space left', { retryable: true });
+      }
+      chunks.push(Uint8Array.from(chunk));
+      sizeBytes += chunk.length;
+      this.#usedBytes += chunk.length;
     };
     return {
       get sizeBytes() {
-        return chunks.reduce((sum, chunk) => sum + chunk.length, 0);
+        return sizeBytes;
       },
       async write(chunk) {
-        chunks.push(Uint8Array.from(chunk));
+        write(chunk);
       },
       async finish() {},
       async *open() {
@@ -325,4 +301,15 @@ export async function names(store: ObjectStore): Promise<string[]> {
     all.push(name);
   }
   return all;
+}
+
+/** The store, with some of its methods replaced. */
+export function overriding(store: ObjectStore, methods: Partial<ObjectStore>): ObjectStore {
+  return new Proxy(store, {
+    get: (target, key) => {
+      const own: unknown = Reflect.get(methods, key);
+      const member: unknown = own ?? Reflect.get(target, key);
+      return own === undefined && typeof member === 'function' ? member.bind(target) : member;
+    },
+  });
 }

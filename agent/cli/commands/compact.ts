@@ -149,9 +149,15 @@ function policyOf({ storage, sweeper, upstreamReaders }: Config): CompactionPoli
 function* problemsOf(report: CompactionReport): Generator<SyncError> {
   const { database, outcome, failedDeletes } = report;
   if (outcome === 'out-of-time') {
-    yield new SyncError('TIMED_OUT', `no time left to compact ${database}`, {
-      hint: 'Give it more time with --timeout; what was published stays.',
-    });
+    const { largestLeft } = report;
+    const largest = largestLeft && `, the largest that waits is ${largestLeft}`;
+    yield new SyncError(
+      'TIMED_OUT',
+      `no object of ${database} was folded in time${largest ?? ''}`,
+      {
+        hint: 'Give it more time with --timeout: the largest object must fit into one run.',
+      },
+    );
   }
   if (outcome === 'unknown') {
     yield new SyncError(
@@ -177,9 +183,16 @@ function reportText(report: CompactionReport): string {
   const lines = [
     outcomeText(report),
     `${dry ? 'would fold' : 'folded'} ${report.foldedObjects} of ${report.listedObjects} objects (${formatBytes(report.foldedBytes)}), ${dry ? 'would delete' : 'deleted'} ${deleted.length}`,
+    ...(report.lostBase === undefined
+      ? []
+      : [`${report.lostBase} is missing or damaged: what is listed becomes a new base`]),
+    ...report.setAside.map((name) => `${name} came back after tombstones were dropped, it stays`),
     ...unreadable.map(({ name, reason }) => `cannot read ${name}, it stays: ${reason}`),
     ...deleted.map((name) => `${dry ? 'would delete' : 'deleted'} ${name}`),
   ];
+  if (report.baseWaits) {
+    lines.push('a base is due and did not fit: give it more time (--timeout) or temporary disk');
+  }
   if (leftObjects > 0 && !dry) {
     const age = formatGoDuration(Math.round(lagMs / 1000) * 1000);
     lines.push(`${leftObjects} objects are not covered yet, the oldest is ${age} old`);
@@ -208,7 +221,7 @@ function outcomeText(report: CompactionReport): string {
     case 'unknown':
       return 'the storage gave no clear answer; nothing was deleted';
     case 'out-of-time':
-      return 'out of time; the next run goes on';
+      return 'out of time; nothing was changed';
     default:
       return outcome satisfies never;
   }
@@ -223,12 +236,16 @@ function reportJson(report: CompactionReport): string {
     folded_objects: report.foldedObjects,
     folded_bytes: report.foldedBytes,
     unreadable: report.unreadable,
+    set_aside: report.setAside,
+    lost_base: report.lostBase ?? null,
     written: report.written ?? null,
     written_bytes: report.writtenBytes,
     entries: report.entries,
     tombstones: report.tombstones,
     deleted: report.deleted,
     failed_deletes: report.failedDeletes,
+    base_waits: report.baseWaits,
+    largest_left: report.largestLeft ?? null,
     left_objects: report.leftObjects,
     lag_ms: report.lagMs,
   })}\n`;

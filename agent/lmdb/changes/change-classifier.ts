@@ -37,7 +37,7 @@ export type ClassifierOptions = {
   /** Transactions of ours that hold only merged entries: what they wrote are echoes. */
   readonly merged: TxnRanges;
   /** What our own last transaction wrote: the old side of this diff for those keys. */
-  readonly overlay: ValueMap | undefined;
+  readonly overlay: { get(dbiName: string, key: string): Buffer | undefined } | undefined;
   /** Keys (DBI, NUL, key) of local values without a valid header; kept up to date. */
   readonly invalid: Set<string>;
   readonly disorder: DisorderSink;

@@ -1,5 +1,7 @@
 import { ValueMap } from './value-map.ts';
 import type { WriteTxn } from '../environment.ts';
+import type { PackedRow } from '../packed-entries.ts';
+import { PackedIndex, type PackedPart } from '../packed-index.ts';
 import type { DataFile, Meta } from '../pages/data-file.ts';
 import { findOverwritten } from './put-back.ts';
 
@@ -8,11 +10,13 @@ export const REMOVED = Buffer.alloc(0);
 
 /**
  * What one transaction of ours wrote, in the order of writing. Rarely is anything looked up in it: only when another
- * process committed before we looked again. So the map is made then (it cost half of the time of a large merge).
+ * process committed before we looked again. So the maps are made then (they cost half of the time of a large merge).
  */
 export class WrittenValues {
   readonly #writes: { dbiName: string; key: Buffer; value: Buffer }[] = [];
+  readonly #packed: PackedPart[] = [];
   #map: ValueMap | undefined;
+  #index: PackedIndex | undefined;
   /** A DBI that is not private was created or written to. */
   dataChanged = false;
 
@@ -21,7 +25,44 @@ export class WrittenValues {
     this.dataChanged = true;
   }
 
-  get map(): ValueMap {
+  /** Entries of a row, but those that are left out. Of a key that was also added singly before these count. */
+  addPacked(row: PackedRow, start: number, end: number): void {
+    const last = this.#packed.at(-1);
+    if (last?.row === row && last.end === start) {
+      last.end = end;
+    } else {
+      this.#packed.push({ row, start, end });
+    }
+    this.dataChanged = true;
+  }
+
+  /** The value that it wrote last under this key; {@link REMOVED} if it removed it. */
+  get(dbiName: string, key: string): Buffer | undefined {
+    return this.#packedIndex.get(dbiName, key) ?? this.#singly.get(dbiName, key);
+  }
+
+  /** Each key once, with the value that it wrote last; views. */
+  *entries(): IterableIterator<{ dbiName: string; key: Buffer; value: Buffer }> {
+    for (const { dbiName, key, value } of this.#singly.entries()) {
+      if (this.#packedIndex.get(dbiName, key) === undefined) {
+        yield { dbiName, key: Buffer.from(key, 'latin1'), value };
+      }
+    }
+    for (const { row, start, end } of this.#packed) {
+      for (let at = start; at < end; at = row.next(at)) {
+        if (!row.isLeftOut(at)) {
+          yield { dbiName: row.dbiName, key: row.key(at), value: row.value(at) };
+        }
+      }
+    }
+  }
+
+  get #packedIndex(): PackedIndex {
+    this.#index ??= new PackedIndex(this.#packed);
+    return this.#index;
+  }
+
+  get #singly(): ValueMap {
     if (this.#map === undefined) {
       this.#map = new ValueMap();
       for (const { dbiName, key, value } of this.#writes) {
@@ -51,8 +92,8 @@ export class OwnWrites {
   /** Our last transactions in a row: nobody else wrote in between, and none of them holds a local entry. */
   #quiet: { readonly first: number; readonly last: number } | undefined;
 
-  get overlay(): ValueMap | undefined {
-    return this.#last?.written.map;
+  get overlay(): WrittenValues | undefined {
+    return this.#last?.written;
   }
 
   /** A diff must pass the last one before there is another: it is the old side of that diff. */
@@ -87,7 +128,7 @@ export class OwnWrites {
     if (last === undefined || last.txnId === to.txnId) {
       return undefined;
     }
-    return findOverwritten(file, to, last.written.map);
+    return findOverwritten(file, to, last.written);
   }
 
   /** The page diff has passed it, or can no longer be made. */

@@ -53,11 +53,16 @@ export function putBack(txn: WriteTxn, options: PutBackOptions): PutBackKey[] {
   return done;
 }
 
+/** Native values by key; empty: the key was removed. */
+export interface Written {
+  entries(): Iterable<{ readonly dbiName: string; readonly key: Buffer; readonly value: Buffer }>;
+}
+
 /**
  * What our last transaction wrote and somebody has removed or replaced by a loser since. The diff alone misses a key
  * that was new with us and is gone again: neither of its sides has it.
  */
-export function findOverwritten(file: DataFile, to: Meta, written: ValueMap): ValueMap {
+export function findOverwritten(file: DataFile, to: Meta, written: Written): ValueMap {
   const overwritten = new ValueMap();
   const stored = new StoredRegisters(file, listDbis(file, to));
   for (const { dbiName, key, value } of written.entries()) {
@@ -65,8 +70,8 @@ export function findOverwritten(file: DataFile, to: Meta, written: ValueMap): Va
     if (value.length === 0) {
       continue;
     }
-    if (stored.compare({ dbiName, key: Buffer.from(key, 'latin1'), value }) === 'wins') {
-      overwritten.set(dbiName, key, value);
+    if (stored.compare({ dbiName, key, value }) === 'wins') {
+      overwritten.set(dbiName, key.toString('latin1'), value);
     }
   }
   return overwritten;

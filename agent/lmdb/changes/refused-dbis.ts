@@ -1,5 +1,5 @@
 import type { RefusedDbi } from '../local-database.ts';
-import type { Exchanged } from '../sync-state.ts';
+import type { Exchanged } from '../sync-state-text.ts';
 import { listDbis, type DataFile, type Meta } from '../pages/data-file.ts';
 import { describeDisorder } from '../pages/disorder.ts';
 import { isDbiOrdered } from '../pages/diff.ts';

@@ -1,4 +1,5 @@
 import { HighestTime, isAbove } from '../changes/highest-time.ts';
+import { keyOrderOf } from '../../../protocol/key-order.ts';
 import { incomingWins } from '../../../protocol/register.ts';
 import { requireSchemaMode, type SchemaMode } from '../../../protocol/snapshot-meta.ts';
 import type { SnapshotSink } from '../../../protocol/snapshot-reader.ts';
@@ -9,13 +10,7 @@ import type {
   SnapshotMeta,
   SnapshotVersions,
 } from '../../../protocol/snapshot.ts';
-import {
-  FLAG_DELETED,
-  VALUE_HEADER_BYTES,
-  writeValueHeader,
-  isValidValue,
-  BLOCK_BYTES,
-} from '../../../protocol/value-header.ts';
+import { VALUE_HEADER_BYTES, isValidValue } from '../../../protocol/value-header.ts';
 import { describeEntry, type LeftOut } from '../changes/left-out.ts';
 import type { LeftOutEntries } from '../local-database.ts';
 import { noteInvalid } from '../changes/stored-value.ts';
@@ -24,7 +19,9 @@ import type { DataFile, DbRecord } from '../pages/data-file.ts';
 import { PageCursor } from '../pages/cursor.ts';
 import { MDB_INTEGERKEY } from '../pages/layout.ts';
 import { incomingSchemaVersion, POWERDNS_DBI } from '../schema/powerdns-schema.ts';
-import type { HeldSchema } from '../sync-state.ts';
+import type { HeldSchema } from '../sync-state-text.ts';
+import { PackedEntries, type PackedPlace } from '../packed-entries.ts';
+import { isKeyBelow, nativeValueBytes, packEntry } from './pack-entry.ts';
 import { entryBytes } from './room.ts';
 import {
   rejected,
@@ -32,13 +29,6 @@ import {
   type FindTarget,
   type MergeTarget,
 } from '../schema/merge-target.ts';
-
-/** One value to be put; its header's transaction id is filled in when the transaction is known. */
-export type Write = {
-  readonly dbiName: string;
-  readonly key: Buffer;
-  readonly value: Buffer;
-};
 
 export type CollectorOptions = {
   readonly file: DataFile;
@@ -65,11 +55,9 @@ export type CollectorOptions = {
    * Takes over what was collected (in slices) and adds `growthBytes` to the LMDB, or makes the collector go on only
    * checking.
    */
-  readonly flush: (writes: Write[], growthBytes: number) => 'continue' | 'check only';
+  readonly flush: (writes: PackedEntries, growthBytes: number) => 'continue' | 'check only';
 };
 
-/** What a write costs beyond its bytes. */
-const WRITE_OVERHEAD_BYTES = 400;
 /** Private DBIs that are told by name. */
 const SKIPPED_DBIS_MAX = 100;
 const INTEGER_KEY_LENGTHS = new Set([2, 4, 8]);
@@ -82,7 +70,8 @@ const INTEGER_KEY_LENGTHS = new Set([2, 4, 8]);
 export class MergeCollector implements SnapshotSink {
   entries = 0;
   futureEntries = 0;
-  writes: Write[] = [];
+  /** Native values; the transaction's id in their headers is filled in when they are put. */
+  writes = newWrites();
   /** DBIs to be created, with their flags, whether they have entries or not. */
   readonly missingDbis = new Map<string, number>();
   readonly skippedDbis = new Set<string>();
@@ -91,6 +80,7 @@ export class MergeCollector implements SnapshotSink {
   /** What all writes add to the trees at least, less what they replace; and the DBIs that they go to. */
   growthBytes = 0;
   readonly grownDbis = new Set<string>();
+  #lastGrown = '';
   /** What entries would add that were only checked, if every one of them were new. */
   uncomparedBytes = 0;
   readonly refusedDbis = new Set<string>();
@@ -110,15 +100,21 @@ export class MergeCollector implements SnapshotSink {
         cursor: PageCursor | undefined;
       }
     | undefined;
-  #bytes = 0;
   #flushedGrowthBytes = 0;
   /** Size of the local value that the entry just compared replaces; -1: none. */
   #replacedBytes = -1;
   #checkOnly = false;
-  /** The DBI's last key; entries at or below it need a look at what was collected already. */
-  #lastKey: Buffer | undefined;
-  /** Index in `writes` by key, once the order of the current DBI turned out to be another than ascending. */
-  #collected: Map<string, number> | undefined;
+  /** Where in `writes.row` the DBI's last entry is; -1: it has none. Keys that are not above its own may be there already. */
+  #lastAt = -1;
+  /** No local key is above that of the last entry. */
+  #isBehindLocal = false;
+  /** No local key is above that of the entry just compared, nor the same; and it is above that of the last entry. */
+  #foundNone = false;
+  #ascends = false;
+  /** The order of the current DBI's keys. */
+  #order = keyOrderOf(0);
+  /** Where in `writes` a key is, once the order of the current DBI turned out to be another than ascending. */
+  #collected: Map<string, PackedPlace> | undefined;
   readonly #seen = new Set<string>();
   #formatVersion = 0;
 
@@ -156,7 +152,6 @@ export class MergeCollector implements SnapshotSink {
       this.#dbi = undefined;
       return;
     }
-    this.#beginOrder(target.name);
     for (const [missing, flags] of target.missing) {
       this.missingDbis.set(missing, flags);
     }
@@ -164,6 +159,7 @@ export class MergeCollector implements SnapshotSink {
       throw tooManyDbis(this.#options.maxDbs);
     }
     const local = dbis.get(target.name);
+    this.#order = keyOrderOf(local?.flags ?? target.flags);
     this.#dbi = {
       name: target.name,
       isPowerdns: header.name === POWERDNS_DBI,
@@ -239,18 +235,15 @@ export class MergeCollector implements SnapshotSink {
     const { cursor } = dbi;
     const { buffer, keyStart, keyEnd } = entry;
     this.#replacedBytes = -1;
-    if (cursor === undefined || !cursor.seek(buffer, keyStart, keyEnd)) {
+    // While an LMDB is filled there is nothing to be compared with: looking for it took as long as all the rest.
+    this.#ascends = this.#isBehindLocal && this.#lastAt >= 0 && this.#isAboveLast(entry);
+    this.#foundNone =
+      this.#ascends || cursor === undefined || !cursor.seek(buffer, keyStart, keyEnd);
+    if (this.#foundNone || cursor === undefined) {
       return true;
     }
-    const length = keyEnd - keyStart;
-    if (cursor.keyEnd - cursor.keyStart !== length) {
+    if (!cursor.isExact && !isKeyOf(cursor, entry)) {
       return true;
-    }
-    const localKey = cursor.keyBuffer;
-    for (let i = 0, at = cursor.keyStart; i < length; i += 1, at += 1) {
-      if (localKey[at] !== buffer[keyStart + i]) {
-        return true;
-      }
     }
     const { valueStart, valueEnd } = cursor;
     this.#replacedBytes = valueEnd - valueStart;
@@ -264,7 +257,7 @@ export class MergeCollector implements SnapshotSink {
       noteInvalid(
         this.#options.invalid,
         dbi.name,
-        localKey.toString('latin1', cursor.keyStart, cursor.keyEnd),
+        cursor.keyBuffer.toString('latin1', cursor.keyStart, cursor.keyEnd),
       );
       return false;
     }
@@ -272,28 +265,32 @@ export class MergeCollector implements SnapshotSink {
   }
 
   #collect(dbiName: string, entry: EntryView): void {
-    const key = Buffer.from(entry.buffer.subarray(entry.keyStart, entry.keyEnd));
-    const earlier = this.#earlierWrite(dbiName, key);
-    const write = { dbiName, key, value: this.#nativeValue(entry) };
+    const earlier = this.#earlierWrite(dbiName, entry);
     if (earlier !== undefined) {
-      const stored = this.writes[earlier];
-      if (stored !== undefined && incomingWins(stored.value, 0, stored.value.length, entry)) {
-        this.writes[earlier] = write;
+      const stored = earlier.row.value(earlier.at);
+      if (!incomingWins(stored, 0, stored.length, entry)) {
+        return;
       }
+      this.writes.leaveOut(earlier);
+    }
+    const at = packEntry(this.writes, dbiName, entry, this.#options.headerPadding);
+    this.#lastAt = at;
+    this.#isBehindLocal = this.#foundNone;
+    if (this.#collected !== undefined) {
+      const row = this.writes.row!;
+      this.#collected.set(row.key(at).toString('latin1'), { row, at });
+    }
+    if (earlier === undefined) {
+      this.#countGrowth(dbiName, entry);
+    }
+    if (this.writes.bytes <= this.#options.maxBytes) {
       return;
     }
-    this.#collected?.set(key.toString('latin1'), this.writes.length);
-    this.writes.push(write);
-    this.#countGrowth(write);
-    this.#bytes += key.length + write.value.length + WRITE_OVERHEAD_BYTES;
-    if (this.#bytes <= this.#options.maxBytes) {
-      return;
-    }
-    const writes = this.writes;
-    this.writes = [];
-    this.#bytes = 0;
+    const { writes } = this;
+    this.writes = newWrites();
     // What was taken over is in the LMDB by the time the next entry is compared.
     this.#collected = undefined;
+    this.#lastAt = -1;
     this.#seen.clear();
     if (this.#options.flush(writes, this.setGrowthBytes) === 'check only') {
       this.#checkOnly = true;
@@ -308,14 +305,19 @@ export class MergeCollector implements SnapshotSink {
     return this.growthBytes - this.#flushedGrowthBytes;
   }
 
-  #countGrowth({ dbiName, key, value }: Write): void {
+  #countGrowth(dbiName: string, entry: EntryView): void {
+    if (this.#lastGrown !== dbiName) {
+      this.#lastGrown = dbiName;
+      this.grownDbis.add(dbiName);
+    }
     const { pageSize } = this.#options.file;
-    this.growthBytes += entryBytes(key.length, value.length, pageSize);
+    const keyBytes = entry.keyEnd - entry.keyStart;
+    const valueBytes = nativeValueBytes(entry, this.#options.headerPadding);
+    this.growthBytes += entryBytes(keyBytes, valueBytes, pageSize);
     if (this.#replacedBytes >= 0) {
       // A node has an even size: the one that goes may have been a byte larger.
-      this.growthBytes -= entryBytes(key.length, this.#replacedBytes, pageSize) + 1;
+      this.growthBytes -= entryBytes(keyBytes, this.#replacedBytes, pageSize) + 1;
     }
-    this.grownDbis.add(dbiName);
   }
 
   /** A large DBI comes as several messages whose keys go on ascending; the same DBI once more, later, may not. */
@@ -323,32 +325,37 @@ export class MergeCollector implements SnapshotSink {
     if (this.#dbi?.name === name) {
       return;
     }
-    this.#lastKey = undefined;
+    this.#lastAt = -1;
     this.#collected = this.#seen.has(name) ? this.#indexWrites(name) : undefined;
     this.#seen.add(name);
   }
 
-  #indexWrites(dbiName: string): Map<string, number> {
-    const index = new Map<string, number>();
-    for (const [at, write] of this.writes.entries()) {
-      if (write.dbiName === dbiName) {
-        index.set(write.key.toString('latin1'), at);
+  #indexWrites(dbiName: string): Map<string, PackedPlace> {
+    const index = new Map<string, PackedPlace>();
+    for (const row of this.writes.rows) {
+      for (let at = row.start; row.dbiName === dbiName && at < row.end; at = row.next(at)) {
+        index.set(row.key(at).toString('latin1'), { row, at });
       }
     }
     return index;
   }
 
-  /** The index of a write of the same key in this object. Costs nothing while keys ascend. */
-  #earlierWrite(dbiName: string, key: Buffer): number | undefined {
-    const last = this.#lastKey;
-    this.#lastKey = key;
+  /** The write of the same key in this object. Costs nothing while keys ascend. */
+  #earlierWrite(dbiName: string, entry: EntryView): PackedPlace | undefined {
     if (this.#collected === undefined) {
-      if (last === undefined || last.compare(key) < 0) {
+      if (this.#ascends || this.#lastAt < 0 || this.#isAboveLast(entry)) {
         return undefined;
       }
       this.#collected = this.#indexWrites(dbiName);
     }
-    return this.#collected.get(key.toString('latin1'));
+    const { buffer, keyStart, keyEnd } = entry;
+    return this.#collected.get(Buffer.from(buffer.subarray(keyStart, keyEnd)).toString('latin1'));
+  }
+
+  /** True if the entry's key is above that of the last one collected. */
+  #isAboveLast(entry: EntryView): boolean {
+    const { row } = this.writes;
+    return row !== undefined && isKeyBelow(row, this.#lastAt, entry, this.#order);
   }
 
   /** After a slice was applied, the local side is that of the new root. */
@@ -358,30 +365,26 @@ export class MergeCollector implements SnapshotSink {
       return;
     }
     const local = this.#options.dbis().get(dbi.name);
+    this.#order = keyOrderOf(local?.flags ?? 0);
     dbi.cursor = local === undefined ? undefined : new PageCursor(this.#options.file, local);
-  }
-
-  #nativeValue(entry: EntryView): Buffer {
-    const { headerPadding } = this.#options;
-    const deleted = (entry.flags & FLAG_DELETED) !== 0;
-    const value = Buffer.allocUnsafe(nativeValueBytes(entry, headerPadding));
-    const at = writeValueHeader(value, 0, {
-      timeHi: entry.timeHi,
-      timeLo: entry.timeLo,
-      txnId: 0,
-      flags: entry.flags,
-      paddingBlock: headerPadding,
-    });
-    if (!deleted) {
-      value.set(entry.buffer.subarray(entry.valueStart, entry.valueEnd), at);
-    }
-    return value;
   }
 }
 
-/** Bytes of an entry's value with its header, as it is stored. */
-function nativeValueBytes(entry: EntryView, headerPadding: boolean): number {
-  const isDeleted = (entry.flags & FLAG_DELETED) !== 0;
-  const headerBytes = VALUE_HEADER_BYTES + (headerPadding ? BLOCK_BYTES : 0);
-  return headerBytes + (isDeleted ? 0 : entry.valueEnd - entry.valueStart);
+function newWrites(): PackedEntries {
+  return new PackedEntries({ hasHeaders: true });
+}
+
+/** True if the cursor stands at the entry's key. */
+function isKeyOf(cursor: PageCursor, { buffer, keyStart, keyEnd }: EntryView): boolean {
+  const length = keyEnd - keyStart;
+  if (cursor.keyEnd - cursor.keyStart !== length) {
+    return false;
+  }
+  const localKey = cursor.keyBuffer;
+  for (let i = 0, at = cursor.keyStart; i < length; i += 1, at += 1) {
+    if (localKey[at] !== buffer[keyStart + i]) {
+      return false;
+    }
+  }
+  return true;
 }

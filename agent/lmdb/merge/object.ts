@@ -4,11 +4,12 @@ import { readSpool } from '../../spool.ts';
 import type { KeyHashes } from '../key-hashes.ts';
 import { WRITE_SET_BYTES } from '../limits.ts';
 import { schemaModeOf, type MergeRequest } from '../local-database.ts';
+import type { PackedEntries } from '../packed-entries.ts';
 import { listDbis } from '../pages/data-file.ts';
 import type { Session } from '../session/session.ts';
 import type { MergedState } from '../session/txn.ts';
 import { tooManyDbis } from '../schema/merge-target.ts';
-import { MergeCollector, type Write } from './collector.ts';
+import { MergeCollector } from './collector.ts';
 import { requireRoom, roomOf } from './room.ts';
 import { WriteSetApplier, type WriteSet } from './write-set-applier.ts';
 
@@ -113,7 +114,7 @@ function applySet(session: Session, applied: WriteSetApplier, set: WriteSet): vo
 function collectorOf(
   session: Session,
   { seenKeys }: MergeObjectOptions,
-  flush: (writes: Write[], growthBytes: number) => 'continue' | 'check only',
+  flush: (writes: PackedEntries, growthBytes: number) => 'continue' | 'check only',
 ): MergeCollector {
   return new MergeCollector({
     file: session.file,

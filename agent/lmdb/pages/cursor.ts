@@ -91,6 +91,11 @@ export class PageCursor {
     return this.#showFrom(this.#walker.seek(this.#compareKeys, key, start, end));
   }
 
+  /** True if the last {@link seek} is known to have found the very key; false: compare it. */
+  get isExact(): boolean {
+    return this.#walker.isExact;
+  }
+
   /**
    * In a DUPSORT DBI: moves to the first value of `key` that is `value` or above it in the order of duplicates; false:
    * the key has none.

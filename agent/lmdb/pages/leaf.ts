@@ -190,6 +190,23 @@ export class LeafPage {
     return comparator(this.buffer, this.keyStart, this.keyEnd, key, start, end);
   }
 
+  /** Shows the node at `index`, which must be below {@link count}, if it has this very key; false: whatever is shown. */
+  showIfKey(index: number, key: Uint8Array, start: number, end: number): boolean {
+    this.show(index);
+    const { buffer, keyStart } = this;
+    const length = end - start;
+    if (this.keyEnd - keyStart !== length) {
+      return false;
+    }
+    // Neighbours differ at their ends.
+    for (let i = length - 1; i >= 0; i -= 1) {
+      if (buffer[keyStart + i] !== key[start + i]) {
+        return false;
+      }
+    }
+    return true;
+  }
+
   /**
    * Index of the first node at or after `from` whose key is not below `key`; {@link count} if there is none. Widening
    * steps first: the target of a merge join is mostly the very next key.

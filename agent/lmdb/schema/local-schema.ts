@@ -16,7 +16,8 @@ import { RefusedDbis } from '../changes/refused-dbis.ts';
 import { UnseenChanges } from '../changes/unseen.ts';
 import { REGRESSION_BYTES, STAMPS_WITH_MERGE } from '../limits.ts';
 import { findingsOf, openShadow, type Shadow } from './shadow.ts';
-import type { Exchanged, SyncState } from '../sync-state.ts';
+import type { SyncState } from '../sync-state.ts';
+import type { Exchanged } from '../sync-state-text.ts';
 
 /** Two states, and what is known of the way from one to the other. */
 export type ChangesBetween = {

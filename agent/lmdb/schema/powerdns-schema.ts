@@ -4,7 +4,7 @@ import { entryTimestampNs } from '../../../protocol/snapshot.ts';
 import type { SyncedDbis } from '../changes/synced-dbis.ts';
 import { isAtKey, PageCursor } from '../pages/cursor.ts';
 import type { DataFile } from '../pages/data-file.ts';
-import type { HeldSchema } from '../sync-state.ts';
+import type { HeldSchema } from '../sync-state-text.ts';
 
 /** The DBI in which PowerDNS keeps what it knows of its LMDB as a whole. */
 export const POWERDNS_DBI = 'pdns';

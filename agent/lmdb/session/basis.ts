@@ -12,7 +12,8 @@ import { RootPage } from './root-page.ts';
 import { PageSet } from '../pages/set.ts';
 import { scanLocalChanges, type ScanResult } from '../changes/scan.ts';
 import type { SyncedDbis } from '../changes/synced-dbis.ts';
-import { isSameState, SyncStateReader, type Exchanged, type SyncState } from '../sync-state.ts';
+import { isSameState, SyncStateReader, type SyncState } from '../sync-state.ts';
+import type { Exchanged } from '../sync-state-text.ts';
 import { TxnRanges } from '../txn-ranges.ts';
 
 export type BasisParts = {

@@ -1,5 +1,5 @@
 import type { Detection } from '../local-database.ts';
-import type { HeldSchema } from '../sync-state.ts';
+import type { HeldSchema } from '../sync-state-text.ts';
 
 type HoldParts = {
   /** What `_sync_state` says. */

@@ -11,6 +11,7 @@ import { hasPageOrder } from '../page-order.ts';
 import { listDbis, type DataFile, type Meta } from '../pages/data-file.ts';
 import { needsReopen } from '../txn-errors.ts';
 import { Follower } from './follower.ts';
+import { KeptPlaces } from './kept-places.ts';
 import { MovingPin, type RetainedPin } from './pin.ts';
 import type { FindTarget } from '../schema/merge-target.ts';
 import { SchemaHold } from './schema-hold.ts';
@@ -50,6 +51,7 @@ export class Session {
   readonly marker = new UploadedMarker();
   /** Its keys are written by this session alone: what it holds in memory is ahead of them, or the same. */
   readonly vector: SavedVector;
+  readonly kept: KeptPlaces;
   #vectorForgotten = false;
   #rescan: string | undefined;
   /** Ours stand in their order in this file, and will: nobody else touches them. */
@@ -101,6 +103,7 @@ export class Session {
         this.#rescan = reason;
       },
     });
+    this.kept = new KeptPlaces(this.state, options.instance);
     this.vector = SavedVector.read(this.file, listDbis(this.file, this.basis).get(SYNC_STATE_DBI));
   }
 
@@ -185,7 +188,7 @@ export class Session {
     return this.#vectorForgotten;
   }
 
-  /** True if whoever asks does not know yet that the vector was emptied: positions that it gives are not true. */
+  /** True if whoever asks does not know yet that the vector was emptied. */
   isStale({ emptied = this.#emptied }: { readonly emptied?: number | undefined }): boolean {
     return this.#vectorForgotten || emptied !== this.#emptied;
   }
@@ -292,6 +295,7 @@ export class Session {
     this.#moveMarkerBack();
     this.schemaHold.forget();
     this.vector.empty();
+    this.kept.reset();
   }
 
   /** Everything since then is pending. */
@@ -303,12 +307,7 @@ export class Session {
   }
 
   /** Writes what differs, and all of the vector that is not written yet: in several transactions where that is much. */
-  persist(update: {
-    rejoinBeforeNs: bigint | undefined;
-    lastSyncNs: bigint | undefined;
-    bucketId: string | undefined;
-    entriesAtStop: number | null;
-  }): void {
+  persist(update: Omit<SyncStateUpdate, 'together' | 'addMerged'>): void {
     const whole = { ...update, together: this.#together(0n) };
     if (wouldChange(this.state, whole)) {
       this.#write(whole);
@@ -318,7 +317,6 @@ export class Session {
     }
   }
 
-  /** Its objects are to be merged like anybody's. */
   forgetStream(stream: StreamId | undefined): void {
     if (stream !== undefined && this.vector.positions.has(stream)) {
       this.vector.drop([stream]);
@@ -338,6 +336,7 @@ export class Session {
       heldSchema: this.schemaHold.held,
       schemaMode: schemaModeOf(this.options),
       refused: this.order.refused.exchanged,
+      ...this.kept.update,
     };
   }
 
@@ -390,10 +389,11 @@ export class Session {
     this.#forgetVector(syncedNs);
   }
 
-  /** The vector says more than the entries hold: everything in the bucket is to be merged again. */
+  /** The vector says more than the entries hold: the whole bucket is to be merged again. */
   #forgetVector(lastSyncNs?: bigint): void {
     this.#vectorForgotten = true;
+    this.kept.keep(this.vector.positions);
     this.vector.empty();
-    this.#write({ together: this.#together(0n), lastSyncNs });
+    this.#write({ together: this.#together(0n), droppedNs: null, lastSyncNs });
   }
 }

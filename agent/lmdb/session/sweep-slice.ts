@@ -9,7 +9,7 @@ export function sweepSlice(session: Session, options: SweepOptions): Omit<SweepS
     from: from && { dbiName: from.dbiName, key: Buffer.from(from.key) },
     lockMs,
     stampNs: 0n,
-    removal: { rejoinBeforeNs },
+    removal: { rejoinBeforeNs, droppedNs: rejoinBeforeNs },
     decide: ({ deleted, timestampNs, sent }) =>
       deleted && sent && timestampNs < cutoffNs ? 'remove' : 'keep',
   });

@@ -5,9 +5,10 @@ import {
   setTxnId,
 } from '../../../protocol/value-header.ts';
 import type { VersionVector } from '../../../protocol/version-vector.ts';
-import type { WriteTxn } from '../environment.ts';
+import type { PackedPut, WriteTxn } from '../environment.ts';
 import type { ValueMap } from '../changes/value-map.ts';
 import { REMOVED, type WrittenValues } from '../changes/own-writes.ts';
+import type { PackedRow } from '../packed-entries.ts';
 import { writePageOrder } from '../page-order.ts';
 import type { Meta } from '../pages/data-file.ts';
 import type { SavedVector } from '../saved-vector.ts';
@@ -32,6 +33,8 @@ export interface SessionTxn {
   readonly lockedMs: number;
   /** Puts a native value whose header's transaction id is filled in here. */
   put(dbiName: string, key: Buffer, value: Buffer): void;
+  /** As {@link put}, of packed native values from `at` on: `atMost` of them. See `WriteTxn.putPacked`. */
+  putPacked(row: PackedRow, at: number, atMost: number): PackedPut;
   /** As {@link put}, of an entry that counts as a local change. */
   putLocal(dbiName: string, key: Buffer, value: Buffer): void;
   /** Removes a register, and the application's entry with it: neither sent as a change nor put back. */
@@ -52,25 +55,27 @@ export interface SessionTxn {
   writeState(update: SyncStateUpdate, rising?: VersionVector): void;
 }
 
-/** `state` is `_sync_state` as of the state that the transaction starts from; what is put is added to `written`. */
-export function sessionTxn(
-  txn: WriteTxn,
-  parts: {
-    state: SyncState;
-    vector: SavedVector;
-    /** Takes what is to be done after the commit. */
-    afterCommit: (() => void)[];
-    written: WrittenValues;
-    local: ValueMap;
-    lockedMs: number;
-    settle: ((dbiName: string, key: Buffer) => void) | undefined;
-    quietSince: number;
-    /** Called with each value before it is put. */
-    alsoPut: ((dbiName: string, key: Buffer, value: Buffer) => void) | undefined;
-    /** Whoever writes `_sync_state` writes these, too. */
-    lacksPageOrder: boolean;
-  },
-): SessionTxn {
+/** What a {@link SessionTxn} is made of. */
+export type SessionTxnParts = {
+  /** `_sync_state` as of the state that the transaction starts from. */
+  readonly state: SyncState;
+  readonly vector: SavedVector;
+  /** Takes what is to be done after the commit. */
+  readonly afterCommit: (() => void)[];
+  /** Takes what is put. */
+  readonly written: WrittenValues;
+  readonly local: ValueMap;
+  readonly lockedMs: number;
+  readonly settle: ((dbiName: string, key: Buffer) => void) | undefined;
+  readonly quietSince: number;
+  /** Called with each value before it is put. */
+  readonly alsoPut: ((dbiName: string, key: Buffer, value: Buffer) => void) | undefined;
+  /** Whoever writes `_sync_state` writes these, too. */
+  readonly lacksPageOrder: boolean;
+};
+
+/** What the work of a transaction sees of it. */
+export function sessionTxn(txn: WriteTxn, parts: SessionTxnParts): SessionTxn {
   const { state, vector, afterCommit, written, local, quietSince, alsoPut } = parts;
   const { lockedMs, settle } = parts;
   const put = (dbiName: string, key: Buffer, value: Buffer) => {
@@ -90,6 +95,7 @@ export function sessionTxn(
     },
     quietSince,
     put,
+    putPacked: packedPut(txn, { written, alsoPut }),
     putLocal: (dbiName, key, value) => {
       put(dbiName, key, value);
       local.set(dbiName, key.toString('latin1'), value);
@@ -113,6 +119,33 @@ export function sessionTxn(
       }
     },
   };
+}
+
+function packedPut(
+  txn: WriteTxn,
+  { written, alsoPut }: Pick<SessionTxnParts, 'written' | 'alsoPut'>,
+): SessionTxn['putPacked'] {
+  return (row, at, atMost) => {
+    if (alsoPut !== undefined) {
+      for (const entry of entriesOf(row, at, atMost)) {
+        alsoPut(row.dbiName, row.key(entry), row.value(entry));
+      }
+    }
+    const part = txn.putPacked(row, at, atMost);
+    written.addPacked(row, at, part.next);
+    return part;
+  };
+}
+
+/** Entries of a row from `start` on, `atMost` of them, but those that are left out. */
+function* entriesOf(row: PackedRow, start: number, atMost: number): Generator<number> {
+  let at = start;
+  for (let passed = 0; at < row.end && passed < atMost; passed += 1) {
+    if (!row.isLeftOut(at)) {
+      yield at;
+    }
+    at = row.next(at);
+  }
 }
 
 function deletion(): Buffer {

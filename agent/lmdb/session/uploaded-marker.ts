@@ -1,4 +1,4 @@
-import type { Exchanged } from '../sync-state.ts';
+import type { Exchanged } from '../sync-state-text.ts';
 
 /** The transaction up to which local changes are in stored objects, as a run knows it. */
 export class UploadedMarker {

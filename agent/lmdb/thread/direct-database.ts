@@ -4,10 +4,10 @@ import type { SnapshotMeta } from '../../../protocol/snapshot.ts';
 import type { Clock } from '../../../protocol/time.ts';
 import { joinVectors } from '../../../protocol/version-vector.ts';
 import { streamOf } from '../../../protocol/object-name.ts';
-import { encodeRegisters } from '../changes/encode.ts';
-import { schemaModeOf } from '../local-database.ts';
+import { placeAfter, schemaModeOf } from '../local-database.ts';
 import { statsOf } from './database-stats.ts';
-import { encodePending, foundDisorder } from './encode-pending.ts';
+import { encodePending, encodeState, foundDisorder } from './encode-pending.ts';
+import { InFlight } from './in-flight.ts';
 import type {
   DatabaseOptions,
   DatabaseStats,
@@ -24,6 +24,7 @@ import type {
   PersistOptions,
   RejoinResult,
   ReopenOptions,
+  SnapshotOptions,
   SweepOptions,
   SweepSlice,
 } from '../local-database.ts';
@@ -37,6 +38,8 @@ import { readValues } from '../read-values.ts';
 import { Session } from '../session/session.ts';
 import { mergeObject } from '../merge/object.ts';
 import { sweepSlice } from '../session/sweep-slice.ts';
+
+type NewDelta = Omit<EncodedObject, 'dataTxnId'>;
 
 /**
  * One local LMDB, worked on in this very thread: every call may block it for the write lock. The agent runs it in a
@@ -52,9 +55,8 @@ export class DirectLocalDatabase implements LocalDatabase {
   #encoding: Promise<unknown> | undefined;
   readonly #comingFile = new ComingFile();
   #turn: Promise<unknown> = Promise.resolve();
-  #lastToken = 0;
-  /** The stored-or-not object: its keys come back into consideration if it is given back, or this run ends. */
-  #inFlight: { token: number; txnId: number; markerVersion: number } | undefined;
+  /** Their keys come back into consideration if they are given back, or this run ends. */
+  readonly #inFlight = new InFlight();
   #rejoin: RejoinStart | undefined;
 
   constructor(options: DatabaseOptions, clock: Clock) {
@@ -92,7 +94,7 @@ export class DirectLocalDatabase implements LocalDatabase {
   async #letGo(): Promise<void> {
     const session = this.#session;
     this.#session = undefined;
-    this.#inFlight = undefined;
+    this.#inFlight.clear();
     this.#rejoin = undefined;
     if (session === undefined) {
       return;
@@ -116,45 +118,54 @@ export class DirectLocalDatabase implements LocalDatabase {
   encodeDelta(options: EncodeOptions): Promise<EncodeResult> {
     return this.#exclusive(async () => {
       const session = this.#require();
-      this.#requireNothingInFlight();
+      this.#inFlight.requireNone();
       const startedMs = performance.now();
       await session.refresh();
       // A regressed entry that could not be put back must not go out as our state, nor the marker pass it.
       session.requireRepaired();
-      if (session.changes.pending.isEmpty) {
-        return { detection: session.takeDetection(), object: undefined };
-      }
-      const encoded = await encodePending(session, {
-        snapshotMeta: this.#snapshotMeta(session, options),
-        spool: this.#spoolOptions(),
-      });
-      session.changes.pending.clear();
-      // Whatever was pending has been replaced by merges meanwhile: nothing is left to say.
-      if (encoded.entries === 0) {
-        await discardSpool(encoded.spool);
-        return { detection: session.takeDetection(), object: undefined };
-      }
-      const { txnId } = session.basis;
+      const delta = await this.#takePending(session, { ...options, startedMs });
       const detection = session.takeDetection();
-      const object: EncodedObject = {
-        ...encoded,
-        token: this.#takeToken(session, txnId),
-        kind: 'delta',
-        txnId,
-        dataTxnId: detection.dataTxnId,
-        vector: undefined,
-        encodeMs: performance.now() - startedMs,
-      };
-      return { detection, object };
+      const { dataTxnId } = detection;
+      return { detection, object: delta && { ...delta, dataTxnId } };
     });
   }
 
-  async encodeSnapshot(options: EncodeOptions): Promise<EncodeResult> {
+  /** What is pending, as a delta of the state up to which changes are known; undefined: nothing is left to say. */
+  async #takePending(
+    session: Session,
+    { startedMs, ...options }: EncodeOptions & { readonly startedMs: number },
+  ): Promise<NewDelta | undefined> {
+    if (session.changes.pending.isEmpty) {
+      return undefined;
+    }
+    const encoded = await encodePending(session, {
+      snapshotMeta: this.#snapshotMeta(session, options),
+      spool: this.#spoolOptions(),
+    });
+    session.changes.pending.clear();
+    // Whatever was pending has been replaced by merges meanwhile.
+    if (encoded.entries === 0) {
+      await discardSpool(encoded.spool);
+      return undefined;
+    }
+    const { txnId } = session.basis;
+    return {
+      ...encoded,
+      token: this.#inFlight.add(txnId, session.marker),
+      kind: 'delta',
+      txnId,
+      vector: undefined,
+      addsNothing: false,
+      encodeMs: performance.now() - startedMs,
+    };
+  }
+
+  async encodeSnapshot({ newsFirst = false, ...options }: SnapshotOptions): Promise<EncodeResult> {
     const startedMs = performance.now();
     // Encoding takes long; it keeps the pin that it began with, and other work goes on meanwhile.
     const begun = await this.#exclusive(async () => {
       const session = this.#require();
-      this.#requireNothingInFlight();
+      this.#inFlight.requireNone();
       await session.refresh();
       session.requireRepaired();
       // It would count for objects whose entries are in a DBI that it leaves out, and those would be deleted.
@@ -164,7 +175,9 @@ export class DirectLocalDatabase implements LocalDatabase {
       if (!session.hasData) {
         return { detection: session.takeDetection(), encoding: undefined };
       }
-      const encoding = this.#encodeState(session, options, startedMs);
+      const place = { ...options, startedMs };
+      const news = newsFirst ? await this.#takePending(session, place) : undefined;
+      const encoding = this.#encodeState(session, place, news);
       // From its turn on, and not from the call on: whoever is asked before it to let go would wait for it for ever.
       this.#encoding = encoding;
       const forget = () => {
@@ -182,44 +195,38 @@ export class DirectLocalDatabase implements LocalDatabase {
   /** Everything up to the first turn of the event loop belongs to the exclusive call that begins it. */
   async #encodeState(
     session: Session,
-    options: EncodeOptions,
-    startedMs: number,
+    { startedMs, ...options }: EncodeOptions & { readonly startedMs: number },
+    delta: NewDelta | undefined,
   ): Promise<EncodeResult> {
     const pinned = session.retainPin();
+    const place = delta === undefined ? options : placeAfter(options);
     const own = streamOf(this.#options.instance, this.#options.run);
-    const vector = joinVectors(session.covered, new Map([[own, options.seq]]));
+    const vector = joinVectors(session.covered, new Map([[own, place.seq]]));
     const { rejoinBeforeNs } = session.state;
-    const meta = { ...this.#snapshotMeta(session, options), vector, rejoinBeforeNs };
+    const addsNothing = session.changes.pending.isEmpty;
     session.changes.pending.clear();
-    const token = this.#takeToken(session, pinned.meta.txnId);
+    const { txnId } = pinned.meta;
+    const token = this.#inFlight.add(txnId, session.marker);
     const detection = session.takeDetection();
+    const { dataTxnId } = detection;
+    const news = delta && { ...delta, dataTxnId };
     try {
-      const { invalid, leftOut } = session.changes;
-      const { maxTsNs, ...encoded } = await encodeRegisters(session.file, {
-        dbis: session.synced(pinned.meta),
-        snapshotMeta: meta,
+      const encoded = await encodeState(session, {
+        meta: pinned.meta,
+        snapshotMeta: { ...this.#snapshotMeta(session, place), vector, rejoinBeforeNs },
         spool: this.#spoolOptions(),
-        invalid,
-        leftOut,
       });
-      // At a first start nobody has looked at the entries before.
-      session.changes.raiseMaxTs(maxTsNs);
-      session.order.noteChecked();
-      const object: EncodedObject = {
-        ...encoded,
-        token,
-        kind: 'snapshot',
-        txnId: pinned.meta.txnId,
-        dataTxnId: detection.dataTxnId,
-        vector,
-        encodeMs: performance.now() - startedMs,
-      };
-      return { detection, object };
+      const encodeMs = performance.now() - startedMs;
+      const about = { token, txnId, dataTxnId, vector, addsNothing, encodeMs };
+      return { detection, object: { ...encoded, ...about, kind: 'snapshot' }, news };
     } catch (error) {
       // What was pending is in no object after all: the next one finds it by a scan.
-      this.#inFlight = undefined;
+      this.#inFlight.clear();
       session.changes.pending.overflow();
       session.returnDetection(detection);
+      if (news !== undefined) {
+        await discardSpool(news.spool);
+      }
       throw foundDisorder(session, error);
     } finally {
       pinned.release();
@@ -228,20 +235,14 @@ export class DirectLocalDatabase implements LocalDatabase {
 
   acknowledge(token: number): Promise<void> {
     return this.#exclusive(async () => {
-      if (this.#inFlight?.token !== token) {
-        return;
-      }
-      const { txnId, markerVersion } = this.#inFlight;
-      this.#inFlight = undefined;
-      this.#require().marker.moveTo(txnId, markerVersion);
+      this.#inFlight.acknowledge(token, () => this.#require().marker);
     });
   }
 
   giveBack(token: number): Promise<Detection> {
     return this.#exclusive(async () => {
       const session = this.#require();
-      if (this.#inFlight?.token === token) {
-        this.#inFlight = undefined;
+      if (this.#inFlight.remove(token)) {
         // Its keys are not known any more: the next object finds them by a scan.
         session.changes.pending.overflow();
       }
@@ -274,19 +275,23 @@ export class DirectLocalDatabase implements LocalDatabase {
       await session.refresh();
       if (options.resetMarker === true) {
         session.resetMarker();
-        this.#inFlight = undefined;
+        this.#inFlight.clear();
       }
       // Emptied meanwhile, it must not come back from whoever asked before. Nor must the time of a sync without a DBI.
       const isStale = session.isStale(options);
       if (!isStale) {
         session.vector.drop(options.dropped ?? []);
         session.vector.join(options.vector);
+        session.kept.note(options);
       }
       session.persist({
         rejoinBeforeNs: options.rejoinBeforeNs,
         lastSyncNs: isStale ? undefined : options.lastSyncNs,
         bucketId: options.bucketId,
         entriesAtStop: options.entriesAtStop === true ? session.entries : null,
+        droppedNs: options.resetMarker === true ? null : options.droppedNs,
+        // What came from another bucket is in no object of this one.
+        forgetMerged: options.resetMarker,
       });
       return session.takeDetection();
     });
@@ -345,12 +350,6 @@ export class DirectLocalDatabase implements LocalDatabase {
     });
   }
 
-  #takeToken({ marker }: Session, txnId: number): number {
-    this.#lastToken += 1;
-    this.#inFlight = { token: this.#lastToken, txnId, markerVersion: marker.version };
-    return this.#lastToken;
-  }
-
   #snapshotMeta(session: Session, { seq, timeNs }: EncodeOptions): SnapshotMeta {
     const { instance, hostname, name, run } = this.#options;
     return {
@@ -369,10 +368,6 @@ export class DirectLocalDatabase implements LocalDatabase {
 
   #spoolOptions(): { memoryBytes: number; folder: string } {
     return { memoryBytes: this.#options.spoolMemoryBytes, folder: this.#options.spoolFolder };
-  }
-
-  #requireNothingInFlight(): void {
-    assert(this.#inFlight === undefined, 'the object before is not acknowledged yet');
   }
 
   #require(): Session {

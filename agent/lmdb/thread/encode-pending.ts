@@ -1,6 +1,7 @@
 import { SyncError } from '../../../protocol/errors.ts';
 import type { SnapshotMeta } from '../../../protocol/snapshot.ts';
 import { DisorderFound, encodeKeys, encodeRegisters, type Encoded } from '../changes/encode.ts';
+import type { Meta } from '../pages/data-file.ts';
 import type { Session } from '../session/session.ts';
 
 type SpoolOptions = { readonly memoryBytes: number; readonly folder: string };
@@ -28,6 +29,29 @@ export async function encodePending(
   });
   session.order.noteChecked();
   session.changes.raiseMaxTs(maxTsNs);
+  return encoded;
+}
+
+/** The whole of one state, which must stay pinned until this resolves. */
+export async function encodeState(
+  session: Session,
+  {
+    meta,
+    snapshotMeta,
+    spool,
+  }: {
+    readonly meta: Meta;
+    readonly snapshotMeta: SnapshotMeta;
+    readonly spool: SpoolOptions;
+  },
+): Promise<Encoded> {
+  const { invalid, leftOut } = session.changes;
+  const dbis = session.synced(meta);
+  const options = { dbis, snapshotMeta, spool, invalid, leftOut };
+  const { maxTsNs, ...encoded } = await encodeRegisters(session.file, options);
+  // At a first start nobody has looked at the entries before.
+  session.changes.raiseMaxTs(maxTsNs);
+  session.order.noteChecked();
   return encoded;
 }
 

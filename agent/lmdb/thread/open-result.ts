@@ -13,6 +13,9 @@ export function openResult(session: Session): OpenResult {
     bucketId: state.bucketId,
     entries: session.entries,
     rejoinBeforeNs: state.rejoinBeforeNs,
+    was: session.kept.was,
+    proof: state.proof,
+    droppedNs: state.droppedNs,
   };
 }
 

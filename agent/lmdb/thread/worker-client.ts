@@ -16,6 +16,7 @@ import type {
   OpenResult,
   PersistOptions,
   RejoinResult,
+  SnapshotOptions,
   ReopenOptions,
   SweepOptions,
   SweepSlice,
@@ -54,7 +55,7 @@ export class WorkerLocalDatabase implements LocalDatabase {
   readonly #name: string;
   readonly #waiting = new Map<number, Waiting>();
   #lastId = 0;
-  #acknowledged: number | undefined;
+  #acknowledged: number[] = [];
   #ended: Error | undefined;
 
   constructor(options: DatabaseOptions, { workerPath, onCrash }: WorkerOptions = {}) {
@@ -95,13 +96,13 @@ export class WorkerLocalDatabase implements LocalDatabase {
     return this.#call('encodeDelta', options);
   }
 
-  encodeSnapshot(options: EncodeOptions): Promise<EncodeResult> {
+  encodeSnapshot(options: SnapshotOptions): Promise<EncodeResult> {
     return this.#call('encodeSnapshot', options);
   }
 
-  /** Travels with the next call, whichever it is: a message of its own wakes the thread for nothing. */
+  /** They travel with the next call, whichever it is: a message of its own wakes the thread for nothing. */
   acknowledge(token: number): Promise<void> {
-    this.#acknowledged = token;
+    this.#acknowledged.push(token);
     return Promise.resolve();
   }
 
@@ -144,7 +145,7 @@ export class WorkerLocalDatabase implements LocalDatabase {
 
   reopen(options: ReopenOptions): Promise<OpenResult> {
     // Of the run that ends.
-    this.#acknowledged = undefined;
+    this.#acknowledged = [];
     return this.#call('reopen', options);
   }
 
@@ -172,7 +173,7 @@ export class WorkerLocalDatabase implements LocalDatabase {
       this.#waiting.set(id, { resolve, reject, done });
       atWork.add(this);
       const acknowledged = this.#acknowledged;
-      this.#acknowledged = undefined;
+      this.#acknowledged = [];
       this.#worker.postMessage({ id, method, args, acknowledged } satisfies Request, transfer);
     });
   }

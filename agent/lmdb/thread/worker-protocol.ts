@@ -10,8 +10,8 @@ export type Request = {
   readonly id: number;
   readonly method: Method;
   readonly args: readonly unknown[];
-  /** A token to acknowledge first. */
-  readonly acknowledged: number | undefined;
+  /** Tokens to acknowledge first. */
+  readonly acknowledged: readonly number[];
 };
 
 /** Errors lose their class on the way; a SyncError keeps what it is made of. */

@@ -2,7 +2,12 @@ import { parentPort, workerData } from 'node:worker_threads';
 import assert from 'node:assert';
 import { systemClock } from '../../pacing/system-clock.ts';
 import { DirectLocalDatabase } from './direct-database.ts';
-import type { DatabaseOptions, EncodeResult, LocalDatabase } from '../local-database.ts';
+import type {
+  DatabaseOptions,
+  EncodedObject,
+  EncodeResult,
+  LocalDatabase,
+} from '../local-database.ts';
 import { carryError, packSpool, type Request, type Response } from './worker-protocol.ts';
 
 // The thread that does one database's LMDB work. It may block for the write lock as long as it takes; nothing but
@@ -13,20 +18,27 @@ assert(port !== null, 'this file runs as a worker thread');
 const database: LocalDatabase = new DirectLocalDatabase(workerData as DatabaseOptions, systemClock);
 
 function answer(id: number, result: unknown): void {
-  const { object } = (result ?? {}) as Partial<EncodeResult>;
+  const { object, news } = (result ?? {}) as Partial<EncodeResult>;
   if (object === undefined) {
     port?.postMessage({ id, result } satisfies Response);
     return;
   }
+  const packed = packObject(object);
+  const packedNews = news && packObject(news);
+  const whole = { ...(result as EncodeResult), object: packed.object, news: packedNews?.object };
+  const transfer = [...packed.transfer, ...(packedNews?.transfer ?? [])];
+  port?.postMessage({ id, result: whole } satisfies Response, transfer);
+}
+
+function packObject(object: EncodedObject): { object: EncodedObject; transfer: ArrayBuffer[] } {
   const { spool, transfer } = packSpool(object.spool, { mayTake: true });
-  const packed = { ...(result as EncodeResult), object: { ...object, spool } };
-  port?.postMessage({ id, result: packed } satisfies Response, transfer);
+  return { object: { ...object, spool }, transfer };
 }
 
 port.on('message', ({ id, method, args, acknowledged }: Request) => {
   // Calls are carried out in their order, and this one cannot fail.
-  if (acknowledged !== undefined) {
-    void database.acknowledge(acknowledged);
+  for (const token of acknowledged) {
+    void database.acknowledge(token);
   }
   // The client's types are those of LocalDatabase.
   const call = database[method] as (...values: readonly unknown[]) => Promise<unknown>;

@@ -9,7 +9,8 @@ import { bucketIdName, manifestName, type StreamId } from '../../../protocol/obj
 import { bytesBody } from '../../../storage/bodies.ts';
 import { MemoryObjectStore } from '../../../storage/memory.ts';
 import type { VersionVector } from '../../../protocol/version-vector.ts';
-import { freshState, names, plain, SIGNAL, TestWriter } from '../../support/compaction.ts';
+import { names, plain, SIGNAL, TestWriter } from '../../support/compaction.ts';
+import { freshState } from '../../support/readers/fresh-reader.ts';
 import { EngineHost } from '../../support/engine-host.ts';
 import { engineSettings } from '../../support/engine.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
@@ -97,6 +98,7 @@ async function publish(
     tombstones: 0,
     publishedAtNs: 1n,
     rejoinBeforeNs: 0n,
+    lineage: { id: 'line', generation: 1n, prunedGeneration: 0n, partGenerations: [1n] },
   });
   await store.put(base, bytesBody(Buffer.from('base')), SIGNAL);
   await store.put(manifestName('main'), bytesBody(manifest), SIGNAL);

@@ -28,7 +28,7 @@ test('full snapshots are read newest first, whoever wrote them, then the own del
     listed('b', 5n, 'snapshot'),
     listed('b', 6n, 'delta', 2n),
   ];
-  expect(short(passOrder(objects, 'a'))).toEqual([
+  expect(short(passOrder(objects, { instance: 'a', vector: new Map() }))).toEqual([
     'b.1 snapshot',
     'a.1 snapshot',
     'a.2 delta',

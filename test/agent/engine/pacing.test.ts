@@ -1,4 +1,4 @@
-import { FullSnapshotPolicy } from '../../../agent/engine/full-snapshot-policy.ts';
+import { FullSnapshotPolicy } from '../../../agent/engine/publish/full-snapshot-policy.ts';
 import { Semaphore } from '../../../agent/pacing/semaphore.ts';
 import { TokenBucket } from '../../../agent/pacing/token-bucket.ts';
 import { Wakeup } from '../../../agent/pacing/wakeup.ts';

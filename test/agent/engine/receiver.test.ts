@@ -164,7 +164,7 @@ describe('a damaged object', () => {
     expect([...run.quarantined].map(shortName)).toEqual(['a.2 delta']);
     expect(fleet.read(fleet.b, 'k2')).toBe('2');
     fleet.write(fleet.b, 'own', 'sent all the same');
-    await fleet.until('the object of B', () => fleet.stored().includes('b.1 snapshot'));
+    await fleet.until('the object of B', () => fleet.stored().includes('b.1 delta'));
     run.engine.noteListing();
     await fleet.rest();
     expect(fetches(calls)).toBe(2);
@@ -180,7 +180,7 @@ describe('a damaged object', () => {
     expect(fleet.read(fleet.b, 'k2')).toBe('2');
   });
 
-  test('is of no concern when a full snapshot of its writer covers it', async () => {
+  test('of an earlier run is named until it is gone; a full snapshot of its writer brings what it held', async () => {
     const run = await startedB();
     await fleet.stop(fleet.a);
     a = fleet.start(fleet.a, { forceSnapshotIntervalMs: 1 });
@@ -190,8 +190,11 @@ describe('a damaged object', () => {
     await fleet.until('the full snapshot', () => fleet.stored().at(-1) === 'a.1 snapshot');
     run.engine.noteListing();
     await fleet.until('the merge', () => fleet.read(fleet.b, 'k1') === '1');
-    await fleet.until('the release', () => run.quarantined.size === 0);
+    expect(run.quarantined.size).toBe(1);
     expect(fleet.read(fleet.b, 'k2')).toBe('2');
+    await fleet.bucket.delete(nameOf(1), NEVER);
+    run.engine.noteListing();
+    await fleet.until('the release', () => run.quarantined.size === 0);
   });
 
   test('that was hurt on the way only is merged at the second reading', async () => {

@@ -1,5 +1,6 @@
 import fs from 'node:fs';
-import { freshState, names, plain, SIGNAL, TestCompactor } from '../../support/compaction.ts';
+import { names, plain, SIGNAL, TestCompactor } from '../../support/compaction.ts';
+import { freshState } from '../../support/readers/fresh-reader.ts';
 import { EngineHost, hostSleep } from '../../support/engine-host.ts';
 import { scratchFolder } from '../../support/lmdb.ts';
 import {

@@ -1,6 +1,7 @@
 import type { LocalDatabase } from '../../../agent/lmdb/local-database.ts';
 import { lastTxn, objectSpool, readEncoded, type ObjectContent } from '../../support/lmdb.ts';
 import { LmdbHost, REMOTE_STREAM } from '../../support/lmdb-host.ts';
+import { putSingly } from '../../support/lmdb-writer/plain-writes.ts';
 
 /** An entry as `value@time`, a deletion as `x@time`. */
 type Entries = Map<string, string>;
@@ -276,37 +277,50 @@ function sorted(entries: Entries): [string, string][] {
   return [...entries].toSorted(([a], [b]) => (a < b ? -1 : 1));
 }
 
-test.each(Array.from({ length: 25 }, (_, index) => index + 1))(
-  'seed %i: LMDB and bucket end as the plain merge of all that was seen',
-  async (seed) => {
-    const world = new World(seed);
-    try {
-      for (let i = 0; i < STEPS; i += 1) {
-        await world.step();
-      }
-      const db = await world.db();
-      await db.detect();
-      world.note();
-      const { object } = await db.encodeDelta(world.host.next()).catch(async () => {
-        // One is on its way still: the run ends, and the next one finds what it did not store.
-        await world.restart();
-        return (await world.db()).encodeDelta(world.host.next());
-      });
-      if (object !== undefined) {
-        for (const [dbi, entries] of Object.entries(await readEncoded(object.spool))) {
-          for (const [key, text] of Object.entries(entries)) {
-            join(world.bucket, `${dbi}/${key}`, text);
-          }
+async function runWorld(seed: number): Promise<void> {
+  const world = new World(seed);
+  try {
+    for (let i = 0; i < STEPS; i += 1) {
+      await world.step();
+    }
+    const db = await world.db();
+    await db.detect();
+    world.note();
+    const { object } = await db.encodeDelta(world.host.next()).catch(async () => {
+      // One is on its way still: the run ends, and the next one finds what it did not store.
+      await world.restart();
+      return (await world.db()).encodeDelta(world.host.next());
+    });
+    if (object !== undefined) {
+      for (const [dbi, entries] of Object.entries(await readEncoded(object.spool))) {
+        for (const [key, text] of Object.entries(entries)) {
+          join(world.bucket, `${dbi}/${key}`, text);
         }
       }
-      const content = sorted(world.content());
-      expect(content).toEqual(sorted(world.seen));
-      expect(content).toEqual(sorted(world.bucket));
-      const before = lastTxn(world.host.file);
-      await world.mergeBucket(await world.db());
-      expect(lastTxn(world.host.file)).toBe(before);
-    } finally {
-      await world.close();
     }
-  },
+    const content = sorted(world.content());
+    expect(content).toEqual(sorted(world.seen));
+    expect(content).toEqual(sorted(world.bucket));
+    const before = lastTxn(world.host.file);
+    await world.mergeBucket(await world.db());
+    expect(lastTxn(world.host.file)).toBe(before);
+  } finally {
+    await world.close();
+  }
+}
+
+function seeds(from: number, count: number): number[] {
+  return Array.from({ length: count }, (_, index) => from + index);
+}
+
+test.each(seeds(1, 25))(
+  'seed %i: LMDB and bucket end as the plain merge of all that was seen',
+  runWorld,
 );
+
+describe('with every entry put by itself', () => {
+  beforeEach(putSingly);
+  afterEach(() => jest.restoreAllMocks());
+
+  test.each(seeds(20, 10))('seed %i: they end as the plain merge, too', runWorld);
+});

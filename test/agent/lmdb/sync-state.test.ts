@@ -1,3 +1,4 @@
+import type { StreamId } from '../../../protocol/object-name.ts';
 import path from 'node:path';
 import fs from 'node:fs';
 import { Environment } from '../../../agent/lmdb/environment.ts';
@@ -54,7 +55,9 @@ test('what was written is read again; what an update leaves out stays', () => {
     bucketId: 'bücket',
     entriesAtStop: 12,
     rejoinBeforeNs: 0n,
+    droppedNs: 0n,
     refused: new Map(),
+    was: new Map(),
     isOrdered: true,
   });
   expect([...merged]).toEqual([{ first: 30, last: 30 }]);
@@ -154,4 +157,16 @@ test('of very many merges the oldest are forgotten, and one that is joined to th
   expect(read().merged.size).toBe(MERGED_RANGES_MAX);
   write({ forgetMerged: true });
   expect(read().merged.size).toBe(0);
+});
+
+test('own places and the note about them stay until others are written', () => {
+  const was = new Map([['a.r1' as StreamId, 7n]]);
+  write({ together: { ...TOGETHER, was, proof: 'note' }, droppedNs: 9n });
+  write({ together: TOGETHER, droppedNs: 8n });
+  expect(read()).toMatchObject({ was, proof: 'note', droppedNs: 9n });
+  expect(wouldChange(read(), { together: { ...TOGETHER, was, proof: 'note' } })).toBe(false);
+  expect(wouldChange(read(), { together: { ...TOGETHER, was: new Map() } })).toBe(true);
+  expect(wouldChange(read(), { together: { ...TOGETHER, proof: 'other' } })).toBe(true);
+  write({ together: { ...TOGETHER, was: new Map() }, droppedNs: null });
+  expect(read()).toMatchObject({ was: new Map(), proof: 'note', droppedNs: 0n });
 });

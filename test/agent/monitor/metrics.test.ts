@@ -54,6 +54,7 @@ const ENCODED: EncodedObject = {
   entries: 2,
   uncompressedBytes: 600,
   vector: undefined,
+  addsNothing: false,
   encodeMs: 1,
 };
 const MERGED: MergeResult = {

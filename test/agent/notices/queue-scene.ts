@@ -5,6 +5,7 @@ import {
   SQSClient,
   type Message,
 } from '@aws-sdk/client-sqs';
+import { SNSClient } from '@aws-sdk/client-sns';
 import { mockClient } from 'aws-sdk-client-mock';
 import { setImmediate as turn } from 'node:timers/promises';
 import { backoff } from '../../../agent/pacing/backoff.ts';
@@ -17,12 +18,16 @@ import { encodeNotice } from '../../../protocol/notice.ts';
 
 /** Of the queue of every scene. */
 export const URL = 'https://sqs.eu-west-1.amazonaws.com/111122223333/fleet-a';
+export const ARN = 'arn:aws:sqs:eu-west-1:111122223333:fleet-a';
+/** The topic of its fleet. */
+export const TOPIC = 'arn:aws:sns:eu-west-1:111122223333:fleet';
 const BY_URL: QueueChoice = { kind: 'url', url: URL };
 /** A queue that is found by its name. */
 export const BY_NAME = (create: boolean): QueueChoice => ({
   kind: 'name',
   name: 'fleet-a',
   create,
+  prefix: 'fleet-',
   instance: 'a',
 });
 /** Between two listings while notices come. */
@@ -31,8 +36,9 @@ export const SAFETY_MS = 300_000;
 export const POLL_MS = 1000;
 const NOW_MS = 1_800_000_000_000;
 
-/** The client of every scene; to be reset before each test. */
+/** The clients of every scene; to be reset before each test. */
 export const sqs = mockClient(SQSClient);
+export const sns = mockClient(SNSClient);
 
 /** The name of an object that a notice is about. */
 export const objectName = (seq: number) =>

@@ -1,27 +1,37 @@
 import {
   CreateQueueCommand,
   DeleteMessageBatchCommand,
+  GetQueueAttributesCommand,
   GetQueueUrlCommand,
   ReceiveMessageCommand,
+  SetQueueAttributesCommand,
 } from '@aws-sdk/client-sqs';
+import { SubscribeCommand } from '@aws-sdk/client-sns';
 import {
   BY_NAME,
   POLL_MS,
   SAFETY_MS,
   Scene,
+  TOPIC,
+  ARN,
   URL,
   deletedReceipts,
   failure,
   gone,
   message,
   objectName,
+  sns,
   sqs,
   until,
 } from './queue-scene.ts';
 
 beforeEach(() => {
   sqs.reset();
+  sns.reset();
   sqs.on(DeleteMessageBatchCommand).resolves({});
+  sqs.on(GetQueueAttributesCommand).resolves({ Attributes: { QueueArn: ARN } });
+  sqs.on(SetQueueAttributesCommand).resolves({});
+  sns.on(SubscribeCommand).resolves({ SubscriptionArn: `${TOPIC}:sub` });
 });
 
 test('names of a batch are handed on together, and deleted in one request once nothing more comes', async () => {
@@ -157,7 +167,7 @@ test('the queue is found by its name', async () => {
   await scene.stop();
 });
 
-test('a missing queue is made where that is allowed; until the fan-out knows it the storage is polled', async () => {
+test('a missing queue is made where that is allowed; until the topic surely sends to it the storage is polled', async () => {
   sqs.on(GetQueueUrlCommand).rejects(gone());
   sqs.on(CreateQueueCommand).resolves({ QueueUrl: URL });
   const scene = await Scene.open(BY_NAME(true));

@@ -5,6 +5,7 @@ import {
   US_EAST_1_PRICES,
   monthlyCost,
   monthlyDemand,
+  snapshotTraffic,
   type Usage,
 } from '../../../agent/status/cost.ts';
 
@@ -47,6 +48,20 @@ test('every object is put once, and got once by every other agent and by the com
   expect(busy.s3Puts).toBeCloseTo(objects + 2 * runs, 3);
 });
 
+test('what the fan-out costs does not grow with the fleet', () => {
+  const fanOut = (agents: number) => {
+    const { snsRequests, lambdaRequests, lambdaGbSeconds } = monthlyDemand({
+      ...QUEUE,
+      agents,
+      objectsPerSecond: 1,
+      compactionIntervalMs: undefined,
+    });
+    return { snsRequests, lambdaRequests, lambdaGbSeconds };
+  };
+  expect(fanOut(10_000)).toEqual(fanOut(2));
+  expect(fanOut(2).snsRequests).toBe(MONTH_SECONDS);
+});
+
 test('a month is the sum of its parts at their prices', () => {
   const none = {
     s3Puts: 0,
@@ -54,6 +69,7 @@ test('a month is the sum of its parts at their prices', () => {
     s3Gets: 0,
     sqsRequests: 0,
     sqsFifoRequests: 0,
+    snsRequests: 0,
     lambdaRequests: 0,
     lambdaGbSeconds: 0,
     storedGb: 0,
@@ -121,3 +137,48 @@ test('docs/cost.md has what the formula gives for ten thousand agents', () => {
   });
   expect(text).toContain(lines.join('\n'));
 });
+
+const FORCED = { forceSnapshotIntervalMs: 4 * 3_600_000 };
+const UPSTREAM = { ...FORCED, upstreamSnapshotIntervalMs: 10_000 };
+
+test('with a published base no full snapshot is due by time; without one it is', () => {
+  expect(snapshotTraffic({ ...QUEUE, ...FORCED }).snapshots).toBe(0);
+  const { snapshots, uploadedGb } = snapshotTraffic({ ...LISTING, ...FORCED });
+  expect(snapshots).toBeCloseTo((10 * MONTH_SECONDS) / 14_400, 6);
+  expect(uploadedGb).toBeCloseTo((snapshots * 12e6) / 1e9, 6);
+  const { s3Puts } = monthlyDemand({ ...LISTING, ...FORCED });
+  expect(s3Puts).toBeCloseTo(snapshots, 6);
+});
+
+test('for upstream readers every host stores one per interval while something changes, else per forced interval', () => {
+  const idle = snapshotTraffic({ ...QUEUE, ...UPSTREAM });
+  expect(idle.snapshots).toBeCloseTo((10 * MONTH_SECONDS) / 14_400, 6);
+  const rare = snapshotTraffic({ ...QUEUE, ...UPSTREAM, objectsPerSecond: 0.01 });
+  expect(rare.snapshots).toBeCloseTo(10 * MONTH_SECONDS * 0.01, 6);
+  const busy = snapshotTraffic({ ...QUEUE, ...UPSTREAM, objectsPerSecond: 5 });
+  expect(busy.snapshots).toBeCloseTo((10 * MONTH_SECONDS) / 10, 6);
+});
+
+test('docs/cost.md has what the formula gives for full snapshots', () => {
+  const text = readFileSync(resolve(__dirname, '../../../docs/cost.md'), 'utf8');
+  const fleets: [string, Partial<Usage>][] = [
+    ['idle, with compaction', FORCED],
+    ['idle, without compaction', { ...FORCED, compactionIntervalMs: undefined }],
+    ['idle, `upstream_readers`', UPSTREAM],
+    ['1 change in 100 s, `upstream_readers`', { ...UPSTREAM, objectsPerSecond: 0.01 }],
+  ];
+  const lines = fleets.map(([name, fleet]) => {
+    const cells = [10, 100].map((agents) => {
+      const usage = { ...QUEUE, ...fleet, agents };
+      const { snapshots, uploadedGb } = snapshotTraffic(usage);
+      const puts = snapshots * US_EAST_1_PRICES.s3PutOrList;
+      return `${whole(snapshots)} | ${whole(uploadedGb)} GB | ${puts.toFixed(2)}`;
+    });
+    return `| ${name} | ${cells.join(' | ')} |`;
+  });
+  expect(text).toContain(lines.join('\n'));
+});
+
+function whole(count: number): string {
+  return Math.round(count).toLocaleString('en');
+}

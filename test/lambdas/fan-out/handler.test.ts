@@ -1,18 +1,17 @@
-import * as sdk from '@aws-sdk/client-sqs';
+import * as sdk from '@aws-sdk/client-sns';
 import { mockClient } from 'aws-sdk-client-mock';
 import type { SQSBatchResponse, SQSEvent } from 'aws-lambda';
 
-const { ListQueuesCommand, QueueDoesNotExist, SendMessageBatchCommand } = sdk;
-const sqs = mockClient(sdk.SQSClient);
-const A = 'https://sqs/1/ls-a';
-const B = 'https://sqs/1/ls-b';
+const { PublishBatchCommand } = sdk;
+const sns = mockClient(sdk.SNSClient);
+const TOPIC = 'arn:aws:sns:eu-west-1:1:ls';
 const DELTA = 'main__a__20240131-235959-012345678__Grun1__S7.delta.pb.gz';
 
 type Handler = (event: SQSEvent) => Promise<SQSBatchResponse>;
 
 /** A fresh Lambda: its module is loaded anew. */
 async function coldStart(): Promise<Handler> {
-  process.env['NOTICE_QUEUE_PREFIX'] = 'ls-';
+  process.env['NOTICE_TOPIC_ARN'] = TOPIC;
   process.env['OBJECT_PREFIX'] = '';
   process.env['AWS_REGION'] = 'eu-west-1';
   process.env['POWERTOOLS_LOG_LEVEL'] = 'SILENT';
@@ -20,7 +19,7 @@ async function coldStart(): Promise<Handler> {
   let handler: Handler | undefined;
   await jest.isolateModulesAsync(async () => {
     // The same classes inside the isolated module, so that the mock sees its client.
-    jest.doMock('@aws-sdk/client-sqs', () => sdk);
+    jest.doMock('@aws-sdk/client-sns', () => sdk);
     ({ handler } = await import('../../../lambdas/fan-out/handler.ts'));
   });
   if (handler === undefined) {
@@ -46,35 +45,38 @@ function event(...keys: string[]): SQSEvent {
 }
 
 beforeEach(() => {
-  sqs.reset();
+  sns.reset();
 });
 
-test('finds queues by prefix over several pages and sends one batch to each but the writer', async () => {
-  sqs
-    .on(ListQueuesCommand, { QueueNamePrefix: 'ls-', NextToken: undefined })
-    .resolves({ QueueUrls: [A], NextToken: 'more' })
-    .on(ListQueuesCommand, { NextToken: 'more' })
-    .resolves({ QueueUrls: [B] })
-    .on(SendMessageBatchCommand)
-    .resolves({ Successful: [], Failed: [] });
+test('publishes each notice with the attributes that subscriptions filter by', async () => {
+  sns.on(PublishBatchCommand).resolves({ Successful: [], Failed: [] });
   const handler = await coldStart();
-  expect(await handler(event(DELTA))).toEqual({ batchItemFailures: [] });
-  const sent = sqs.commandCalls(SendMessageBatchCommand).map((call) => call.args[0].input);
-  expect(sent.map(({ QueueUrl }) => QueueUrl)).toEqual([B]);
-  expect(JSON.parse(sent[0]?.Entries?.[0]?.MessageBody ?? '')).toMatchObject({ name: DELTA });
+  const odd = '____20240131-235959-012345678__Grun1__S7.delta.pb.gz';
+  const answer = await handler(event(DELTA, encodeURIComponent(odd)));
+  expect(answer).toEqual({ batchItemFailures: [] });
+  const [call] = sns.commandCalls(PublishBatchCommand).map(({ args }) => args[0].input);
+  const entries = call?.PublishBatchRequestEntries ?? [];
+  expect(call?.TopicArn).toBe(TOPIC);
+  expect(JSON.parse(entries[0]?.Message ?? '')).toMatchObject({ name: DELTA });
+  const text = (StringValue: string) => ({ DataType: 'String', StringValue });
+  expect(entries.map(({ MessageAttributes }) => MessageAttributes)).toEqual([
+    { database: text('main'), instance: text('a') },
+    // SNS refuses empty values.
+    { database: text('(none)'), instance: text('(none)') },
+  ]);
 });
 
-test('a refused entry fails its message, a deleted queue none', async () => {
-  sqs
-    .on(ListQueuesCommand)
-    .resolves({ QueueUrls: ['https://sqs/1/ls-c', B] })
-    .on(SendMessageBatchCommand, { QueueUrl: B })
-    .resolves({ Successful: [], Failed: [{ Id: '1', SenderFault: false, Code: 'InternalError' }] })
-    .on(SendMessageBatchCommand, { QueueUrl: 'https://sqs/1/ls-c' })
-    .rejects(new QueueDoesNotExist({ message: 'gone', $metadata: {} }));
+test('a refused entry fails its message, unless it is itself at fault', async () => {
+  sns.on(PublishBatchCommand).resolves({
+    Successful: [],
+    Failed: [
+      { Id: '0', SenderFault: true, Code: 'InvalidParameter' },
+      { Id: '1', SenderFault: false, Code: 'InternalError' },
+    ],
+  });
   const handler = await coldStart();
-  const second = DELTA.replace('S7', 'S8');
-  expect(await handler(event(DELTA, second))).toEqual({
+  const more = [8, 9].map((seq) => DELTA.replace('S7', `S${seq}`));
+  expect(await handler(event(DELTA, ...more))).toEqual({
     batchItemFailures: [{ itemIdentifier: 'm1' }],
   });
 });
@@ -83,6 +85,6 @@ test('a Lambda without its variables says which is missing', async () => {
   const { parseEnvironment } = await import('../../../lambdas/shared/environment.ts');
   const { fanOutEnvSchema } = await import('../../../lambdas/fan-out/env.ts');
   expect(() => parseEnvironment(fanOutEnvSchema, { OBJECT_PREFIX: '' })).toThrow(
-    /NOTICE_QUEUE_PREFIX/,
+    /NOTICE_TOPIC_ARN/,
   );
 });

@@ -1,26 +1,12 @@
-import { createHash } from 'node:crypto';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { SQSBatchResponse, SQSEvent } from 'aws-lambda';
 
-/** What SQS takes for an answer inside a region, milliseconds. */
-const ANSWER_MS = 10;
-const AGENTS = 200;
-const PREFIX = 'ls-';
-
 type Handler = (event: SQSEvent) => Promise<SQSBatchResponse>;
-type Send = {
-  readonly QueueUrl: string;
-  readonly Entries: readonly { readonly Id: string; readonly MessageBody: string }[];
-};
 
-/** A server that speaks as much of SQS as the fan-out uses, with 200 queues. */
-class LocalQueues {
-  lists = 0;
-  readonly sends: Send[] = [];
-  #underWay = 0;
-  mostUnderWay = 0;
+/** A server that speaks as much of SNS as the fan-out uses. */
+class LocalTopic {
+  readonly requests: URLSearchParams[] = [];
   readonly #server: Server;
 
   constructor() {
@@ -28,23 +14,17 @@ class LocalQueues {
       const chunks: Buffer[] = [];
       request.on('data', (chunk: Buffer) => chunks.push(chunk));
       request.on('end', () => {
-        void this.#answer(
-          String(request.headers['x-amz-target']),
-          Buffer.concat(chunks).toString(),
-        ).then((body) => {
-          response.setHeader('content-type', 'application/x-amz-json-1.0');
-          response.end(JSON.stringify(body));
-        });
+        this.requests.push(new URLSearchParams(Buffer.concat(chunks).toString()));
+        response.setHeader('content-type', 'text/xml');
+        response.end(
+          '<PublishBatchResponse><PublishBatchResult><Successful/><Failed/></PublishBatchResult></PublishBatchResponse>',
+        );
       });
     });
   }
 
   async listen(): Promise<string> {
     await new Promise<void>((resolve) => this.#server.listen(0, '127.0.0.1', resolve));
-    return this.#url();
-  }
-
-  #url(): string {
     return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
   }
 
@@ -53,37 +33,22 @@ class LocalQueues {
     await new Promise((resolve) => this.#server.close(resolve));
   }
 
-  async #answer(target: string, body: string): Promise<object> {
-    this.#underWay += 1;
-    this.mostUnderWay = Math.max(this.mostUnderWay, this.#underWay);
-    await sleep(ANSWER_MS);
-    this.#underWay -= 1;
-    if (target.endsWith('.ListQueues')) {
-      this.lists += 1;
-      const QueueUrls = Array.from({ length: AGENTS }, (_, i) => `${this.#url()}/1/${PREFIX}a${i}`);
-      return { QueueUrls };
-    }
-    const send = JSON.parse(body) as Send;
-    this.sends.push(send);
-    const Successful = send.Entries.map(({ Id, MessageBody }) => ({
-      Id,
-      MessageId: Id,
-      MD5OfMessageBody: createHash('md5').update(MessageBody).digest('hex'),
-    }));
-    return { Successful, Failed: [] };
+  /** How many notices a request has. */
+  static entries(this: void, request: URLSearchParams): number {
+    return [...request.keys()].filter((key) => /\.\d+\.Message$/.test(key)).length;
   }
 }
 
-let queues: LocalQueues;
+let topic: LocalTopic;
 let handler: Handler;
 
 beforeAll(async () => {
-  queues = new LocalQueues();
+  topic = new LocalTopic();
   Object.assign(process.env, {
-    NOTICE_QUEUE_PREFIX: PREFIX,
+    NOTICE_TOPIC_ARN: 'arn:aws:sns:eu-west-1:1:ls',
     OBJECT_PREFIX: '',
     AWS_REGION: 'eu-west-1',
-    AWS_ENDPOINT_URL: await queues.listen(),
+    AWS_ENDPOINT_URL: await topic.listen(),
     AWS_ACCESS_KEY_ID: 'test',
     AWS_SECRET_ACCESS_KEY: 'test',
     POWERTOOLS_LOG_LEVEL: 'SILENT',
@@ -92,7 +57,7 @@ beforeAll(async () => {
   ({ handler } = await import('../../../lambdas/fan-out/handler.ts'));
 });
 
-afterAll(() => queues.close());
+afterAll(() => topic.close());
 
 /** S3's events of this many deltas of agent 0. */
 function event(deltas: number): SQSEvent {
@@ -116,32 +81,12 @@ function event(deltas: number): SQSEvent {
   return { Records } as unknown as SQSEvent;
 }
 
-/** Hands over a batch; milliseconds it took. */
-async function timed(deltas: number): Promise<number> {
-  queues.sends.length = 0;
-  const start = performance.now();
-  expect(await handler(event(deltas))).toEqual({ batchItemFailures: [] });
-  return performance.now() - start;
-}
-
-test('one event goes to 199 agents in as many requests, ten events in no more', async () => {
-  const cold = await timed(1);
-  expect(queues.lists).toBe(1);
-  const readers = new Set(queues.sends.map(({ QueueUrl }) => QueueUrl));
-  expect(readers.size).toBe(AGENTS - 1);
-  expect(queues.sends).toHaveLength(AGENTS - 1);
-
-  const warm: number[] = [];
-  for (let run = 0; run < 5; run += 1) {
-    warm.push(await timed(1));
-  }
-  const batch = await timed(10);
-  expect(queues.sends).toHaveLength(AGENTS - 1);
-  expect(queues.sends.every(({ Entries }) => Entries.length === 10)).toBe(true);
-  expect(queues.lists).toBe(1);
-  expect(queues.mostUnderWay).toBeLessThanOrEqual(25);
-  const [, , median = 0] = warm.toSorted((a, b) => a - b);
-  process.stdout.write(
-    `199 queues at ${ANSWER_MS} ms: first ${cold.toFixed(0)} ms, then ${median.toFixed(0)} ms; ten events ${batch.toFixed(0)} ms\n`,
-  );
-});
+test.each([1, 10])(
+  '%d events of a batch are one request, and no queue is looked for',
+  async (deltas) => {
+    topic.requests.length = 0;
+    expect(await handler(event(deltas))).toEqual({ batchItemFailures: [] });
+    expect(topic.requests.map((request) => request.get('Action'))).toEqual(['PublishBatch']);
+    expect(topic.requests.map(LocalTopic.entries)).toEqual([deltas]);
+  },
+);

@@ -12,7 +12,7 @@ const OPTIONS = { nowMs: NOW, unreadDays: 7, queuePrefix: 'p-' };
 const made = agentQueueTags('a');
 const since = (date: string) => ({ ...made, [UNREAD_SINCE_TAG]: date });
 
-test.each<[string, QueueState, string]>([
+test.each<[string, Omit<QueueState, 'queueArn'>, string]>([
   ['of the stack is kept', { tags: {}, waiting: 9, inFlight: 0 }, 'keep'],
   [
     'of the stack is kept, whatever else it is tagged with',
@@ -51,27 +51,111 @@ test.each<[string, QueueState, string]>([
   expect(nextStep(state, OPTIONS)).toBe(wanted);
 });
 
-test('a queue that cannot be looked at does not keep the sweep from the next', async () => {
-  const removed: string[] = [];
-  const queues: SweptQueues = {
-    list: async () => ['broken', 'unread'],
-    async state(queueUrl) {
-      if (queueUrl === 'broken') {
-        throw new Error('access denied');
+const arnOf = (name: string) => `arn:aws:sqs:eu-west-1:1:${name}`;
+
+/** Queues by name, and the topic's subscriptions. */
+class FakeQueues implements SweptQueues {
+  readonly states = new Map<string, Omit<QueueState, 'queueArn'> | Error>();
+  readonly subscribed = new Map<string, string>();
+  /** Queues that exist and that the listing does not show yet. */
+  readonly unlisted = new Set<string>();
+  readonly removed: string[] = [];
+
+  add(name: string, state: Omit<QueueState, 'queueArn'> | Error, subscribed = true): void {
+    this.states.set(name, state);
+    if (subscribed) {
+      this.subscribed.set(arnOf(name), `sub-${name}`);
+    }
+  }
+
+  async list(): Promise<readonly string[]> {
+    return [...this.states.keys()].map((name) => `https://sqs/1/${name}`);
+  }
+
+  async state(queueUrl: string): Promise<QueueState> {
+    const name = nameOf(queueUrl);
+    const state = this.states.get(name);
+    if (state === undefined || state instanceof Error) {
+      throw state ?? new Error(`no queue ${name}`);
+    }
+    return { ...state, queueArn: arnOf(name) };
+  }
+
+  async mark(): Promise<void> {}
+  async unmark(): Promise<void> {}
+
+  async remove(queueUrl: string): Promise<void> {
+    this.removed.push(nameOf(queueUrl));
+  }
+
+  async subscriptions(): Promise<ReadonlyMap<string, string>> {
+    return new Map(this.subscribed);
+  }
+
+  async subscribe(queueUrl: string, instance: string): Promise<void> {
+    this.subscribed.set(arnOf(nameOf(queueUrl)), `for ${instance}`);
+  }
+
+  async unsubscribe(subscriptionArn: string): Promise<void> {
+    for (const [queueArn, subscription] of this.subscribed) {
+      if (subscription === subscriptionArn) {
+        this.subscribed.delete(queueArn);
       }
-      return { tags: since('2024-01-01T00:00:00Z'), waiting: 2, inFlight: 0 };
-    },
-    mark: async () => {},
-    unmark: async () => {},
-    async remove(queueUrl) {
-      removed.push(queueUrl);
-    },
-  };
+    }
+  }
+
+  async exists(queueArn: string): Promise<boolean> {
+    const name = queueArn.slice(queueArn.lastIndexOf(':') + 1);
+    return this.states.has(name) || this.unlisted.has(name);
+  }
+}
+
+const nameOf = (queueUrl: string) => queueUrl.slice(queueUrl.lastIndexOf('/') + 1);
+const UNREAD = { tags: since('2024-01-01T00:00:00Z'), waiting: 2, inFlight: 0 };
+const READ = { tags: made, waiting: 0, inFlight: 0 };
+
+test('a queue that cannot be looked at does not keep the sweep from the next', async () => {
+  const queues = new FakeQueues();
+  queues.add('p-broken', new Error('access denied'));
+  queues.add('p-unread', UNREAD);
   expect(await sweepQueues(queues, OPTIONS)).toEqual({
     queues: 2,
     marked: [],
-    removed: ['unread'],
-    failed: [{ queueUrl: 'broken', reason: 'Error: access denied' }],
+    removed: ['https://sqs/1/p-unread'],
+    subscribed: [],
+    unsubscribed: [],
+    failed: [{ queueUrl: 'https://sqs/1/p-broken', reason: 'Error: access denied' }],
   });
-  expect(removed).toEqual(['unread']);
+  expect(queues.removed).toEqual(['p-unread']);
+});
+
+test('a queue goes with its subscription, and the others keep theirs', async () => {
+  const queues = new FakeQueues();
+  queues.add('p-unread', UNREAD);
+  queues.add('p-a', READ);
+  queues.add('p-stack', { tags: {}, waiting: 0, inFlight: 0 });
+  await sweepQueues(queues, OPTIONS);
+  expect([...queues.subscribed.keys()]).toEqual([arnOf('p-a'), arnOf('p-stack')]);
+});
+
+test('a queue that its agent has not subscribed is subscribed for it', async () => {
+  const queues = new FakeQueues();
+  queues.add('p-a', READ, false);
+  // The stack subscribes its own.
+  queues.add('p-stack', { tags: {}, waiting: 0, inFlight: 0 }, false);
+  const { subscribed } = await sweepQueues(queues, OPTIONS);
+  expect(subscribed).toEqual(['https://sqs/1/p-a']);
+  expect([...queues.subscribed]).toEqual([[arnOf('p-a'), 'for a']]);
+});
+
+test('a subscription whose queue is gone is removed, one whose queue is only not listed yet stays', async () => {
+  const queues = new FakeQueues();
+  queues.add('p-a', READ);
+  for (const name of ['p-gone', 'p-new', 'other-fleet']) {
+    queues.subscribed.set(arnOf(name), `sub-${name}`);
+  }
+  queues.unlisted.add('p-new');
+  const { unsubscribed } = await sweepQueues(queues, OPTIONS);
+  expect(unsubscribed).toEqual([arnOf('p-gone')]);
+  expect([...queues.subscribed.keys()]).toEqual(['p-a', 'p-new', 'other-fleet'].map(arnOf));
 });

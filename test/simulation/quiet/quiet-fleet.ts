@@ -96,5 +96,8 @@ export class QuietFleet extends Fleet {
 /** `a.2 delta` of an agent's object; other names as they are. */
 export function shortName(name: string): string {
   const object = parseObjectName(name);
-  return object === undefined ? name : `${object.instance}.${object.seq} ${object.kind}`;
+  if (object === undefined) {
+    return name;
+  }
+  return `${object.instance}.${object.seq} ${object.marked ? 'marked' : object.kind}`;
 }

@@ -43,6 +43,7 @@ const MAP_BYTES = 64 * 1024 ** 2;
 /** What agents have by default. */
 const DEFAULTS: Partial<EngineSettings> = {
   retryIntervalMs: 5000,
+  forceSnapshotIntervalMs: 4 * 3_600_000,
   uploadMinIntervalMs: 1000,
   uploadBurst: 20,
 };

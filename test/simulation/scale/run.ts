@@ -12,6 +12,7 @@ const TIMES: ScaleTimes = {
   eventMs: [100, 1000],
   requestMs: [5, 20],
   invokeMs: [10, 60],
+  deliveryMs: [10, 60],
   s3HalfMs: 15,
   lmdbHalfMs: 0.5,
   watchMs: 5,
@@ -226,8 +227,8 @@ function counts({ agentTraffic, compactorTraffic, queues }: ScaleFleet): Record<
     sqsEvents: requests.eventMessages,
     sqsLambdaPolls: requests.lambdaPolls,
     sqsLambdaDeletes: requests.lambdaDeletes,
-    sqsFanOutSends: requests.fanOutSends,
-    sqsFanOutLists: requests.fanOutLists,
+    snsPublishes: requests.publishes,
+    topicDeliveries: requests.deliveries,
     lambdaRuns: requests.lambdaRuns,
     compactorPut: compactor.create + compactor.put + compactor.putIfUnchanged,
     compactorGet: compactor.get,
@@ -258,6 +259,7 @@ function reckon(parts: {
     s3ListsAll: of(demand.s3Lists),
     s3GetsAll: of(demand.s3Gets),
     sqsAll: of(demand.sqsRequests),
+    snsAll: of(demand.snsRequests),
   };
 }
 

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { InvokeCommand, LambdaClient } from '@aws-sdk/client-lambda';
 import { S3Client } from '@aws-sdk/client-s3';
+import { SNSClient } from '@aws-sdk/client-sns';
 import { SQSClient } from '@aws-sdk/client-sqs';
 import { AssumeRoleCommand, STSClient } from '@aws-sdk/client-sts';
 import { NodeHttpHandler } from '@smithy/node-http-handler';
@@ -15,6 +16,8 @@ import {
   requireOutput,
   type StackOutputs,
 } from '../../../demo/cdk.ts';
+import { accessOutputName, agentConfig } from '../../../infra/agent-outputs.ts';
+import { parseSyncConfig, type SyncConfig } from '../../../infra/config.ts';
 import { openS3Store, type S3ObjectStore } from '../../../storage/s3/store.ts';
 import type { MiniStack } from './ministack.ts';
 
@@ -27,12 +30,17 @@ export type Keys = {
 /** A stack on an emulator, and clients for it. */
 export class AwsStack {
   readonly outputs: StackOutputs;
+  readonly #config: SyncConfig;
   readonly #ministack: MiniStack;
   readonly #agent: Agent;
 
-  private constructor(ministack: MiniStack, outputs: StackOutputs) {
+  private constructor(
+    ministack: MiniStack,
+    parts: { readonly config: object; readonly outputs: StackOutputs },
+  ) {
     this.#ministack = ministack;
-    this.outputs = outputs;
+    this.#config = parseSyncConfig(parts.config);
+    this.outputs = parts.outputs;
     const { caFile } = ministack;
     this.#agent = new Agent(caFile === undefined ? {} : { ca: readFileSync(caFile) });
   }
@@ -41,15 +49,20 @@ export class AwsStack {
   static async deploy(ministack: MiniStack, config: object): Promise<AwsStack> {
     const folder = await mkdtemp(join(tmpdir(), 'cdk-'));
     try {
-      return new AwsStack(ministack, await deployStack(ministack, { config, folder }));
+      const outputs = await deployStack(ministack, { config, folder });
+      return new AwsStack(ministack, { config, outputs });
     } finally {
       await rm(folder, { recursive: true, force: true });
     }
   }
 
-  /** A stack that is deployed, by the file that `cdk deploy --outputs-file` wrote. */
-  static async fromOutputs(ministack: MiniStack, outputsFile: string): Promise<AwsStack> {
-    return new AwsStack(ministack, await readStackOutputs(outputsFile));
+  /** A stack that is deployed, by its folder with cdk.json and the outputs that `cdk deploy` wrote. */
+  static async inFolder(ministack: MiniStack, folder: string): Promise<AwsStack> {
+    const cdk = JSON.parse(readFileSync(join(folder, 'cdk.json'), 'utf8')) as {
+      readonly context: { readonly lightningstream: object };
+    };
+    const outputs = await readStackOutputs(join(folder, 'outputs.json'));
+    return new AwsStack(ministack, { config: cdk.context.lightningstream, outputs });
   }
 
   /** An output that must be there. */
@@ -57,11 +70,9 @@ export class AwsStack {
     return requireOutput(this.outputs, name);
   }
 
-  /** The output of one agent: Policy, Role or Yaml. */
-  agentOutput(kind: 'Policy' | 'Role' | 'Yaml', agent: string): string {
-    const start = `${kind}${agent.replaceAll('-', '')}`;
-    const name = Object.keys(this.outputs).find((key) => key.startsWith(start));
-    return this.output(name ?? start);
+  /** The configuration file of one agent. */
+  agentYaml(agent: string): string {
+    return agentConfig(agent, { config: this.#config, outputs: this.outputs });
   }
 
   queueUrl(agent: string): string {
@@ -77,6 +88,10 @@ export class AwsStack {
 
   sqs(keys: Keys = this.rootKeys): SQSClient {
     return new SQSClient(this.#client(keys));
+  }
+
+  sns(keys: Keys = this.rootKeys): SNSClient {
+    return new SNSClient(this.#client(keys));
   }
 
   s3(keys: Keys = this.rootKeys): S3Client {
@@ -111,7 +126,7 @@ export class AwsStack {
     const sts = new STSClient(this.#client(this.rootKeys));
     const { Credentials } = await sts.send(
       new AssumeRoleCommand({
-        RoleArn: this.agentOutput('Role', agent),
+        RoleArn: this.output(accessOutputName('Role', agent)),
         RoleSessionName: agent,
       }),
     );

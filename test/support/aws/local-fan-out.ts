@@ -1,17 +1,14 @@
-import {
-  DeleteMessageCommand,
-  ListQueuesCommand,
-  QueueDoesNotExist,
-  ReceiveMessageCommand,
-  SendMessageBatchCommand,
-  type SQSClient,
-} from '@aws-sdk/client-sqs';
+import { PublishBatchCommand, type SNSClient } from '@aws-sdk/client-sns';
+import { DeleteMessageCommand, ReceiveMessageCommand, type SQSClient } from '@aws-sdk/client-sqs';
 import { FanOut } from '../../../lambdas/fan-out/fan-out.ts';
+import { encodeNotice } from '../../../protocol/notice.ts';
+import { noticeAttributes } from '../../../protocol/notice-queue.ts';
 
 export type LocalFanOutOptions = {
   readonly sqs: SQSClient;
+  readonly sns: SNSClient;
   readonly ingestUrl: string;
-  readonly queuePrefix: string;
+  readonly topicArn: string;
   readonly objectPrefix: string;
 };
 
@@ -32,28 +29,26 @@ export class LocalFanOut {
   }
 
   async #run(): Promise<void> {
-    const { sqs, ingestUrl: QueueUrl, queuePrefix, objectPrefix } = this.#options;
+    const { sqs, sns, ingestUrl: QueueUrl, topicArn: TopicArn, objectPrefix } = this.#options;
     const { signal } = this.#stop;
     const fanOut = new FanOut({
-      queuePrefix,
       objectPrefix,
       nowMs: Date.now,
-      queues: {
-        async list(prefix) {
-          const { QueueUrls } = await sqs.send(new ListQueuesCommand({ QueueNamePrefix: prefix }));
-          return QueueUrls ?? [];
-        },
-        async send(queueUrl, bodies) {
-          const Entries = bodies.map((MessageBody, i) => ({ Id: String(i), MessageBody }));
-          try {
-            await sqs.send(new SendMessageBatchCommand({ QueueUrl: queueUrl, Entries }));
-            return [];
-          } catch (error) {
-            if (error instanceof QueueDoesNotExist) {
-              return 'gone';
-            }
-            throw error;
-          }
+      topic: {
+        async publish(notices) {
+          const PublishBatchRequestEntries = notices.map((notice, i) => {
+            const { database, instance } = noticeAttributes(notice);
+            return {
+              Id: String(i),
+              Message: encodeNotice(notice),
+              MessageAttributes: {
+                database: { DataType: 'String', StringValue: database },
+                instance: { DataType: 'String', StringValue: instance },
+              },
+            };
+          });
+          await sns.send(new PublishBatchCommand({ TopicArn, PublishBatchRequestEntries }));
+          return [];
         },
       },
     });

@@ -9,6 +9,8 @@ import {
   GetQueueUrlCommand,
   SQSClient,
 } from '@aws-sdk/client-sqs';
+import { CreateTopicCommand, SNSClient, SubscribeCommand } from '@aws-sdk/client-sns';
+import { noticeFilter, noticeTopicName } from '../../../protocol/notice-queue.ts';
 import { LocalFanOut } from './local-fan-out.ts';
 import type { MiniStack } from './ministack.ts';
 
@@ -19,22 +21,26 @@ export class NoticeBucket {
   readonly name: string;
   readonly s3: S3Client;
   readonly sqs: SQSClient;
+  readonly sns: SNSClient;
   readonly ingestUrl: string;
+  readonly topicArn: string;
   readonly #server: MiniStack;
   #fanOut: LocalFanOut | undefined;
 
   private constructor(
     server: MiniStack,
-    parts: { name: string; s3: S3Client; sqs: SQSClient; ingestUrl: string },
+    parts: Pick<NoticeBucket, 'name' | 's3' | 'sqs' | 'sns' | 'ingestUrl' | 'topicArn'>,
   ) {
     this.#server = server;
     this.name = parts.name;
     this.s3 = parts.s3;
     this.sqs = parts.sqs;
+    this.sns = parts.sns;
     this.ingestUrl = parts.ingestUrl;
+    this.topicArn = parts.topicArn;
   }
 
-  /** Makes bucket and ingest queue. Notices flow after {@link notifyOfObjects} and {@link startFanOut}. */
+  /** Makes bucket, ingest queue and topic. Notices flow after {@link notifyOfObjects} and {@link startFanOut}. */
   static async open(server: MiniStack, name: string): Promise<NoticeBucket> {
     const options = {
       endpoint: server.endpoint,
@@ -43,11 +49,16 @@ export class NoticeBucket {
     };
     const s3 = new S3Client({ ...options, forcePathStyle: true });
     const sqs = new SQSClient(options);
+    const sns = new SNSClient(options);
     await s3.send(new CreateBucketCommand({ Bucket: name }));
     const { QueueUrl = '' } = await sqs.send(
       new CreateQueueCommand({ QueueName: `${name}-ingest` }),
     );
-    return new NoticeBucket(server, { name, s3, sqs, ingestUrl: QueueUrl });
+    const { TopicArn = '' } = await sns.send(
+      new CreateTopicCommand({ Name: noticeTopicName(prefixOf(name)) }),
+    );
+    const parts = { name, s3, sqs, sns, ingestUrl: QueueUrl, topicArn: TopicArn };
+    return new NoticeBucket(server, parts);
   }
 
   /** The `storage` section of an agent, without its first line. `endpoint`: another way to the server. */
@@ -65,30 +76,39 @@ export class NoticeBucket {
   notices(endpoint = this.#server.endpoint): string {
     return `notices:
   type: sqs
-  queue_prefix: ${this.name}-to-
+  queue_prefix: ${prefixOf(this.name)}
   create_queue: true
   endpoint_url: ${endpoint}
   region: ${REGION}
 `;
   }
 
-  /** Before the fan-out starts: it looks for queues once a minute, and an agent that makes its own polls until then. */
+  /** As the stack does for the agents that it knows. An agent that makes its own queue polls for a minute. */
   async createQueueOf(instance: string): Promise<void> {
-    await this.sqs.send(new CreateQueueCommand({ QueueName: `${this.name}-to-${instance}` }));
+    const QueueName = `${prefixOf(this.name)}${instance}`;
+    const { QueueUrl } = await this.sqs.send(new CreateQueueCommand({ QueueName }));
+    await this.sns.send(
+      new SubscribeCommand({
+        TopicArn: this.topicArn,
+        Protocol: 'sqs',
+        Endpoint: await this.#arnOf(QueueUrl),
+        Attributes: {
+          RawMessageDelivery: 'true',
+          FilterPolicy: JSON.stringify(noticeFilter(instance, [])),
+        },
+      }),
+    );
   }
 
   /** Rejects while the agent has not made its queue. */
   async queueUrlOf(instance: string): Promise<string> {
-    const QueueName = `${this.name}-to-${instance}`;
+    const QueueName = `${prefixOf(this.name)}${instance}`;
     return (await this.sqs.send(new GetQueueUrlCommand({ QueueName }))).QueueUrl ?? '';
   }
 
   /** The events of the bucket go to the ingest queue. */
   async notifyOfObjects(): Promise<void> {
-    const { Attributes } = await this.sqs.send(
-      new GetQueueAttributesCommand({ QueueUrl: this.ingestUrl, AttributeNames: ['QueueArn'] }),
-    );
-    const QueueArn = Attributes?.['QueueArn'];
+    const QueueArn = await this.#arnOf(this.ingestUrl);
     await this.s3.send(
       new PutBucketNotificationConfigurationCommand({
         Bucket: this.name,
@@ -103,8 +123,9 @@ export class NoticeBucket {
   startFanOut(): void {
     this.#fanOut = new LocalFanOut({
       sqs: this.sqs,
+      sns: this.sns,
       ingestUrl: this.ingestUrl,
-      queuePrefix: `${this.name}-to-`,
+      topicArn: this.topicArn,
       objectPrefix: '',
     });
   }
@@ -113,5 +134,18 @@ export class NoticeBucket {
     await this.#fanOut?.stop();
     this.s3.destroy();
     this.sqs.destroy();
+    this.sns.destroy();
   }
+
+  async #arnOf(QueueUrl: string | undefined): Promise<string> {
+    const { Attributes } = await this.sqs.send(
+      new GetQueueAttributesCommand({ QueueUrl, AttributeNames: ['QueueArn'] }),
+    );
+    return Attributes?.['QueueArn'] ?? '';
+  }
+}
+
+/** Beginning of the names of the queues of agents. */
+function prefixOf(bucket: string): string {
+  return `${bucket}-to-`;
 }

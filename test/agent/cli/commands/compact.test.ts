@@ -5,7 +5,8 @@ import { runCli } from '../../../../agent/cli/cli.ts';
 import { SyncError } from '../../../../protocol/errors.ts';
 import { openFilesystemStore } from '../../../../storage/folder/store.ts';
 import type { ObjectStore } from '../../../../storage/object-store.ts';
-import { TestWriter, entry, freshState, names, plain } from '../../../support/compaction.ts';
+import { TestWriter, entry, names, plain } from '../../../support/compaction.ts';
+import { freshState } from '../../../support/readers/fresh-reader.ts';
 
 let folder: string;
 let store: ObjectStore;
@@ -131,6 +132,8 @@ test('--json is one object per database', async () => {
     folded_objects: 3,
     deleted: [expect.any(String), expect.any(String), expect.any(String)],
     failed_deletes: 0,
+    base_waits: false,
+    largest_left: null,
     left_objects: 0,
     unreadable: [],
   });

@@ -1,5 +1,5 @@
 import { dumpRaw, lastTxn, readEncoded } from '../../../support/lmdb.ts';
-import { LmdbHost, REMOTE_STREAM } from '../../../support/lmdb-host.ts';
+import { LmdbHost, OWN_STREAM, REMOTE_STREAM } from '../../../support/lmdb-host.ts';
 
 let host: LmdbHost;
 
@@ -56,6 +56,16 @@ describe('local changes', () => {
     const encoded = await host.sendAll(db);
     expect(await readEncoded(encoded.spool)).toEqual({ zones: { a: '1@10' } });
     expect(await db.detect()).toMatchObject({ pendingScan: false, pendingKeys: 0 });
+  });
+
+  test('are everything when the bucket is another one, also after a restart', async () => {
+    const first = await host.start();
+    await host.merge(first, 'a', { value: '1', ts: 10 });
+    await first.persist({ vector: new Map(), bucketId: 'other', resetMarker: true });
+    await host.merge(first, 'b', { value: '2', ts: 20 });
+    await host.kill(first);
+    const second = await host.start({ run: 'runb' });
+    expect(await host.sendDelta(second)).toEqual({ zones: { a: '1@10' } });
   });
 
   test('of an empty LMDB are nothing, pending neither', async () => {
@@ -127,6 +137,47 @@ describe('local changes', () => {
     const after = await db.detect();
     expect(after.txnId).toBeGreaterThan(before.txnId);
     expect(after.dataTxnId).toBe(before.dataTxnId);
+  });
+
+  test('may go before a full snapshot of the same read transaction, which adds nothing then', async () => {
+    host.application.put('zones', 'a', { value: '1', ts: 10 });
+    const db = await host.start();
+    await host.sendAll(db);
+    host.application.put('zones', 'b', { value: '2', ts: 20 });
+    const { object, news } = await db.encodeSnapshot({ seq: 2n, timeNs: 7n, newsFirst: true });
+    host.application.put('zones', 'c', { value: '3', ts: 30 });
+    expect(await readEncoded(news!.spool)).toEqual({ zones: { b: '2@20' } });
+    expect(await readEncoded(object!.spool)).toEqual({ zones: { a: '1@10', b: '2@20' } });
+    expect(object).toMatchObject({ kind: 'snapshot', addsNothing: true, txnId: news!.txnId });
+    expect(object!.vector?.get(OWN_STREAM)).toBe(3n);
+    await db.acknowledge(news!.token);
+    await db.acknowledge(object!.token);
+    expect(await host.sendDelta(db)).toEqual({ zones: { c: '3@30' } });
+    // With nothing pending there is no delta, and the number is the full snapshot's.
+    const again = await db.encodeSnapshot({ seq: 5n, timeNs: 9n, newsFirst: true });
+    expect(again).toMatchObject({ news: undefined, object: { addsNothing: true } });
+    expect(again.object!.vector?.get(OWN_STREAM)).toBe(5n);
+  });
+
+  test('in a full snapshot are no reason to mark it', async () => {
+    host.application.put('zones', 'a', { value: '1', ts: 10 });
+    const db = await host.start();
+    expect(await host.sendAll(db)).toMatchObject({ addsNothing: false });
+    host.application.put('zones', 'b', { value: '2', ts: 20 });
+    expect(await host.sendAll(db)).toMatchObject({ addsNothing: false });
+    await host.merge(db, 'c', { value: '3', ts: 30 });
+    expect(await host.sendAll(db)).toMatchObject({ addsNothing: true });
+  });
+
+  test('are pending again when neither object was stored', async () => {
+    host.application.put('zones', 'a', { value: '1', ts: 10 });
+    const db = await host.start();
+    await host.sendAll(db);
+    host.application.put('zones', 'b', { value: '2', ts: 20 });
+    const { object, news } = await db.encodeSnapshot({ ...host.next(), newsFirst: true });
+    await db.giveBack(news!.token);
+    await db.giveBack(object!.token);
+    expect(await host.sendDelta(db)).toEqual({ zones: { b: '2@20' } });
   });
 });
 

@@ -27,7 +27,7 @@ function beforeWrites(work: (file: DataFile) => void): void {
   ) {
     work(this.file);
     return write.call(this, transaction);
-  } as never);
+  });
 }
 
 const names = (count: number) => Array.from({ length: count }, (_, i) => `k${i + 10_000}`);

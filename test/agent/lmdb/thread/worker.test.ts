@@ -6,6 +6,7 @@ import type { DatabaseOptions } from '../../../../agent/lmdb/local-database.ts';
 import { WorkerLocalDatabase } from '../../../../agent/lmdb/thread/worker-client.ts';
 import { SyncError } from '../../../../protocol/errors.ts';
 import {
+  Application,
   databaseOptions,
   dumpEntries,
   objectSpool,
@@ -66,6 +67,22 @@ test('does over there what the database does here', async () => {
   await db.persist({ vector: new Map([[REMOTE_STREAM, 4n]]), entriesAtStop: true });
   expect(await db.detect()).toMatchObject({ pendingKeys: 0 });
   expect((await db.stats()).dbis.map(({ name }) => name)).toContain('zones');
+});
+
+test('two objects of one read transaction arrive, and both are acknowledged', async () => {
+  const db = start();
+  await db.open();
+  await db.merge(REQUEST);
+  const application = new Application(file);
+  application.write((txn) => txn.put('zones', 'b', { value: '2', ts: 20 }));
+  await application.close();
+  const place = { seq: 1n, timeNs: 1n };
+  const { object, news } = await db.encodeSnapshot({ ...place, newsFirst: true });
+  expect(await readEncoded(news!.spool)).toEqual({ zones: { b: '2@20' } });
+  expect(await readEncoded(object!.spool)).toEqual({ zones: { a: '1@10', b: '2@20' } });
+  await db.acknowledge(news!.token);
+  await db.acknowledge(object!.token);
+  expect(await db.encodeDelta({ seq: 3n, timeNs: 3n })).toMatchObject({ object: undefined });
 });
 
 test('an error arrives with its code, hint and whether a retry helps', async () => {

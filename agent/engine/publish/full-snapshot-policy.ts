@@ -1,6 +1,26 @@
-import type { Clock } from '../../protocol/time.ts';
-import type { EarlierObjects } from './listing.ts';
-import type { EngineSettings } from './types.ts';
+import type { Clock } from '../../../protocol/time.ts';
+
+/** When full snapshots are wanted; durations in milliseconds. */
+export type FullSnapshotSettings = {
+  /** Upstream instances read this bucket: every change also goes out as a full snapshot, at a bounded rate. */
+  readonly upstreamReaders: boolean;
+  readonly upstreamSnapshotMinIntervalMs: number;
+  /** 0 = never only because time passed. */
+  readonly forceSnapshotIntervalMs: number;
+  /** A full snapshot is due when this many deltas came after the last full state of ours. */
+  readonly maxDeltas: number;
+  /** ... or when their bytes exceed this fraction of that state's size. */
+  readonly maxDeltaFraction: number;
+};
+
+/** What an instance's earlier runs have left in the bucket. */
+export type EarlierObjects = {
+  /** The newest full snapshot of any run, this one included. */
+  readonly full: { readonly timeNs: bigint; readonly sizeBytes: number } | undefined;
+  /** Deltas of earlier runs that neither it nor the published base makes superfluous. */
+  readonly deltas: number;
+  readonly deltaBytes: number;
+};
 
 export type FullSnapshotReason =
   | 'first object'
@@ -9,18 +29,29 @@ export type FullSnapshotReason =
   | 'interval'
   | 'upstream readers';
 
+/** What such a snapshot has to bring by itself: a delta before it would not reach those who need it. */
+const WHOLE: ReadonlySet<FullSnapshotReason> = new Set(['first object', 'objects lost']);
+
+/** True if readers that have all objects before it need not read a full snapshot that is due for this reason. */
+export function mayFollowNews(reason: FullSnapshotReason): boolean {
+  return !WHOLE.has(reason);
+}
+
 /** Below this the bytes of deltas never make a full snapshot due: it would save nobody anything. */
 const MIN_DELTA_BYTES = 256 * 1024;
 
 /**
- * Decides when the next object must be a full snapshot instead of a delta. With a healthy compactor the counts
- * start again at every published base, so it rarely is.
+ * Decides when a full snapshot is due. With a healthy compactor it rarely is: the counts start again at every published
+ * base, and while a base holds all of this instance, time alone makes none due. Not where upstream reads the bucket:
+ * it reads no base.
  */
 export class FullSnapshotPolicy {
-  readonly #settings: EngineSettings;
+  readonly #settings: FullSnapshotSettings;
   readonly #clock: Clock;
   #first = false;
   #lost = false;
+  /** To be called when all that this LMDB holds is stored again. */
+  #onStored = (): void => undefined;
   #upstreamDue = false;
   #isEnding = false;
   /** LMDB transaction of the last own full snapshot, -1 before the first. */
@@ -33,8 +64,11 @@ export class FullSnapshotPolicy {
   #fullBytes = 0;
   #hasStoredFull = false;
   #lastFullNs: bigint;
+  #isBased = false;
+  /** When a base last held everything. */
+  #basedNs = 0n;
 
-  constructor(settings: EngineSettings, clock: Clock) {
+  constructor(settings: FullSnapshotSettings, clock: Clock) {
     this.#settings = settings;
     this.#clock = clock;
     this.#lastFullNs = clock.nowNs();
@@ -51,8 +85,9 @@ export class FullSnapshotPolicy {
   }
 
   /** Something that we stored is nowhere in the bucket. */
-  requireAgain(): void {
+  requireAgain(onStored: () => void = this.#onStored): void {
     this.#lost = true;
+    this.#onStored = onStored;
   }
 
   /** Upstream would read another object than our newest full snapshot as this instance's newest. */
@@ -101,16 +136,31 @@ export class FullSnapshotPolicy {
     this.#deltas = deltas;
   }
 
+  /** Whether a published base holds all that this instance has stored. */
+  noteBase(holdsAll: boolean): void {
+    if (holdsAll || this.#isBased) {
+      this.#basedNs = this.#clock.nowNs();
+    }
+    this.#isBased = holdsAll;
+  }
+
+  /** A first object that is a delta has all that did not come from others. */
   deltaStored(sizeBytes: number): void {
+    this.#first = false;
+    this.noteBase(false);
     this.#deltas += 1;
     this.#deltaBytes += sizeBytes;
   }
 
   fullStored(sizeBytes: number, dataTxnId: number): void {
     this.#first = false;
+    if (this.#lost) {
+      this.#onStored();
+    }
     this.#lost = false;
     this.#upstreamDue = false;
     this.#hasStoredFull = true;
+    this.noteBase(false);
     this.#deltas = 0;
     this.#deltaBytes = 0;
     this.#earlierDeltas = 0;
@@ -122,11 +172,11 @@ export class FullSnapshotPolicy {
 
   /** Why a full snapshot must be next, if so. `dataTxnId`: the LMDB's last transaction that changed data. */
   dueReason(dataTxnId: number): FullSnapshotReason | undefined {
-    if (this.#first) {
-      return 'first object';
-    }
     if (this.#lost) {
       return 'objects lost';
+    }
+    if (this.#first) {
+      return 'first object';
     }
     if (this.#deltas + this.#earlierDeltas >= this.#settings.maxDeltas) {
       return 'many deltas';
@@ -135,11 +185,10 @@ export class FullSnapshotPolicy {
     if (this.#fullBytes > 0 && this.#deltaBytes + this.#earlierBytes > bytesBound) {
       return 'many deltas';
     }
-    const sinceFullMs = Number(this.#clock.nowNs() - this.#lastFullNs) / 1e6;
-    const { forceSnapshotIntervalMs } = this.#settings;
-    if (forceSnapshotIntervalMs > 0 && sinceFullMs >= forceSnapshotIntervalMs) {
+    if (this.#intervalMs <= 0) {
       return 'interval';
     }
+    const sinceFullMs = this.#sinceMs(this.#lastFullNs);
     const rested = this.#fullTxn < 0 || sinceFullMs >= this.#settings.upstreamSnapshotMinIntervalMs;
     const isTime = rested || this.#isEnding;
     return isTime && this.isUpstreamBehind(dataTxnId) ? 'upstream readers' : undefined;
@@ -147,15 +196,25 @@ export class FullSnapshotPolicy {
 
   /** Milliseconds until `dueReason` may change by time alone. */
   nextCheckMs(dataTxnId: number): number {
-    const sinceFullMs = Number(this.#clock.nowNs() - this.#lastFullNs) / 1e6;
-    const waits = [Number.POSITIVE_INFINITY];
-    const { forceSnapshotIntervalMs, upstreamSnapshotMinIntervalMs } = this.#settings;
-    if (forceSnapshotIntervalMs > 0) {
-      waits.push(forceSnapshotIntervalMs - sinceFullMs);
-    }
+    const waits = [this.#intervalMs];
     if (this.isUpstreamBehind(dataTxnId)) {
-      waits.push(upstreamSnapshotMinIntervalMs - sinceFullMs);
+      const sinceFullMs = this.#sinceMs(this.#lastFullNs);
+      waits.push(this.#settings.upstreamSnapshotMinIntervalMs - sinceFullMs);
     }
     return Math.max(0, Math.min(...waits));
+  }
+
+  /** Milliseconds until time makes one due. */
+  get #intervalMs(): number {
+    const { forceSnapshotIntervalMs, upstreamReaders } = this.#settings;
+    if (forceSnapshotIntervalMs <= 0 || (this.#isBased && !upstreamReaders)) {
+      return Number.POSITIVE_INFINITY;
+    }
+    const isBaseLater = !upstreamReaders && this.#basedNs > this.#lastFullNs;
+    return forceSnapshotIntervalMs - this.#sinceMs(isBaseLater ? this.#basedNs : this.#lastFullNs);
+  }
+
+  #sinceMs(timeNs: bigint): number {
+    return Number(this.#clock.nowNs() - timeNs) / 1e6;
   }
 }

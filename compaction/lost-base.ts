@@ -1,0 +1,65 @@
+import { SyncError } from '../protocol/errors.ts';
+import { drain } from '../storage/bodies.ts';
+import type { SortedListing } from './listing.ts';
+import { type StoredState, readState } from './manifest-store.ts';
+import { DbiTable } from './merge/dbi-table.ts';
+import { registerDbis } from './merge/load.ts';
+import { type CompactOptions, checkTime } from './run-context.ts';
+
+/**
+ * The name of a published object that is not in the bucket although the manifest still names it; undefined: all are
+ * there. A lifecycle rule or a hand has removed it. Requests: none where all are listed.
+ */
+export async function findMissingPart(
+  run: CompactOptions,
+  { listing, stored }: { readonly listing: SortedListing; readonly stored: StoredState },
+): Promise<string | undefined> {
+  const listed = new Set(listing.compacted.map(({ name }) => name));
+  for (const name of partsOf(stored)) {
+    // The listing was made before the manifest was read, and may lag.
+    if (listed.has(name)) {
+      continue;
+    }
+    const found = await run.store.get(name, { signal: run.signal, firstBytes: 1 });
+    if (found !== undefined) {
+      await drain(found.body);
+    } else if (await isStillPublished(run, stored)) {
+      return name;
+    }
+  }
+  return undefined;
+}
+
+/** The name of a published object whose bytes are damaged or gone; undefined: all can be read. Reads them whole. */
+export async function findDamagedPart(
+  run: CompactOptions,
+  stored: StoredState,
+): Promise<string | undefined> {
+  const context = { table: new DbiTable(), checkTime: () => checkTime(run) };
+  for (const name of partsOf(stored)) {
+    const fetched = await run.store.get(name, { signal: run.signal });
+    if (fetched === undefined) {
+      return name;
+    }
+    try {
+      const source = { name, existing: true, open: () => fetched.body };
+      await registerDbis(source, context);
+    } catch (error) {
+      if (error instanceof SyncError && error.code === 'SNAPSHOT_CORRUPT') {
+        return name;
+      }
+      throw error;
+    }
+  }
+  return undefined;
+}
+
+/** False: somebody has published since, and nothing that was found out about the manifest counts. */
+export async function isStillPublished(run: CompactOptions, stored: StoredState): Promise<boolean> {
+  const now = await readState(run.store, run.database, run.signal);
+  return now?.etag === stored.etag;
+}
+
+function partsOf({ manifest }: StoredState): readonly string[] {
+  return [manifest.base, ...manifest.level1];
+}

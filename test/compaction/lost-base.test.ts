@@ -1,0 +1,114 @@
+import { encodeManifest, parseManifest } from '../../protocol/manifest.ts';
+import { manifestName } from '../../protocol/object-name.ts';
+import { bytesBody } from '../../storage/bodies.ts';
+import { MemoryObjectStore } from '../../storage/memory.ts';
+import {
+  SIGNAL,
+  TestCompactor,
+  TestWriter,
+  entry,
+  overriding,
+  readObject,
+} from '../support/compaction.ts';
+
+async function manifestOf(store: MemoryObjectStore) {
+  return parseManifest((await readObject(store, manifestName('main'))) ?? Buffer.alloc(0));
+}
+
+function records(...entries: ReturnType<typeof entry>[]) {
+  return [{ name: 'records', entries }];
+}
+
+function setup(policy = {}) {
+  const store = new MemoryObjectStore();
+  const a = new TestWriter(store, { instance: 'a', run: 'run1' });
+  const b = new TestWriter(store, { instance: 'b', run: 'run2' });
+  return { store, a, b, compactor: new TestCompactor(store, policy) };
+}
+
+describe('a base that is', () => {
+  async function withBase() {
+    const all = setup({ mustKeepMs: 1000 });
+    const { a, compactor } = all;
+    const full = await a.snapshot(records(entry('k', 'v', 1n)));
+    const base = (await compactor.run()).written ?? '';
+    const tail = await a.delta(records(entry('k2', 'v', 2n)));
+    return { ...all, full, base, tail };
+  }
+
+  test.each(['gone', 'damaged'])('%s is replaced by one of what is listed', async (state) => {
+    const { store, a, b, compactor, base } = await withBase();
+    const { lineage, vector } = await manifestOf(store);
+    const bytes = (await readObject(store, base)) ?? Buffer.alloc(0);
+    await store.delete(base, SIGNAL);
+    if (state === 'damaged') {
+      await store.put(base, bytesBody(bytes.subarray(0, bytes.length - 9)), SIGNAL);
+    }
+    const report = await compactor.run();
+    expect(report).toMatchObject({ outcome: 'published', lostBase: base, level: 'base' });
+    const next = await manifestOf(store);
+    expect(next.lineage?.id).not.toBe(lineage?.id);
+    expect(next.lineage?.generation).toBe(1n);
+    expect(vector.get(a.stream)).toBe(1n);
+    expect(next.vector.get(a.stream)).toBe(2n);
+    await b.delta(records(entry('k3', 'v', 3n)));
+    expect(await compactor.run()).toMatchObject({ lostBase: undefined, outcome: 'published' });
+    expect((await manifestOf(store)).lineage?.id).toBe(next.lineage?.id);
+  });
+
+  test('gone is not replaced where nothing is listed: the manifest waits for what hosts store', async () => {
+    const { store, a, compactor, base, full, tail } = await withBase();
+    for (const name of [base, full, tail]) {
+      await store.delete(name, SIGNAL);
+    }
+    expect(await compactor.run()).toMatchObject({ outcome: 'nothing', lostBase: base });
+    await a.snapshot(records(entry('k', 'v', 1n)));
+    expect(await compactor.run()).toMatchObject({ outcome: 'published', lostBase: base });
+    expect(await manifestOf(store)).toMatchObject({ entries: 1 });
+  });
+
+  test('published by somebody else meanwhile is no loss', async () => {
+    const { store, compactor, base } = await withBase();
+    const other = new TestCompactor(store, { mustKeepMs: 1000, level1CountMax: 0 });
+    other.nowNs = compactor.nowNs;
+    let published = false;
+    const racing = {
+      get: async (...args: Parameters<MemoryObjectStore['get']>) => {
+        if (args[0] === base && !published) {
+          published = true;
+          await other.run();
+          await store.delete(base, SIGNAL);
+        }
+        return store.get(...args);
+      },
+      // It does not show the base that was published a moment ago.
+      async *list(...args: Parameters<MemoryObjectStore['list']>) {
+        for await (const info of store.list(...args)) {
+          if (info.name !== base) {
+            yield info;
+          }
+        }
+      },
+    };
+    await expect(compactor.run({ store: overriding(store, racing) })).rejects.toMatchObject({
+      code: 'STORAGE_FAILED',
+      retryable: true,
+    });
+    expect(published).toBe(true);
+    expect((await manifestOf(store)).lineage?.generation).toBe(2n);
+  });
+
+  test('of earlier rules has its next state read by everybody, and nothing is deleted on its account', async () => {
+    const { store, compactor, full } = await withBase();
+    const { lineage: _lineage, ...earlier } = await manifestOf(store);
+    await store.put(manifestName('main'), bytesBody(encodeManifest(earlier)), SIGNAL);
+    compactor.advanceMs(3600_000);
+    expect((await compactor.run()).deleted).toEqual([]);
+    expect((await manifestOf(store)).lineage).toMatchObject({
+      generation: 1n,
+      prunedGeneration: 1n,
+    });
+    compactor.advanceMs(3600_000);
+    expect((await compactor.run()).deleted).toContain(full);
+  });
+});
