@@ -13,7 +13,10 @@ import { ValueMap } from './value-map.ts';
 import type { LeftOut } from './left-out.ts';
 import { noteInvalid, showValue } from './stored-value.ts';
 
-/** Thrown out of a diff that finds more regressions than fit; those found so far are in the classifier. */
+/**
+ * Thrown out of a diff that finds more regressions than fit: at once, and those found so far are in the classifier. Or at
+ * its end, if they were put back on the way: the same diff is made once more, for what has happened to them since.
+ */
 export class TooManyRegressions extends Error {
   asSyncError(): SyncError {
     const what = 'the application has just replaced very many entries by older ones';
@@ -44,6 +47,8 @@ export type ClassifierOptions = {
   readonly futureFromNs: bigint;
   readonly pendingBytesMax: number;
   readonly regressionBytesMax: number;
+  /** Puts back what was found so far, so that the diff can go on; undefined: that is not possible now. */
+  readonly putBack?: ((found: ChangeClassifier) => void) | undefined;
 };
 
 /**
@@ -53,7 +58,7 @@ export type ClassifierOptions = {
 export class ChangeClassifier implements DiffSink {
   readonly pending: KeySet;
   /** The old value of each regressed key: it is to be put back. */
-  readonly regressed = new ValueMap();
+  regressed = new ValueMap();
   newChanges = 0;
   futureEntries = 0;
   /** A DBI that is not private has changed. */
@@ -66,6 +71,7 @@ export class ChangeClassifier implements DiffSink {
   readonly #old = newView();
   #dbiName = '';
   #skip = false;
+  #hasPutBack = false;
   readonly #highest = new HighestTime();
 
   constructor(options: ClassifierOptions) {
@@ -152,6 +158,12 @@ export class ChangeClassifier implements DiffSink {
     this.#addLocal(key, timeHiAt(newBuffer, newStart), timeLoAt(newBuffer, newStart));
   }
 
+  onEnd(): void {
+    if (this.#hasPutBack) {
+      throw new TooManyRegressions();
+    }
+  }
+
   /** True for an entry that no object can carry: it is nobody's change. What it replaces is not put back, either. */
   #isTooLarge(key: string, change: DiffChange): boolean {
     const { leftOut } = this.#options;
@@ -186,9 +198,16 @@ export class ChangeClassifier implements DiffSink {
   #regress(key: string, winner: Buffer): void {
     this.regressed.set(this.#dbiName, key, winner);
     this.pending.add(this.#dbiName, key);
-    if (this.regressed.bytes > this.#options.regressionBytesMax) {
+    if (this.regressed.bytes <= this.#options.regressionBytesMax) {
+      return;
+    }
+    const { putBack } = this.#options;
+    if (putBack === undefined) {
       throw new TooManyRegressions();
     }
+    this.#hasPutBack = true;
+    putBack(this);
+    this.regressed = new ValueMap();
   }
 }
 

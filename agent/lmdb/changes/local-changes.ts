@@ -45,11 +45,16 @@ export class LocalChanges {
 
   /** Takes over what a diff found, also one that broke off: what it found is true. */
   addDiff(found: DiffFindings): void {
-    this.addRegressed(found.regressed);
-    for (const [name, flags] of found.droppedDbis) {
+    this.addRegressions(found);
+    this.addChanges(found);
+  }
+
+  /** Takes over what is to be put back, also in the middle of a diff. */
+  addRegressions({ regressed, droppedDbis }: DiffFindings): void {
+    this.addRegressed(regressed);
+    for (const [name, flags] of droppedDbis) {
       this.droppedDbis.set(name, flags);
     }
-    this.addChanges(found);
   }
 
   /** Takes over local changes, also those that we wrote down for the application ourselves. */

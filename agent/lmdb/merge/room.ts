@@ -8,6 +8,8 @@ const MIB = 1024 ** 2;
 const RESERVED_PART = 1 / 32;
 /** The same at most: a large map needs no more to go on for a while. */
 const RESERVED_MAX_BYTES = 16 * MIB;
+/** Where little room is left, one transaction still does that much; the reserve of a map of 1 MiB is twice as large. */
+const MIN_PAGES_PER_TXN = 4;
 /** Each node has a slot in the head of its page. */
 const SLOT_BYTES = 2;
 /** Source: mdb.c, MDB_MINKEYS: a node that is larger than this part of a page puts its value elsewhere. */
@@ -108,11 +110,20 @@ function shown(bytes: number): string {
   return `${Math.ceil(bytes / MIB)} MiB`;
 }
 
-/** Throws MAP_TOO_SMALL where a merge has come to what is kept for the application. */
-export function requireReserve(file: DataFile, meta: Meta): void {
-  if (roomOf(file, meta).freeBytes < 0) {
+/**
+ * The bytes of entries that one transaction may put, of a set that adds `growthBytes`: so many that it does not come to
+ * what is kept for the application, however little its leaves are filled. Throws MAP_TOO_SMALL where a merge has come
+ * there. LMDB splits a full leaf in halves, so that ascending keys take twice their bytes.
+ */
+export function bytesPerTxn(file: DataFile, meta: Meta, growthBytes: number): number {
+  const { freeBytes } = roomOf(file, meta);
+  if (freeBytes < 0) {
     throw tooSmall(meta, { what: 'cannot go on with a merge', missingBytes: 0, leftBytes: 0 });
   }
+  // The pages that it copies stay in use until the next one, hence a third and not a half.
+  return growthBytes * 3 <= freeBytes
+    ? Infinity
+    : Math.max(MIN_PAGES_PER_TXN * meta.pageSize, freeBytes / 3);
 }
 
 /** What is unused within the leaves of some DBIs. */

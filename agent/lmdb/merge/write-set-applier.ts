@@ -4,7 +4,7 @@ import type { MergedState, SessionTxn } from '../session/txn.ts';
 import type { Session } from '../session/session.ts';
 import { WRITES_PER_CLOCK_LOOK } from '../limits.ts';
 import type { PackedEntries, PackedPlace, PackedRow } from '../packed-entries.ts';
-import { requireReserve } from './room.ts';
+import { bytesPerTxn } from './room.ts';
 import { replaces, StoredRegisters } from '../changes/stored-registers.ts';
 import { LockBudget } from '../lock-budget.ts';
 import { TouchedKeySet } from '../touched-keys.ts';
@@ -56,9 +56,8 @@ export class WriteSetApplier {
     let comparedTxn = this.#session.basis.txnId;
     let next: Position | undefined = firstOf(writes);
     do {
-      if (growthBytes > 0) {
-        requireReserve(this.#session.file, this.#session.basis);
-      }
+      const { file, basis } = this.#session;
+      const maxBytes = growthBytes > 0 ? bytesPerTxn(file, basis, growthBytes) : Infinity;
       const from: Position | undefined = next;
       const { result, lockHeldMs, lockWaitMs } = this.#session.transact((txn) => {
         this.#budget.begin(txn.lockedMs);
@@ -68,7 +67,7 @@ export class WriteSetApplier {
         // Where nobody else has committed since the comparison, it still holds.
         const isTrue = txn.committed.txnId === comparedTxn && txn.onlyMerged;
         const recheckAt = isTrue ? undefined : txn.committed;
-        const part = this.#putSome(txn, { writes, from, recheckAt });
+        const part = this.#putSome(txn, { writes, from, maxBytes, recheckAt });
         const isLast = part.next === undefined && last !== undefined;
         if (part.put > 0 || isLast) {
           const update = {
@@ -100,10 +99,13 @@ export class WriteSetApplier {
     options: {
       writes: PackedEntries;
       from: Position | undefined;
+      /** What may be put, where room in the map is short. */
+      maxBytes: number;
       recheckAt: Meta | undefined;
     },
   ): { next: Position | undefined; put: number } {
-    const { from = { row: 0, at: 0 }, recheckAt } = options;
+    const { from = { row: 0, at: 0 }, maxBytes, recheckAt } = options;
+    const countAtOnce = maxBytes < Infinity ? 1 : WRITES_PER_CLOCK_LOOK;
     const { rows } = options.writes;
     const stillWins = recheckAt === undefined ? undefined : this.#recheck(recheckAt, txn);
     const { pageSize } = this.#session.file;
@@ -119,12 +121,13 @@ export class WriteSetApplier {
         if (stillWins !== undefined) {
           leaveOutLosers(row, at, stillWins);
         }
-        const part = txn.putPacked(row, at, WRITES_PER_CLOCK_LOOK);
+        const part = txn.putPacked(row, at, countAtOnce);
         this.#touch(row, at, part.next);
         put += part.put;
         putBytes += part.next - at;
         at = part.next;
-        if (this.#budget.isSpent(part.dirtyPages + putBytes / pageSize)) {
+        const isSpent = this.#budget.isSpent(part.dirtyPages + putBytes / pageSize);
+        if (isSpent || putBytes > maxBytes) {
           const next = at < row.end ? { row: index, at } : beginningOf(rows, index + 1);
           return { next, put };
         }

@@ -29,6 +29,8 @@ export interface DiffSink {
   onDbi(name: string, oldDb: DbRecord | undefined, newDb: DbRecord | undefined): void;
   /** In key order, but for DBIs that are in no order we know: those are sorted by the application's own function. */
   onChange(change: DiffChange): void;
+  /** After everything else. What it throws, too, leaves the page set as it was. */
+  onEnd?(): void;
 }
 
 type DbiPair = { readonly oldDb: DbRecord | undefined; readonly newDb: DbRecord | undefined };
@@ -69,6 +71,7 @@ export function diffPages(
   }
   if (sink !== undefined) {
     reportTrees(sides, trees, sink);
+    sink.onEnd?.();
   }
   // Applied only now: nothing after this line throws.
   pages.deleteAll(removed);

@@ -31,6 +31,8 @@ export type ChangesBetween = {
   readonly futureFromNs: bigint;
   /** As of now, of a DBI that is found out of order. */
   readonly exchanged: Exchanged;
+  /** Puts back what is known to have regressed; undefined: this is no moment for it. */
+  readonly putBack: (() => void) | undefined;
 };
 
 export type RepairOptions = {
@@ -107,7 +109,7 @@ export class LocalSchema {
 
   /** Takes over what a page diff finds, also what it found before it threw; true: data has changed. */
   findChanges(between: ChangesBetween): boolean {
-    const { file, from, to, pages, state, own, futureFromNs } = between;
+    const { file, from, to, pages, state, own, futureFromNs, putBack } = between;
     const options = {
       merged: state.merged,
       overlay: own.overlay,
@@ -117,6 +119,12 @@ export class LocalSchema {
       pendingBytesMax: this.#options.pendingBytesMax,
       regressionBytesMax: REGRESSION_BYTES,
       disorder: this.#disorderSink(between.exchanged),
+      putBack:
+        putBack &&
+        ((found: ChangeClassifier) => {
+          this.#changes.addRegressions(found);
+          putBack();
+        }),
     };
     const { shadow } = this;
     const classifier = shadow?.classifier(file, to, options) ?? new ChangeClassifier(options);

@@ -98,9 +98,10 @@ export class Basis {
 
   /**
    * Moves on by a page diff, as a whole or not at all: if it throws, nothing but the found regressions has changed. Errors: PinnedPagesReused,
-   * ENVIRONMENT_REPLACED, and those of the diff.
+   * ENVIRONMENT_REPLACED, and those of the diff. `putBack`: writes back what is known to have regressed; without it a diff
+   * that finds more than fits ends with TooManyRegressions at once.
    */
-  advance(to: Meta): void {
+  advance(to: Meta, putBack?: () => void): void {
     if (this.#isAt(to)) {
       return;
     }
@@ -123,6 +124,7 @@ export class Basis {
         own: writes,
         futureFromNs,
         exchanged: this.#exchanged,
+        putBack,
       };
       if (this.schema.findChanges(between)) {
         this.#dataTxnId = to.txnId;

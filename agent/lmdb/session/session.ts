@@ -61,7 +61,8 @@ export class Session {
   private constructor(environment: Environment, options: DatabaseOptions, clock: Clock) {
     this.environment = environment;
     this.options = options;
-    this.#pin = new MovingPin(environment, (to) => this.#known.advance(to));
+    const putBack = () => this.#transactions.putBackWithoutMoving();
+    this.#pin = new MovingPin(environment, (to) => this.#known.advance(to, putBack));
     this.changes = new LocalChanges(options.pendingBytesMax, options.valueBytesMax);
     this.#known = new Basis({
       options,

@@ -165,7 +165,10 @@ export class Transactions {
     return this.#session.options.maxLockHoldMs * STAMP_PART;
   }
 
-  /** Too many to hold: these are put back first; the pin and the page set stay, and the same diff goes on after it. */
+  /**
+   * Too many to hold: these are put back first. The pin and the page set stay, and the diff goes on after it: a dropped DBI
+   * is read once however large it is, and once more at the end.
+   */
   putBackWithoutMoving(): void {
     const { file } = this.#session;
     for (

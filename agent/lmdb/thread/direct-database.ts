@@ -286,7 +286,7 @@ export class DirectLocalDatabase implements LocalDatabase {
       }
       session.persist({
         rejoinBeforeNs: options.rejoinBeforeNs,
-        lastSyncNs: isStale ? undefined : options.lastSyncNs,
+        lastSyncNs: (isStale ? session.state.lastSyncNs : undefined) ?? options.lastSyncNs,
         bucketId: options.bucketId,
         entriesAtStop: options.entriesAtStop === true ? session.entries : null,
         droppedNs: options.resetMarker === true ? null : options.droppedNs,
