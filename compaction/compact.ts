@@ -8,7 +8,7 @@ import {
 } from '../protocol/object-name.ts';
 import { SyncError } from '../protocol/errors.ts';
 import { EMPTY_VECTOR, type VersionVector } from '../protocol/version-vector.ts';
-import { findDamagedPart, findMissingPart, isStillPublished } from './lost-base.ts';
+import { findDamagedPart, findMissingPart, isStillPublished, readableParts } from './lost-base.ts';
 import { Claims } from './claims.ts';
 import { requireConditionalWrites } from './conditional-writes.ts';
 import { type DeleteInput, deletable } from './delete-rule.ts';
@@ -132,7 +132,7 @@ async function executeStep(start: StepStart): Promise<StepResult> {
   const policy = { ...run.policy, spoolBytesMax: Math.min(run.policy.spoolBytesMax, room) };
   const step = { ...start, run: { ...run, scratch, policy } };
   try {
-    const result = level === 'none' ? undefined : await writeState({ ...step, level });
+    const result = level === 'none' ? undefined : await write(step, level);
     if (result?.objects === undefined) {
       const report = await finishWithoutState(step, { gathered: result?.gathered });
       return { report, next: start.isDeferred ? await nextStep(start, { report }) : undefined };
@@ -154,6 +154,16 @@ async function executeStep(start: StepStart): Promise<StepResult> {
   } finally {
     await scratch.clear();
   }
+}
+
+async function write(
+  step: StepStart,
+  level: Exclude<FoldLevel, 'none'>,
+): ReturnType<typeof writeState> {
+  const { run, lost, replaced } = step;
+  const isRebuilt = lost !== undefined && replaced !== undefined;
+  const salvaged = isRebuilt ? await readableParts(run, replaced) : [];
+  return writeState({ ...step, level, salvaged });
 }
 
 /** What comes after a step; undefined if nothing is left, or no time. */

@@ -41,11 +41,33 @@ export async function findDamagedPart(
   stored: StoredState,
 ): Promise<string | undefined> {
   for (const name of partsOf(stored)) {
-    if ((await isDamaged(run, name)) && (await isDamaged(run, name))) {
+    if (await isDamagedTwice(run, name)) {
       return name;
     }
   }
   return undefined;
+}
+
+/**
+ * The names of those published objects that can be read, of a state of which one is lost. Their entries go into what takes
+ * its place: the objects that they were made of may be deleted, and their writers gone. What that state covered is not
+ * claimed, so that hosts store again what only the lost part held.
+ */
+export async function readableParts(
+  run: CompactOptions,
+  stored: StoredState,
+): Promise<readonly string[]> {
+  const readable: string[] = [];
+  for (const name of partsOf(stored)) {
+    if (!(await isDamagedTwice(run, name))) {
+      readable.push(name);
+    }
+  }
+  return readable;
+}
+
+async function isDamagedTwice(run: CompactOptions, name: string): Promise<boolean> {
+  return (await isDamaged(run, name)) && isDamaged(run, name);
 }
 
 async function isDamaged(run: CompactOptions, name: string): Promise<boolean> {

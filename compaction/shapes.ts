@@ -27,6 +27,8 @@ export type WriteInput = {
   readonly tail: TailPlan;
   /** The tail is not all that can be read: large full snapshots wait for a later step. */
   readonly isDeferred: boolean;
+  /** The parts of a lost state that can be read; none where the state is whole. */
+  readonly salvaged: readonly string[];
   /** Sizes of the compactor's listed objects, by name. */
   readonly sizes: ReadonlyMap<string, number>;
   /** Milliseconds that the step has, and after which it begins to read no further object. */
@@ -72,7 +74,7 @@ export function whyTooMuch(error: unknown, run: CompactOptions): Postponed['why'
 /** A base needs room for all of its parts, and for as much again: found out before they are downloaded. */
 export async function requireSpace(input: WriteInput, { level }: Shape): Promise<void> {
   const { run, sizes } = input;
-  if (level !== 'base' || input.before === undefined) {
+  if (level !== 'base') {
     return;
   }
   const partBytes = partsOf(input).reduce((sum, name) => sum + (sizes.get(name) ?? 0), 0);
@@ -86,7 +88,7 @@ export async function requireSpace(input: WriteInput, { level }: Shape): Promise
   }
 }
 
-/** Everything that is published. */
-export function partsOf({ before }: WriteInput): readonly string[] {
-  return before === undefined ? [] : [before.manifest.base, ...before.manifest.level1];
+/** What a new base is merged from, besides what is new: everything that is published, or what is left of it. */
+export function partsOf({ before, salvaged }: WriteInput): readonly string[] {
+  return before === undefined ? salvaged : [before.manifest.base, ...before.manifest.level1];
 }

@@ -7,8 +7,11 @@ import {
   TestCompactor,
   TestWriter,
   entry,
+  mergeBytes,
   overriding,
+  plain,
   readObject,
+  type State,
 } from '../support/compaction.ts';
 
 async function manifestOf(store: MemoryObjectStore) {
@@ -27,8 +30,8 @@ function setup(policy = {}) {
 }
 
 describe('a base that is', () => {
-  async function withBase() {
-    const all = setup({ mustKeepMs: 1000 });
+  async function withBase(policy = {}) {
+    const all = setup({ mustKeepMs: 1000, ...policy });
     const { a, compactor } = all;
     const full = await a.snapshot(records(entry('k', 'v', 1n)));
     const base = (await compactor.run()).written ?? '';
@@ -65,6 +68,30 @@ describe('a base that is', () => {
     await a.snapshot(records(entry('k', 'v', 1n)));
     expect(await compactor.run()).toMatchObject({ outcome: 'published', lostBase: base });
     expect(await manifestOf(store)).toMatchObject({ entries: 1 });
+  });
+
+  test.each(['gone', 'damaged'])('%s takes nothing else of its state with it', async (state) => {
+    const { store, b, compactor, full, base, tail } = await withBase({
+      smallBaseBytes: 0,
+      baseDueRatio: 1000,
+    });
+    expect(await compactor.run()).toMatchObject({ level: 'level1' });
+    // What they were made of is gone, and so is its writer.
+    await store.delete(full, SIGNAL);
+    await store.delete(tail, SIGNAL);
+    const bytes = (await readObject(store, base)) ?? Buffer.alloc(0);
+    await store.delete(base, SIGNAL);
+    if (state === 'damaged') {
+      await store.put(base, bytesBody(bytes.subarray(0, bytes.length - 9)), SIGNAL);
+    }
+    await b.snapshot(records(entry('k3', 'v', 3n)));
+    const report = await new TestCompactor(store).run();
+    expect(report).toMatchObject({ outcome: 'published', lostBase: base, level: 'base' });
+    const rebuilt: State = new Map();
+    mergeBytes(rebuilt, (await readObject(store, report.written ?? '')) ?? Buffer.alloc(0));
+    expect(plain(rebuilt)).toEqual({ records: { '6b32': '2 76', '6b33': '3 76' } });
+    // What it covered is not claimed: its writer, where it lives, stores again what only the base held.
+    expect([...(await manifestOf(store)).vector.keys()]).toEqual([b.stream]);
   });
 
   test('hurt on the way, also when it is looked at again, is no loss', async () => {
