@@ -2,6 +2,7 @@ import { SyncError } from '../protocol/errors.ts';
 import { requireSchemaMode, type SchemaMode } from '../protocol/snapshot-meta.ts';
 import { readSnapshotHead } from '../protocol/snapshot-reader.ts';
 import { FOLD_MODE_INSTANCES_MAX } from './limits.ts';
+import type { DbiTable } from './merge/dbi-table.ts';
 import type { StoredObject } from './listing.ts';
 import type { TailPlan } from './plan.ts';
 import { type CompactOptions, checkTime } from './run-context.ts';
@@ -27,8 +28,21 @@ export class FoldMode {
     return this.#known;
   }
 
-  /** Throws for an object that must be left alone. Errors: SNAPSHOT_OTHER_MODE. */
-  admit(stated: string | undefined): void {
+  /** Throws for an object that must be left alone. Errors: SNAPSHOT_OTHER_MODE; SNAPSHOT_REJECTED for `dbis`. */
+  admit(stated: string | undefined, dbis: DbiTable): void {
+    this.#admitMode(stated);
+    // Whoever keeps registers natively takes no such DBI, nor the base that has one.
+    const pairs = dbis.idsByName().find((id) => dbis.header(id).transform !== '');
+    if (this.#known === 'native' && pairs !== undefined) {
+      throw new SyncError(
+        'SNAPSHOT_REJECTED',
+        `DBI "${dbis.header(pairs).name}" has duplicate values, in native schema mode`,
+        { hint: 'Find out what wrote the object, and remove it.' },
+      );
+    }
+  }
+
+  #admitMode(stated: string | undefined): void {
     if (stated === undefined) {
       return;
     }

@@ -262,7 +262,7 @@ export class Gatherer {
       entryBytesMax: run.policy.entryBytesMax,
     });
     requireMatchingMeta(object, meta);
-    this.#options.mode.admit(meta.schemaMode);
+    this.#options.mode.admit(meta.schemaMode, dbis);
     table.addAll(dbis);
     if (fetched.large && sorted) {
       this.#sources.push(source);

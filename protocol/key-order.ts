@@ -2,6 +2,14 @@
 const REVERSE_KEY = 0x02;
 const INTEGER_KEY = 0x08;
 
+/** Sizes of C's integer types. Source: `mdb_cmp_cint`, `mdb_cmp_int`, `mdb_cmp_long`. */
+const INTEGER_KEY_BYTES = new Set([2, 4, 8]);
+
+/** True if a DBI of these flags can have a key of so many bytes. */
+export function fitsKeyFlags(flags: number, keyBytes: number): boolean {
+  return (flags & INTEGER_KEY) === 0 || INTEGER_KEY_BYTES.has(keyBytes);
+}
+
 /** Below, at or above zero as the bytes of `a` sort before, with or after those of `b`. */
 export type KeyOrder = (
   a: Uint8Array,

@@ -211,7 +211,7 @@ function leftOutText({ leftOut }: DatabaseStatus): string | undefined {
 function receivedLeftOutText({ receivedLeftOut: leftOut }: DatabaseStatus): string | undefined {
   return (
     leftOut &&
-    `${counted(leftOut.entries, 'received entry is', 'received entries are')} too large and not merged, the first is ${leftOut.first} in ${leftOut.object}: ${LARGEST_ENTRY}; shorten them in the application that wrote them`
+    `${counted(leftOut.entries, 'received entry is', 'received entries are')} nothing that this LMDB can hold, and not merged, the first is ${leftOut.first} in ${leftOut.object}: ${LARGEST_ENTRY}, and keys of a DBI of integers have the size of one; shorten or rename them in the application that wrote them`
   );
 }
 

@@ -15,6 +15,7 @@ import {
 import type { SnapshotSource } from './cursor.ts';
 import { DbiTable } from './dbi-table.ts';
 import { isPrivateDbi } from '../../protocol/dbi-name.ts';
+import { fitsKeyFlags } from '../../protocol/key-order.ts';
 import { EntryBatch, emptyView } from './entry-batch.ts';
 import { CURSOR_CHUNK_BYTES, CURSOR_HELD_BYTES } from './limits.ts';
 import type { Sorter } from './sorter.ts';
@@ -146,6 +147,7 @@ class CheckingSink implements SnapshotSink {
   #last = new EntryBatch();
   #spare = new EntryBatch();
   #dbi = -1;
+  #flags = 0;
 
   constructor(table: DbiTable) {
     this.#table = table;
@@ -169,10 +171,20 @@ class CheckingSink implements SnapshotSink {
     }
     this.#table.check(header);
     this.#dbi = this.dbis.idOf(header);
+    this.#flags = header.flags;
   }
 
   onEntry(entry: EntryView): void {
-    if (this.#dbi < 0 || !this.sorted) {
+    if (this.#dbi < 0) {
+      return;
+    }
+    const keyBytes = entry.keyEnd - entry.keyStart;
+    if (!fitsKeyFlags(this.#flags, keyBytes)) {
+      throw new SyncError('SNAPSHOT_REJECTED', `a DBI of integers has a key of ${keyBytes} bytes`, {
+        hint: 'Find out what wrote the object, and remove it.',
+      });
+    }
+    if (!this.sorted) {
       return;
     }
     this.#key.buffer = entry.buffer;

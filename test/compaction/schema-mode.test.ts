@@ -8,6 +8,7 @@ import {
   mergeBytes,
   names,
   readObject,
+  type State,
 } from '../support/compaction.ts';
 
 const records = (key: string, value = 'v') => [
@@ -116,3 +117,25 @@ test('a mode that this version does not know is left alone', async () => {
   expect(report.unreadable.map(({ name }) => name)).toEqual([later]);
   expect(await names(store)).toContain(later);
 });
+
+test.each([
+  ['pairs of keys and values, in native mode', { flags: 4, transform: 'dupsort_hack_v1' }],
+  ['keys of one byte in a DBI of integers', { flags: 8 }],
+])(
+  'an object with %s would make a base that no agent reads: it stays alone',
+  async (_what, header) => {
+    const { store, writer, compactor } = setup();
+    await writer('a', 'native').snapshot(records('k1'));
+    const wrong = await writer('b', 'native').snapshot([
+      { name: 'strange', ...header, entries: [entry('k', 'v', 1n)] },
+    ]);
+    const report = await compactor.run();
+    expect(report.unreadable.map(({ name }) => name)).toEqual([wrong]);
+    const { base, vector } = await manifestOf(store);
+    const state: State = new Map();
+    mergeBytes(state, (await readObject(store, base)) ?? Buffer.alloc(0));
+    expect([...state.keys()]).toEqual(['records']);
+    expect(vector.size).toBe(1);
+    expect(await names(store)).toContain(wrong);
+  },
+);

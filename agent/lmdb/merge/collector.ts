@@ -1,5 +1,5 @@
 import { HighestTime, isAbove } from '../changes/highest-time.ts';
-import { keyOrderOf } from '../../../protocol/key-order.ts';
+import { fitsKeyFlags, keyOrderOf } from '../../../protocol/key-order.ts';
 import { incomingWins } from '../../../protocol/register.ts';
 import { requireSchemaMode, type SchemaMode } from '../../../protocol/snapshot-meta.ts';
 import type { SnapshotSink } from '../../../protocol/snapshot-reader.ts';
@@ -17,18 +17,12 @@ import { noteInvalid } from '../changes/stored-value.ts';
 import type { KeyHashes } from '../key-hashes.ts';
 import type { DataFile, DbRecord } from '../pages/data-file.ts';
 import { PageCursor } from '../pages/cursor.ts';
-import { MDB_INTEGERKEY } from '../pages/layout.ts';
 import { incomingSchemaVersion, POWERDNS_DBI } from '../schema/powerdns-schema.ts';
 import type { HeldSchema } from '../sync-state-text.ts';
 import { PackedEntries, type PackedPlace } from '../packed-entries.ts';
 import { isKeyBelow, nativeValueBytes, packEntry } from './pack-entry.ts';
 import { entryBytes } from './room.ts';
-import {
-  rejected,
-  tooManyDbis,
-  type FindTarget,
-  type MergeTarget,
-} from '../schema/merge-target.ts';
+import { tooManyDbis, type FindTarget, type MergeTarget } from '../schema/merge-target.ts';
 
 export type CollectorOptions = {
   readonly file: DataFile;
@@ -60,7 +54,6 @@ export type CollectorOptions = {
 
 /** Private DBIs that are told by name. */
 const SKIPPED_DBIS_MAX = 100;
-const INTEGER_KEY_LENGTHS = new Set([2, 4, 8]);
 
 /**
  * Takes the entries of one object and compares each with the local one; what wins is collected as a write. Nothing is
@@ -94,7 +87,8 @@ export class MergeCollector implements SnapshotSink {
         name: string;
         /** As the application calls it. */
         shownName: string;
-        integerKeys: boolean;
+        /** MDB_INTEGERKEY or nothing. */
+        flags: number;
         isPowerdns: boolean;
         check: MergeTarget['check'];
         cursor: PageCursor | undefined;
@@ -164,7 +158,7 @@ export class MergeCollector implements SnapshotSink {
       name: target.name,
       isPowerdns: header.name === POWERDNS_DBI,
       shownName: header.name,
-      integerKeys: (target.flags & MDB_INTEGERKEY) !== 0,
+      flags: target.flags,
       check: target.check,
       cursor: local === undefined ? undefined : new PageCursor(this.#options.file, local),
     };
@@ -177,7 +171,8 @@ export class MergeCollector implements SnapshotSink {
     }
     const keyBytes = entry.keyEnd - entry.keyStart;
     const valueBytes = nativeValueBytes(entry, this.#options.headerPadding);
-    if (this.#options.leftOut.isTooLarge(keyBytes, valueBytes)) {
+    const fits = fitsKeyFlags(dbi.flags, keyBytes);
+    if (!fits || this.#options.leftOut.isTooLarge(keyBytes, valueBytes)) {
       this.#leaveOut(entry.buffer.subarray(entry.keyStart, entry.keyEnd), valueBytes);
       return;
     }
@@ -186,9 +181,6 @@ export class MergeCollector implements SnapshotSink {
     this.#highest.note(timeHi, timeLo);
     if (isAbove(timeHi, timeLo, this.#futureHi, this.#futureLo)) {
       this.futureEntries += 1;
-    }
-    if (dbi.integerKeys && !INTEGER_KEY_LENGTHS.has(keyBytes)) {
-      throw rejected(`DBI ${dbi.name} has integer keys, one here has ${keyBytes} bytes`);
     }
     dbi.check?.(entry, dbi.name);
     this.#options.seenKeys?.add(dbi.name, entry.buffer, entry.keyStart, entry.keyEnd);

@@ -215,7 +215,6 @@ test('private DBIs of an object are left out and named', async () => {
 test.each<[string, ObjectContent[string]]>([
   ['duplicates', { flags: MDB_DUPSORT, entries: {} }],
   ['a transform', { transform: 'dupsort_hack_v1', entries: {} }],
-  ['integer keys of three bytes', { flags: MDB_INTEGERKEY, entries: { abc: { ts: 1 } } }],
 ])('an object with %s is rejected and changes nothing', async (_, dbi) => {
   const db = await host.start();
   const before = lastTxn(host.file);
@@ -224,6 +223,17 @@ test.each<[string, ObjectContent[string]]>([
     'SNAPSHOT_REJECTED',
   );
   expect(lastTxn(host.file)).toBe(before);
+});
+
+test('a key that no DBI of integers can have is left out and named, and the others are merged', async () => {
+  const db = await host.start();
+  const spool = objectSpool({
+    zones: { flags: MDB_INTEGERKEY, entries: { abc: { ts: 1 }, abcd: { value: '1', ts: 10 } } },
+  });
+  const merged = await db.merge({ name: 'x', spool, vector: vector(1n) });
+  expect(merged).toMatchObject({ changed: 1, leftOut: { entries: 1 } });
+  expect(merged.leftOut?.first).toContain('DBI zones, key "abc"');
+  expect(Object.keys(host.zones())).toEqual(['abcd']);
 });
 
 test('a local value without a header stays as it is, and the others are merged', async () => {
