@@ -1,5 +1,10 @@
 import { SyncError } from '../../protocol/errors.ts';
-import { missingParts, publishedVector, type Manifest } from '../../protocol/manifest.ts';
+import {
+  isBasePosition,
+  missingParts,
+  publishedVector,
+  type Manifest,
+} from '../../protocol/manifest.ts';
 import { parseObjectName } from '../../protocol/object-name.ts';
 import type { VersionVector } from '../../protocol/version-vector.ts';
 import { drain } from '../../storage/bodies.ts';
@@ -59,16 +64,16 @@ export class PublishedBase {
 
   /**
    * The manifest as of (or after) the listing. Where the listing was a single answer and shows the etag that was
-   * read before, nothing can have been folded in between and the GET is saved.
+   * read before, nothing can have been folded in between and the GET is saved. Likewise where nothing was ever published.
    */
   async readManifest(listing: Listing, signal: AbortSignal): Promise<Manifest | undefined> {
     const { store, settings, observer } = this.#deps;
     if (listing.singlePage) {
-      if (listing.manifestEtag === undefined) {
+      if (listing.manifestEtag === undefined && !this.#wasPublished) {
         this.#noteNone();
         return undefined;
       }
-      if (this.#manifest?.etag === listing.manifestEtag) {
+      if (this.#manifest !== undefined && this.#manifest.etag === listing.manifestEtag) {
         return this.#manifest.manifest;
       }
     }
@@ -91,6 +96,11 @@ export class PublishedBase {
       this.#damage = error;
       return undefined;
     }
+  }
+
+  /** Something was: a listing without the manifest may lag, and only the storage's answer to its name says that it is gone. */
+  get #wasPublished(): boolean {
+    return this.#manifest !== undefined || [...this.#tracker.vector.keys()].some(isBasePosition);
   }
 
   #noteNone(): void {

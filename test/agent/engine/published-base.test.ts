@@ -80,6 +80,25 @@ test('a host that has the base merges the level-1 deltas only', async () => {
   expect(gets).toEqual([manifestName('main'), ...first.level1]);
 });
 
+test('a listing that does not show the manifest yet is no sign that it is gone', async () => {
+  const published = await addLevel1();
+  const lagging = overriding(watched, {
+    async *list(...args) {
+      for await (const info of watched.list(...args)) {
+        if (parseObjectName(info.name)?.instance === 'b') {
+          yield info;
+        }
+      }
+    },
+  });
+  const { receiver } = new FreshReader(lagging, { vector: publishedVector(published) });
+  const pass = await receiver.pass({ signal: SIGNAL });
+  expect(pass).toMatchObject({ complete: true });
+  expect(pass.manifest).toEqual(published);
+  await store.delete(manifestName('main'), SIGNAL);
+  expect((await receiver.pass({ signal: SIGNAL })).manifest).toBeUndefined();
+});
+
 test('a host without data merges all of it, and later only what is new', async () => {
   const { base, level1 } = await addLevel1();
   const { merged, receiver } = reader();
