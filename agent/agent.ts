@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { errorText, isAbortError } from '../protocol/errors.ts';
 import { newRun } from '../protocol/object-name.ts';
 import { KeyReload } from '../storage/http/key-reload.ts';
+import { isStored } from '../storage/is-stored.ts';
 import type { ObjectStore } from '../storage/object-store.ts';
 import { createHealthz, longestListIntervalMs, watchHealth } from './status/agent-health.ts';
 import { AfterMergeHooks } from './after-merge/hooks.ts';
@@ -253,7 +254,7 @@ async function waitForMarker(
   const found = unfinished.begin(`the marker file ${name}, which the storage does not have`);
   while (!signal.aborted) {
     try {
-      if ((await store.get(name, { signal, firstBytes: 1 })) !== undefined) {
+      if (await isStored(store, name, signal)) {
         found();
         return;
       }

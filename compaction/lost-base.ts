@@ -1,5 +1,5 @@
 import { SyncError } from '../protocol/errors.ts';
-import { drain } from '../storage/bodies.ts';
+import { isStored } from '../storage/is-stored.ts';
 import type { SortedListing } from './listing.ts';
 import { type StoredState, readState } from './manifest-store.ts';
 import { DbiTable } from './merge/dbi-table.ts';
@@ -20,10 +20,8 @@ export async function findMissingPart(
     if (listed.has(name)) {
       continue;
     }
-    const found = await run.store.get(name, { signal: run.signal, firstBytes: 1 });
-    if (found !== undefined) {
-      await drain(found.body);
-    } else if (await isStillPublished(run, stored)) {
+    const isGone = !(await isStored(run.store, name, run.signal));
+    if (isGone && (await isStillPublished(run, stored))) {
       return name;
     }
   }

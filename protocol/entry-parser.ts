@@ -9,7 +9,7 @@ import {
   fieldNumber,
   requireWireType,
 } from './protobuf.ts';
-import type { EntryView } from './snapshot.ts';
+import { newView, type EntryView } from './snapshot.ts';
 import { FLAG_DELETED, SYNC_FLAGS_MASK } from './value-header.ts';
 
 /** The tag of an entry in a DBI message: field 2, length-delimited. */
@@ -53,16 +53,7 @@ export class EntryParser {
   readonly #sink: EntrySink;
   readonly #entryBytes: number;
   readonly #slow = new ByteCursor(new Uint8Array(0));
-  readonly #entry: EntryView = {
-    buffer: new Uint8Array(0),
-    keyStart: 0,
-    keyEnd: 0,
-    valueStart: 0,
-    valueEnd: 0,
-    timeHi: 0,
-    timeLo: 0,
-    flags: 0,
-  };
+  readonly #entry = newView();
 
   constructor(sink: EntrySink, entryBytes: number) {
     this.#sink = sink;

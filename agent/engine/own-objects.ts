@@ -5,7 +5,7 @@ import {
   parseObjectName,
   type ObjectName,
 } from '../../protocol/object-name.ts';
-import { drain } from '../../storage/bodies.ts';
+import { isStored } from '../../storage/is-stored.ts';
 import {
   covers,
   joinVectors,
@@ -52,11 +52,9 @@ export class OwnObjects {
         return true;
       }
       try {
-        const found = await store.get(name, { signal, firstBytes: 1 });
-        if (found === undefined) {
+        if (!(await isStored(store, name, signal))) {
           return true;
         }
-        await drain(found.body);
       } catch (error) {
         signal.throwIfAborted();
         log.debug({ snapshot: name, error: errorText(error) }, 'cannot ask for an object of ours');

@@ -7,7 +7,7 @@ import {
 } from '../../protocol/manifest.ts';
 import { parseObjectName } from '../../protocol/object-name.ts';
 import type { VersionVector } from '../../protocol/version-vector.ts';
-import { drain } from '../../storage/bodies.ts';
+import { isStored } from '../../storage/is-stored.ts';
 import { readManifest } from '../../storage/read-manifest.ts';
 import type { Listing } from './listing.ts';
 import type { ObjectMerger } from './object-merger.ts';
@@ -190,11 +190,7 @@ export class PublishedBase {
   async #isGone(name: string, signal: AbortSignal): Promise<boolean> {
     const { store, observer } = this.#deps;
     try {
-      const found = await store.get(name, { signal, firstBytes: 1 });
-      if (found === undefined) {
-        return true;
-      }
-      await drain(found.body);
+      return !(await isStored(store, name, signal));
     } catch (error) {
       if (signal.aborted) {
         throw error;

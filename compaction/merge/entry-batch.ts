@@ -156,17 +156,3 @@ function copyRange(
     to[at + i] = from[start + i] ?? 0;
   }
 }
-
-/** A view that is yet to be filled. */
-export function emptyView(): EntryView {
-  return {
-    buffer: new Uint8Array(0),
-    keyStart: 0,
-    keyEnd: 0,
-    valueStart: 0,
-    valueEnd: 0,
-    timeHi: 0,
-    timeLo: 0,
-    flags: 0,
-  };
-}

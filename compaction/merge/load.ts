@@ -16,7 +16,8 @@ import type { SnapshotSource } from './cursor.ts';
 import { DbiTable } from './dbi-table.ts';
 import { isPrivateDbi } from '../../protocol/dbi-name.ts';
 import { fitsKeyFlags } from '../../protocol/key-order.ts';
-import { EntryBatch, emptyView } from './entry-batch.ts';
+import { EntryBatch } from './entry-batch.ts';
+import { newView } from '../../protocol/snapshot.ts';
 import { CURSOR_CHUNK_BYTES, CURSOR_HELD_BYTES } from './limits.ts';
 import type { Sorter } from './sorter.ts';
 
@@ -143,7 +144,7 @@ class CheckingSink implements SnapshotSink {
   /** The headers of this object alone: it must not contradict itself either. */
   readonly dbis = new DbiTable();
   /** The key of an entry, without its value. */
-  readonly #key = emptyView();
+  readonly #key = newView();
   #last = new EntryBatch();
   #spare = new EntryBatch();
   #dbi = -1;

@@ -1,7 +1,7 @@
 import type { EntryView } from '../../protocol/snapshot.ts';
 import type { EntryCursor } from './cursor.ts';
 import type { DbiTable } from './dbi-table.ts';
-import { emptyView } from './entry-batch.ts';
+import { newView } from '../../protocol/snapshot.ts';
 
 /** Receives the merged entries in order. */
 export type MergeOutput = {
@@ -28,7 +28,7 @@ export async function mergeStreams(
       push(heap, cursor, table);
     }
   }
-  const view = emptyView();
+  const view = newView();
   const equals: EntryCursor[] = [];
   while (heap.length > 0) {
     await output.pause();

@@ -1,7 +1,8 @@
 import { EMPTY_META, type EntryView } from '../../protocol/snapshot.ts';
 import type { EntryCursor, SnapshotSource } from './cursor.ts';
 import type { DbiTable } from './dbi-table.ts';
-import { EntryBatch, emptyView } from './entry-batch.ts';
+import { EntryBatch } from './entry-batch.ts';
+import { newView } from '../../protocol/snapshot.ts';
 import { SORTER_BYTES, SORTER_ENTRIES } from './limits.ts';
 import type { Scratch } from '../scratch/scratch.ts';
 import { writeMerged } from './snapshot-file.ts';
@@ -89,7 +90,7 @@ class SortedBatch implements EntryCursor {
   }
 
   async fill(): Promise<boolean> {
-    const view = emptyView();
+    const view = newView();
     this.batch.clear();
     this.index = 0;
     while (this.#position < this.#order.length && this.batch.usedBytes < BLOCK_BYTES) {

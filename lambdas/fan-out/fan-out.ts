@@ -1,3 +1,4 @@
+import { eachConcurrently } from '../shared/each-concurrently.ts';
 import type { Notice } from '../../protocol/notice.ts';
 import { BATCH_ENTRIES, PUBLISH_CONCURRENCY } from './limits.ts';
 import { type Dropped, type IngestMessage, parseRecords } from './parse-records.ts';
@@ -65,7 +66,7 @@ export class FanOut {
     const refusedForGood: Dropped[] = [];
     let publishedNotices = 0;
     const requests = batches(items);
-    await eachConcurrently(requests, async (batch) => {
+    await eachConcurrently(requests, PUBLISH_CONCURRENCY, async (batch) => {
       const refused = await publish(topic, batch);
       publishedNotices += batch.length - refused.length;
       for (const { number, isFinal, reason } of refused) {
@@ -110,20 +111,4 @@ function batches(items: readonly Item[]): Item[][] {
     result.push(items.slice(at, at + BATCH_ENTRIES));
   }
   return result;
-}
-
-async function eachConcurrently<T>(
-  items: readonly T[],
-  act: (item: T) => Promise<void>,
-): Promise<void> {
-  let at = 0;
-  const worker = async (): Promise<void> => {
-    while (at < items.length) {
-      const item = items[at++];
-      if (item !== undefined) {
-        await act(item);
-      }
-    }
-  };
-  await Promise.all(Array.from({ length: Math.min(PUBLISH_CONCURRENCY, items.length) }, worker));
 }

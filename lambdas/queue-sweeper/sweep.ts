@@ -1,3 +1,4 @@
+import { eachConcurrently } from '../shared/each-concurrently.ts';
 import { isAgentQueue, makerOfQueue } from '../../protocol/notice-queue.ts';
 
 /** Tag with the time (ISO 8601) since when the sweeper has found notices that nobody took. */
@@ -90,9 +91,11 @@ export async function sweepQueues(
   const subscriptions = await queues.subscriptions();
   const urls = await queues.list(options.queuePrefix);
   const sweep = new Sweep({ queues, options, subscriptions });
-  await sweep.each(urls, (url) => sweep.queue(url));
+  await eachConcurrently(urls, SWEEP_CONCURRENCY, (url) => sweep.queue(url));
   const orphans = [...subscriptions].filter(([arn]) => sweep.isOrphan(arn));
-  await sweep.each(orphans, ([arn, subscription]) => sweep.orphan(arn, subscription));
+  await eachConcurrently(orphans, SWEEP_CONCURRENCY, ([arn, subscription]) =>
+    sweep.orphan(arn, subscription),
+  );
   const { marked, removed, subscribed, unsubscribed, failed } = sweep;
   return { queues: urls.length, marked, removed, subscribed, unsubscribed, failed };
 }
@@ -144,19 +147,6 @@ class Sweep {
     } catch (error) {
       this.failed.push({ queueUrl: queueArn, reason: String(error) });
     }
-  }
-
-  async each<T>(items: readonly T[], act: (item: T) => Promise<void>): Promise<void> {
-    let at = 0;
-    const worker = async (): Promise<void> => {
-      while (at < items.length) {
-        const item = items[at++];
-        if (item !== undefined) {
-          await act(item);
-        }
-      }
-    };
-    await Promise.all(Array.from({ length: SWEEP_CONCURRENCY }, worker));
   }
 
   async #take(step: QueueStep, { queueUrl, state }: { queueUrl: string; state: QueueState }) {

@@ -1,10 +1,5 @@
-import { basePositionOf, parseManifest } from '../../protocol/manifest.ts';
-import {
-  formatObjectName,
-  manifestName,
-  streamOf,
-  type StreamId,
-} from '../../protocol/object-name.ts';
+import { basePositionOf } from '../../protocol/manifest.ts';
+import { formatObjectName, streamOf, type StreamId } from '../../protocol/object-name.ts';
 import { Claims } from '../../compaction/claims.ts';
 import { type SortedListing, sortListing } from '../../compaction/listing.ts';
 import { nextState, pruneStreams } from '../../compaction/next-state.ts';
@@ -14,6 +9,9 @@ import { bytesBody } from '../../storage/bodies.ts';
 import { MemoryObjectStore } from '../../storage/memory.ts';
 import {
   SIGNAL,
+  manifestOf,
+  records,
+  twoWriters,
   TestCompactor,
   TestWriter,
   entry,
@@ -23,21 +21,6 @@ import {
   readObject,
 } from '../support/compaction.ts';
 import { freshState } from '../support/readers/fresh-reader.ts';
-
-async function manifestOf(store: MemoryObjectStore) {
-  return parseManifest((await readObject(store, manifestName('main'))) ?? Buffer.alloc(0));
-}
-
-function records(...entries: ReturnType<typeof entry>[]) {
-  return [{ name: 'records', entries }];
-}
-
-function setup(policy = {}) {
-  const store = new MemoryObjectStore();
-  const a = new TestWriter(store, { instance: 'a', run: 'run1' });
-  const b = new TestWriter(store, { instance: 'b', run: 'run2' });
-  return { store, a, b, compactor: new TestCompactor(store, policy) };
-}
 
 describe('a number that is missing below another one', () => {
   async function withGap(options: { readonly young?: boolean } = {}) {
@@ -105,7 +88,7 @@ describe('a number that is missing below another one', () => {
 });
 
 test('a full snapshot says nothing of streams of others, whatever it claims', async () => {
-  const { store, a, b, compactor } = setup();
+  const { store, a, b, compactor } = twoWriters();
   const first = await a.delta(records(entry('k1', '1', 1n)));
   await a.delta(records(entry('k2', '2', 2n)));
   // It claims all that the other one will ever write, and the published states.
@@ -128,7 +111,7 @@ describe('a stream without an object in the bucket', () => {
   const day = 24 * 3600 * 1000;
 
   test('leaves the vector after two days, and the manifest says which generation it was in', async () => {
-    const { store, a, b, compactor } = setup();
+    const { store, a, b, compactor } = twoWriters();
     await a.snapshot(records(entry('k', 'v', 1n)));
     await compactor.run();
     await compactor.run();
@@ -145,7 +128,7 @@ describe('a stream without an object in the bucket', () => {
   });
 
   test('does not leave while an object of it is listed', async () => {
-    const { store, a, compactor } = setup({ upstreamReads: true });
+    const { store, a, compactor } = twoWriters({ upstreamReads: true });
     await a.snapshot(records(entry('k', 'v', 1n)));
     await compactor.run();
     compactor.advanceMs(3 * day);
@@ -157,7 +140,7 @@ describe('a stream without an object in the bucket', () => {
 });
 
 test('an instance with more streams than are taken is named, and the others are folded', async () => {
-  const { store, a, compactor } = setup();
+  const { store, a, compactor } = twoWriters();
   for (let run = 0; run < 1001; run += 1) {
     const restless = new TestWriter(store, { instance: 'b', run: `r${run}` });
     await restless.delta(records(entry(`k${run}`, 'v', 1n)));
@@ -172,7 +155,7 @@ test('an instance with more streams than are taken is named, and the others are 
 });
 
 test('what comes back after tombstones were dropped is left alone and named', async () => {
-  const { store, a, compactor } = setup({ tombstoneRetentionMs: 30 * 24 * 3600 * 1000 });
+  const { store, a, compactor } = twoWriters({ tombstoneRetentionMs: 30 * 24 * 3600 * 1000 });
   const live = await a.delta(records(entry('k', 'live', 1n)));
   const bytes = (await readObject(store, live)) ?? Buffer.alloc(0);
   await a.delta(records(entry('k', undefined, 2n)));
@@ -189,7 +172,7 @@ test('what comes back after tombstones were dropped is left alone and named', as
 });
 
 test('a marked full snapshot behind its deltas is covered without being read', async () => {
-  const { store, a, compactor } = setup();
+  const { store, a, compactor } = twoWriters();
   await a.delta(records(entry('k', 'v', 1n)));
   const marked = await a.marked(records(entry('k', 'v', 1n)));
   const got: string[] = [];
@@ -209,7 +192,7 @@ test('a marked full snapshot behind its deltas is covered without being read', a
 });
 
 test('a marked full snapshot is read where a number below it is not listed', async () => {
-  const { store, a, compactor } = setup();
+  const { store, a, compactor } = twoWriters();
   const first = await a.delta(records(entry('k', 'v', 1n)));
   await a.marked(records(entry('k', 'v', 1n)));
   await store.delete(first, SIGNAL);

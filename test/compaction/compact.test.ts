@@ -1,10 +1,10 @@
-import { parseManifest } from '../../protocol/manifest.ts';
 import { manifestName, parseObjectName } from '../../protocol/object-name.ts';
 import { bytesBody } from '../../storage/bodies.ts';
-import { MemoryObjectStore } from '../../storage/memory.ts';
 import {
   SIGNAL,
-  TestCompactor,
+  manifestOf,
+  records,
+  twoWriters,
   TestWriter,
   encodeSnapshot,
   entry,
@@ -14,23 +14,8 @@ import {
 } from '../support/compaction.ts';
 import { freshState } from '../support/readers/fresh-reader.ts';
 
-async function manifestOf(store: MemoryObjectStore) {
-  return parseManifest((await readObject(store, manifestName('main'))) ?? Buffer.alloc(0));
-}
-
-function records(...entries: ReturnType<typeof entry>[]) {
-  return [{ name: 'records', entries }];
-}
-
-function setup(policy = {}) {
-  const store = new MemoryObjectStore();
-  const a = new TestWriter(store, { instance: 'a', run: 'run1' });
-  const b = new TestWriter(store, { instance: 'b', run: 'run2' });
-  return { store, a, b, compactor: new TestCompactor(store, policy) };
-}
-
 test('a first run folds snapshots and deltas into a base and deletes what it covers', async () => {
-  const { store, a, b, compactor } = setup();
+  const { store, a, b, compactor } = twoWriters();
   await a.snapshot(records(entry('k1', 'one', 1n), entry('k2', 'two', 2n)));
   await a.delta(records(entry('k1', 'newer', 5n)));
   await b.snapshot(records(entry('k2', undefined, 9n), entry('k3', 'three', 3n)));
@@ -53,7 +38,7 @@ test('a first run folds snapshots and deltas into a base and deletes what it cov
 });
 
 test('a second run without anything new changes nothing but notes, a third nothing at all', async () => {
-  const { store, a, compactor } = setup();
+  const { store, a, compactor } = twoWriters();
   await a.snapshot(records(entry('k', 'v', 1n)));
   await compactor.run();
   await compactor.run();
@@ -65,7 +50,7 @@ test('a second run without anything new changes nothing but notes, a third nothi
 });
 
 test('a small tail goes into level-1 deltas, and their number stays small', async () => {
-  const { store, a, compactor } = setup({ smallBaseBytes: 0, baseDueRatio: 1000 });
+  const { store, a, compactor } = twoWriters({ smallBaseBytes: 0, baseDueRatio: 1000 });
   await a.snapshot(records(...Array.from({ length: 300 }, (_, i) => entry(`k${i}`, 'v', 1n))));
   await compactor.run();
   const { base } = await manifestOf(store);
@@ -84,7 +69,7 @@ test('a small tail goes into level-1 deltas, and their number stays small', asyn
 });
 
 test('a base is written anew when what lies above it grows', async () => {
-  const { store, a, compactor } = setup({ smallBaseBytes: 0, baseDueRatio: 0.25 });
+  const { store, a, compactor } = twoWriters({ smallBaseBytes: 0, baseDueRatio: 0.25 });
   await a.snapshot(records(...Array.from({ length: 3000 }, (_, i) => entry(`key${i}`, 'v', 1n))));
   await compactor.run();
   const levels: string[] = [];
@@ -100,7 +85,7 @@ test('a base is written anew when what lies above it grows', async () => {
 });
 
 test('a damaged object is left alone, and so is what follows it in its stream', async () => {
-  const { store, a, b, compactor } = setup();
+  const { store, a, b, compactor } = twoWriters();
   const damaged = await a.delta(records(entry('k1', '1', 1n)));
   const next = await a.delta(records(entry('k2', '2', 2n)));
   await b.delta(records(entry('k3', '3', 3n)));
@@ -114,7 +99,7 @@ test('a damaged object is left alone, and so is what follows it in its stream', 
 });
 
 test('an object with very many DBIs, or too large an entry, is left alone; the others go in', async () => {
-  const { store, a, b, compactor } = setup({ entryBytesMax: 2000 });
+  const { store, a, b, compactor } = twoWriters({ entryBytesMax: 2000 });
   const many = Array.from({ length: 10_001 }, (_, at) => ({ name: `d${at}`, entries: [] }));
   const crowded = await a.delta(many);
   const c = new TestWriter(store, { instance: 'c', run: 'rc' });
@@ -134,7 +119,7 @@ test('an object with very many DBIs, or too large an entry, is left alone; the o
 });
 
 test('an object whose inside belongs to another name is left alone', async () => {
-  const { store, a, compactor } = setup();
+  const { store, a, compactor } = twoWriters();
   const first = await a.delta(records(entry('k1', '1', 1n)));
   const second = await a.delta(records(entry('k2', '2', 2n)));
   const bytes = (await readObject(store, first)) ?? Buffer.alloc(0);
@@ -145,7 +130,7 @@ test('an object whose inside belongs to another name is left alone', async () =>
 });
 
 test("upstream's snapshots are input like ours", async () => {
-  const { store, a, compactor } = setup();
+  const { store, a, compactor } = twoWriters();
   const upstream = 'main__go__20231114-221320-123456889__GX.pb.gz';
   const bytes = encodeSnapshot({ instance: 'go' }, records(entry('k', 'from upstream', 4n)));
   await store.put(upstream, bytesBody(bytes), SIGNAL);
@@ -158,7 +143,7 @@ test("upstream's snapshots are input like ours", async () => {
 });
 
 test('where upstream reads, every instance keeps its newest full snapshot and the base is copied', async () => {
-  const { store, a, b, compactor } = setup({ upstreamReads: true });
+  const { store, a, b, compactor } = twoWriters({ upstreamReads: true });
   const old = await a.snapshot(records(entry('k1', '1', 1n)));
   const newest = await a.snapshot(records(entry('k1', '2', 2n)));
   const other = await b.snapshot(records(entry('k2', '2', 2n)));
@@ -177,7 +162,7 @@ test('where upstream reads, every instance keeps its newest full snapshot and th
 });
 
 test('what is covered stays for must_keep, counted from the publication', async () => {
-  const { store, a, compactor } = setup({ mustKeepMs: 600_000 });
+  const { store, a, compactor } = twoWriters({ mustKeepMs: 600_000 });
   const first = await a.snapshot(records(entry('k', '1', 1n)));
   expect((await compactor.run()).deleted).toEqual([]);
   compactor.advanceMs(300_000);
@@ -201,7 +186,7 @@ describe('tombstones', () => {
   const old = 1_000_000_000_000_000_000n;
 
   test('that are older than the retention are dropped when every listed object is in the base', async () => {
-    const { store, a, compactor } = setup({ tombstoneRetentionMs: 30 * day });
+    const { store, a, compactor } = twoWriters({ tombstoneRetentionMs: 30 * day });
     await a.snapshot(
       records(
         entry('gone', undefined, old),
@@ -217,7 +202,7 @@ describe('tombstones', () => {
   });
 
   test('stay as long as one listed object is not in it', async () => {
-    const { a, b, compactor, store } = setup({ tombstoneRetentionMs: 30 * day });
+    const { a, b, compactor, store } = twoWriters({ tombstoneRetentionMs: 30 * day });
     await a.snapshot(records(entry('gone', undefined, old)));
     const damaged = await b.delta(records(entry('gone', 'live', old - 1n)));
     await store.put(damaged, bytesBody(Buffer.from('?')), SIGNAL);
@@ -225,7 +210,7 @@ describe('tombstones', () => {
   });
 
   test('are never dropped into a level-1 delta, which lies above a live value', async () => {
-    const { store, a, compactor } = setup({
+    const { store, a, compactor } = twoWriters({
       tombstoneRetentionMs: 30 * day,
       smallBaseBytes: 0,
       baseDueRatio: 1000,
@@ -242,14 +227,14 @@ describe('tombstones', () => {
   });
 
   test('are kept for ever without a retention', async () => {
-    const { a, compactor } = setup();
+    const { a, compactor } = twoWriters();
     await a.snapshot(records(entry('gone', undefined, 1n)));
     expect(await compactor.run()).toMatchObject({ tombstones: 1 });
   });
 });
 
 test('an object that does not fit the base is found out and left, the others go in', async () => {
-  const { store, a, b, compactor } = setup();
+  const { store, a, b, compactor } = twoWriters();
   await a.snapshot([{ name: 'd', entries: [entry('k', 'v', 1n)] }]);
   await compactor.run();
   const wrong = await b.delta([
@@ -263,7 +248,7 @@ test('an object that does not fit the base is found out and left, the others go 
 });
 
 test('a run out of time leaves everything as it was', async () => {
-  const { store, a, compactor } = setup();
+  const { store, a, compactor } = twoWriters();
   await a.snapshot(records(entry('k', 'v', 1n)));
   const before = await names(store);
   expect(await compactor.run({ deadlineMs: 0 })).toMatchObject({ outcome: 'out-of-time' });
@@ -271,7 +256,7 @@ test('a run out of time leaves everything as it was', async () => {
 });
 
 test('a damaged manifest is an error and nothing is touched', async () => {
-  const { store, a, compactor } = setup();
+  const { store, a, compactor } = twoWriters();
   await a.snapshot(records(entry('k', 'v', 1n)));
   await store.put(manifestName('main'), bytesBody(Buffer.from('{}')), SIGNAL);
   await expect(compactor.run()).rejects.toMatchObject({ code: 'MESSAGE_INVALID' });
@@ -279,7 +264,7 @@ test('a damaged manifest is an error and nothing is touched', async () => {
 });
 
 test('names of bases ascend even when the clock steps back', async () => {
-  const { a, compactor } = setup();
+  const { a, compactor } = twoWriters();
   await a.snapshot(records(entry('k', 'v', 1n)));
   const first = parseObjectName((await compactor.run()).written ?? '');
   compactor.advanceMs(-3600_000);
@@ -289,7 +274,7 @@ test('names of bases ascend even when the clock steps back', async () => {
 });
 
 test('must_keep is counted from the publication, not from the beginning of a long run', async () => {
-  const { store, a, compactor } = setup({ mustKeepMs: 600_000 });
+  const { store, a, compactor } = twoWriters({ mustKeepMs: 600_000 });
   const first = await a.snapshot(records(entry('k', '1', 1n)));
   const startNs = compactor.nowNs;
   // Nine minutes go by between the first look at the clock and the next one.

@@ -1,20 +1,8 @@
 import { bytesBody } from '../../storage/bodies.ts';
-import { MemoryObjectStore } from '../../storage/memory.ts';
-import { SIGNAL, TestCompactor, TestWriter, entry, names } from '../support/compaction.ts';
-
-function records(...entries: ReturnType<typeof entry>[]) {
-  return [{ name: 'records', entries }];
-}
-
-function setup(policy = {}) {
-  const store = new MemoryObjectStore();
-  const a = new TestWriter(store, { instance: 'a', run: 'run1' });
-  const b = new TestWriter(store, { instance: 'b', run: 'run2' });
-  return { store, a, b, compactor: new TestCompactor(store, policy) };
-}
+import { SIGNAL, entry, names, records, twoWriters } from '../support/compaction.ts';
 
 test('a dry run says what would be folded and deleted and changes nothing', async () => {
-  const { store, a, compactor } = setup();
+  const { store, a, compactor } = twoWriters();
   await a.snapshot(records(entry('k', 'v', 1n)));
   const before = await names(store);
   expect(await compactor.run({ dryRun: true })).toMatchObject({
@@ -25,7 +13,7 @@ test('a dry run says what would be folded and deleted and changes nothing', asyn
   expect(await names(store)).toEqual(before);
 });
 
-type Setup = ReturnType<typeof setup>;
+type Setup = ReturnType<typeof twoWriters>;
 
 test.each<[string, object, (world: Setup) => Promise<unknown>]>([
   ['nothing', {}, async () => {}],
@@ -66,7 +54,7 @@ test.each<[string, object, (world: Setup) => Promise<unknown>]>([
     },
   ],
 ])('a dry run reports what the run does: %s', async (_what, policy, fill) => {
-  const world = setup(policy);
+  const world = twoWriters(policy);
   await fill(world);
   const before = await names(world.store);
   const planned = await world.compactor.run({ dryRun: true });

@@ -1,11 +1,13 @@
-import { encodeManifest, parseManifest } from '../../protocol/manifest.ts';
+import { encodeManifest } from '../../protocol/manifest.ts';
 import { manifestName } from '../../protocol/object-name.ts';
 import { bytesBody } from '../../storage/bodies.ts';
-import { MemoryObjectStore } from '../../storage/memory.ts';
+import type { MemoryObjectStore } from '../../storage/memory.ts';
 import {
   SIGNAL,
+  manifestOf,
+  records,
+  twoWriters,
   TestCompactor,
-  TestWriter,
   entry,
   mergeBytes,
   overriding,
@@ -14,24 +16,9 @@ import {
   type State,
 } from '../support/compaction.ts';
 
-async function manifestOf(store: MemoryObjectStore) {
-  return parseManifest((await readObject(store, manifestName('main'))) ?? Buffer.alloc(0));
-}
-
-function records(...entries: ReturnType<typeof entry>[]) {
-  return [{ name: 'records', entries }];
-}
-
-function setup(policy = {}) {
-  const store = new MemoryObjectStore();
-  const a = new TestWriter(store, { instance: 'a', run: 'run1' });
-  const b = new TestWriter(store, { instance: 'b', run: 'run2' });
-  return { store, a, b, compactor: new TestCompactor(store, policy) };
-}
-
 describe('a base that is', () => {
   async function withBase(policy = {}) {
-    const all = setup({ mustKeepMs: 1000, ...policy });
+    const all = twoWriters({ mustKeepMs: 1000, ...policy });
     const { a, compactor } = all;
     const full = await a.snapshot(records(entry('k', 'v', 1n)));
     const base = (await compactor.run()).written ?? '';

@@ -1,8 +1,7 @@
-import { parseManifest } from '../../protocol/manifest.ts';
-import { manifestName } from '../../protocol/object-name.ts';
 import { MemoryObjectStore } from '../../storage/memory.ts';
 import {
   TestCompactor,
+  manifestOf,
   TestWriter,
   entry,
   mergeBytes,
@@ -24,10 +23,6 @@ function setup(policy = {}) {
       ...(schemaMode === undefined ? {} : { schemaMode }),
     });
   return { store, writer, compactor: new TestCompactor(store, policy) };
-}
-
-async function manifestOf(store: MemoryObjectStore) {
-  return parseManifest((await readObject(store, manifestName('main'))) ?? Buffer.alloc(0));
 }
 
 /** The mode that the Meta of an object states. */

@@ -1,6 +1,4 @@
-import { parseManifest } from '../../protocol/manifest.ts';
-import { manifestName } from '../../protocol/object-name.ts';
-import { plain, readObject } from '../support/compaction.ts';
+import { manifestOf, plain } from '../support/compaction.ts';
 import { freshState } from '../support/readers/fresh-reader.ts';
 import { SlowWorld, content, type Speeds } from './slow-world.ts';
 
@@ -8,10 +6,6 @@ const KB = 1024;
 /** A run of a second in which a megabyte can be read, merged and stored once. */
 const SPEEDS: Speeds = { latencyMs: 1, down: 4 * KB, up: 4 * KB, merge: 8 * KB };
 const SECOND = 1000;
-
-async function manifestOf({ store }: SlowWorld) {
-  return parseManifest((await readObject(store, manifestName('main'))) ?? Buffer.alloc(0));
-}
 
 async function stateOf({ store }: SlowWorld) {
   return plain(await freshState(store));
@@ -107,7 +101,7 @@ describe('what is new is kept where it does not fit together with what is publis
 
   test('a base that is due and does not fit waits, is tried once a day, and is named', async () => {
     const { world, writer } = await published(4000, 0);
-    const { base } = await manifestOf(world);
+    const { base } = await manifestOf(world.store);
     world.compactor.policy = { ...world.compactor.policy, baseDueRatio: 0 };
     for (let i = 0; i < 3; i++) {
       await writer.delta(content('d', i, { count: 4, bytes: 20 * KB }));
@@ -118,13 +112,13 @@ describe('what is new is kept where it does not fit together with what is publis
       // The first run finds out; the others do not spend their time on it.
       expect(world.nowMs - beganMs > SECOND / 2).toBe(i === 0);
     }
-    expect((await manifestOf(world)).base).toBe(base);
+    expect((await manifestOf(world.store)).base).toBe(base);
     // With more time it is written at once.
     await writer.delta(content('d', 9, { count: 4, bytes: 20 * KB }));
     const before = await stateOf(world);
     const report = await world.run(20 * SECOND);
     expect(report).toMatchObject({ level: 'base', baseWaits: false, leftObjects: 0 });
-    expect((await manifestOf(world)).base).not.toBe(base);
+    expect((await manifestOf(world.store)).base).not.toBe(base);
     expect(await stateOf(world)).toEqual(before);
   });
 
@@ -142,14 +136,14 @@ describe('what is new is kept where it does not fit together with what is publis
 
   test('a level-1 delta that is too large to be written again stays as it is', async () => {
     const { world, writer } = await published(100, 2000);
-    const [large] = (await manifestOf(world)).level1;
+    const [large] = (await manifestOf(world.store)).level1;
     for (let i = 0; i < 3; i++) {
       // Together more than half of it: they are to be merged into it.
       for (let j = 0; j < 25; j++) {
         await writer.delta(content('d', 100 * j, { count: 4, bytes: 44 * KB }));
       }
       expect(await world.run(SECOND)).toMatchObject({ outcome: 'published', level: 'level1' });
-      expect((await manifestOf(world)).level1[0]).toBe(large);
+      expect((await manifestOf(world.store)).level1[0]).toBe(large);
     }
     expect(await world.runsUntilDone(SECOND, 5)).toBeDefined();
   });

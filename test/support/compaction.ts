@@ -5,7 +5,8 @@ import { DEFAULT_POLICY, type CompactionPolicy } from '../../compaction/policy.t
 import type { CompactionReport } from '../../compaction/report.ts';
 import type { CompactOptions } from '../../compaction/run-context.ts';
 import { SyncError } from '../../protocol/errors.ts';
-import { formatObjectName, streamOf } from '../../protocol/object-name.ts';
+import { parseManifest, type Manifest } from '../../protocol/manifest.ts';
+import { formatObjectName, manifestName, streamOf } from '../../protocol/object-name.ts';
 import { mergeRegisters, type Register } from '../../protocol/register.ts';
 import { SnapshotReader } from '../../protocol/snapshot-reader.ts';
 import {
@@ -17,7 +18,7 @@ import {
 } from '../../protocol/snapshot.ts';
 import { SnapshotWriter } from '../../protocol/snapshot-writer.ts';
 import { bytesBody } from '../../storage/bodies.ts';
-import type { MemoryObjectStore } from '../../storage/memory.ts';
+import { MemoryObjectStore } from '../../storage/memory.ts';
 import type { ObjectStore } from '../../storage/object-store.ts';
 import { joinVectors, type VersionVector } from '../../protocol/version-vector.ts';
 
@@ -312,4 +313,27 @@ export function overriding(store: ObjectStore, methods: Partial<ObjectStore>): O
       return own === undefined && typeof member === 'function' ? member.bind(target) : member;
     },
   });
+}
+
+/** What is published of the database `main`. Errors: MESSAGE_INVALID if nothing is. */
+export async function manifestOf(store: ObjectStore): Promise<Manifest> {
+  return parseManifest((await readObject(store, manifestName('main'))) ?? Buffer.alloc(0));
+}
+
+/** The content of an object with one DBI. */
+export function records(...entries: Entry[]): TestDbi[] {
+  return [{ name: 'records', entries }];
+}
+
+/** An empty bucket, two instances that write into it, and a compactor. */
+export function twoWriters(policy: Partial<CompactionPolicy> = {}): {
+  readonly store: MemoryObjectStore;
+  readonly a: TestWriter;
+  readonly b: TestWriter;
+  readonly compactor: TestCompactor;
+} {
+  const store = new MemoryObjectStore();
+  const a = new TestWriter(store, { instance: 'a', run: 'run1' });
+  const b = new TestWriter(store, { instance: 'b', run: 'run2' });
+  return { store, a, b, compactor: new TestCompactor(store, policy) };
 }
