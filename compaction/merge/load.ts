@@ -11,13 +11,13 @@ import {
   type EntryView,
   type SnapshotMeta,
   type SnapshotVersions,
+  newView,
 } from '../../protocol/snapshot.ts';
 import type { SnapshotSource } from './cursor.ts';
 import { DbiTable } from './dbi-table.ts';
 import { isPrivateDbi } from '../../protocol/dbi-name.ts';
 import { fitsKeyFlags } from '../../protocol/key-order.ts';
 import { EntryBatch } from './entry-batch.ts';
-import { newView } from '../../protocol/snapshot.ts';
 import { CURSOR_CHUNK_BYTES, CURSOR_HELD_BYTES } from './limits.ts';
 import type { Sorter } from './sorter.ts';
 
